@@ -1,0 +1,73 @@
+"""Every error that Brushcast raises on purpose. The message names what was seen and what was wanted.
+
+    BrushcastError                  anything below
+    ├── InputError                  the user gave something that cannot work (exit code 2)
+    │   ├── ConfigError             an option or a configuration value
+    │   ├── PresetError             a preset that is unknown or malformed
+    │   ├── SourceError             a camera, file or capture that cannot be opened or read
+    │   ├── SinkError               an output that cannot be opened or written
+    │   └── PromptError             a wording that the engine does not know
+    ├── WireError                   the connection to the worker
+    │   ├── MalformedMessage        bytes that are no message of ours
+    │   └── VersionMismatch         the other side speaks another major version
+    ├── EngineError                 the engine cannot do what was asked
+    │   ├── WeightsError            weights missing, incomplete or of another shape
+    │   └── OutOfMemory             the device's memory did not do; a smaller size may
+    └── ChildError                  a child process failed for good
+"""
+
+
+class BrushcastError(Exception):
+    """Base of every error that is raised on purpose."""
+
+
+class InputError(BrushcastError):
+    """The user's input cannot work; the command line exits with 2 and prints this one line."""
+
+
+class ConfigError(InputError):
+    """An option or a configuration value is unknown, malformed or out of range."""
+
+
+class PresetError(InputError):
+    """A preset is unknown, or its file is not a valid preset."""
+
+
+class SourceError(InputError):
+    """A source cannot be opened, or stopped for good."""
+
+
+class SinkError(InputError):
+    """A sink cannot be opened or written."""
+
+
+class PromptError(InputError):
+    """The engine does not know any word of the prompt."""
+
+
+class WireError(BrushcastError):
+    """The connection to the worker."""
+
+
+class MalformedMessage(WireError):
+    """Bytes that are no message of this protocol."""
+
+
+class VersionMismatch(WireError):
+    """The other side speaks another major version of the protocol."""
+
+
+class EngineError(BrushcastError):
+    """The engine cannot do what was asked of it."""
+
+
+class WeightsError(EngineError):
+    """Weights are missing, incomplete or have another shape than the model."""
+
+
+class OutOfMemory(EngineError):
+    """The device's memory does not do for this size and number of streams."""
+
+
+class ChildError(BrushcastError):
+    """A child process failed for good; the message holds its last words."""

@@ -1,0 +1,125 @@
+"""Presets: named looks, one TOML file each, built in or from the user's folder.
+
+A preset holds no size, rate or latency: those belong to the machine, not to the look.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from brushcast.errors import PresetError
+
+BUILT_IN_FOLDER = Path(__file__).parent
+MAX_FILE_BYTES = 64_000
+MAX_PROMPT_CHARACTERS = 2000
+_NAME = re.compile(r"[a-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A named look.
+
+    name: `[a-z0-9_-]{1,64}`, also the file's name. title: what people read.
+    prompt: the look in words. strength: 0 (barely touched) to 1 (as free as the engine can be).
+    seed: 0..2**32-1. engine: the preferred engine's name, or "" for whichever runs.
+    """
+
+    name: str
+    title: str
+    prompt: str
+    strength: float = 0.6
+    seed: int = 7
+    engine: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise PresetError(
+                f"preset name {self.name!r}: wanted 1 to 64 of a-z, 0-9, '-' and '_'"
+            )
+        for field in ("title", "prompt", "engine"):
+            value = getattr(self, field)
+            if not isinstance(value, str) or len(value) > MAX_PROMPT_CHARACTERS:
+                raise PresetError(
+                    f"preset {self.name}: {field} is {type(value).__name__}, "
+                    f"wanted text of at most {MAX_PROMPT_CHARACTERS} characters"
+                )
+        if not self.prompt.strip():
+            raise PresetError(f"preset {self.name}: the prompt is empty, wanted the look in words")
+        strength_ok = isinstance(self.strength, int | float) and not isinstance(self.strength, bool)
+        if not strength_ok or not 0 <= self.strength <= 1:
+            raise PresetError(
+                f"preset {self.name}: strength {self.strength!r}, wanted a number from 0 to 1"
+            )
+        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
+            raise PresetError(
+                f"preset {self.name}: seed {self.seed!r}, wanted a whole number from 0 to 4294967295"
+            )
+
+
+def parse_preset(name: str, text: str) -> Preset:
+    """A preset from the text of its TOML file. Unknown keys are errors. Raises PresetError."""
+    try:
+        table: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PresetError(f"preset {name}: not valid TOML: {error}") from None
+    known = {field.name for field in fields(Preset)} - {"name"}
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise PresetError(
+            f"preset {name}: unknown key {unknown[0]!r}, wanted only {', '.join(sorted(known))}"
+        )
+    missing = sorted({"title", "prompt"} - set(table))
+    if missing:
+        raise PresetError(f"preset {name}: the key {missing[0]!r} is missing")
+    return Preset(name=name, **table)
+
+
+def read_preset(path: Path) -> Preset:
+    """A preset from its file. Raises PresetError."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise PresetError(f"preset file {path}: larger than {MAX_FILE_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PresetError(f"preset file {path}: {error}") from None
+    return parse_preset(path.stem, text)
+
+
+def write_preset(preset: Preset) -> str:
+    """The text of a preset's file; `parse_preset` gives the same preset back."""
+
+    def quoted(value: str) -> str:
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
+
+    lines = []
+    for field in fields(Preset):
+        value = getattr(preset, field.name)
+        if field.name != "name":
+            lines.append(f"{field.name} = {quoted(value) if isinstance(value, str) else value!r}")
+    return "\n".join(lines) + "\n"
+
+
+def load_presets(user_folder: Path | None = None) -> dict[str, Preset]:
+    """All presets by name: the built-in ones, then the user's, which replace those of the same name.
+
+    Raises PresetError for a malformed file; a missing user folder is simply empty.
+    """
+    found: dict[str, Preset] = {}
+    for folder in (BUILT_IN_FOLDER, user_folder):
+        if folder is not None and folder.is_dir():
+            for path in sorted(folder.glob("*.toml")):
+                preset = read_preset(path)
+                found[preset.name] = preset
+    return found
+
+
+def find_preset(name: str, presets: dict[str, Preset]) -> Preset:
+    """The preset of that name. Raises PresetError that lists what there is."""
+    if name not in presets:
+        raise PresetError(f"unknown preset {name!r}: there are {', '.join(sorted(presets))}")
+    return presets[name]

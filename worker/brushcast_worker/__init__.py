@@ -1,0 +1,1 @@
+"""Brushcast's worker: weights, streams and the streaming diffusion pipeline. Needs torch."""

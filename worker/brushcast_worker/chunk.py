@@ -1,0 +1,51 @@
+"""Chunk: consecutive pictures of one stream as one device tensor, and the copies in and out.
+
+Letters: T pictures, C channels (3, RGB), H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brushcast.frame import Frame, Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Pictures of one stream, in order. Lives on the GPU thread.
+
+    x_TCHW: float in [-1, 1], on the engine's device. seqs, captured_ns: of each picture.
+    reused: nothing was computed for it, an earlier result stands for it (a cache hit).
+    """
+
+    x_TCHW: Tensor
+    seqs: tuple[int, ...]
+    captured_ns: tuple[int, ...]
+    reused: bool = False
+
+    def __post_init__(self) -> None:
+        assert self.x_TCHW.ndim == 4 and self.x_TCHW.shape[1] == 3, self.x_TCHW.shape
+        assert len(self.seqs) == len(self.captured_ns) == self.x_TCHW.shape[0]
+
+
+def chunk_from_frames(frames: Sequence[Frame], device: torch.device) -> Chunk:
+    """Copy pictures of one size to the device as one tensor: uint8 over the bus, scaled there."""
+    pixels_THWC = torch.from_numpy(np.stack([frame.pixels_HWC for frame in frames]))
+    if device.type == "cuda":
+        pixels_THWC = pixels_THWC.pin_memory().to(device, non_blocking=True)
+    x_TCHW = pixels_THWC.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
+    return Chunk(
+        x_TCHW, tuple(f.seq for f in frames), tuple(f.captured_ns for f in frames)
+    )
+
+
+def frames_from_chunk(chunk: Chunk) -> list[Pixels]:
+    """The pictures as [H W 3] uint8 arrays in host memory; waits for the device."""
+    scaled = chunk.x_TCHW.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255)
+    pixels_THWC = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return [np.ascontiguousarray(pixels_HWC) for pixels_HWC in pixels_THWC]

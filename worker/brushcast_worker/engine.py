@@ -1,0 +1,82 @@
+"""Engine: loaded weights plus `open` and `step`. The only thing that the loop knows of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from brushcast.errors import ConfigError
+from brushcast.frame import Size
+from brushcast.presets import Preset
+from brushcast_worker.chunk import Chunk
+
+EngineState = Any  # opaque: made by Engine.open, changed by Engine.step, of one stream only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What an engine is and can do; constant after load.
+
+    device: as torch writes it (`cpu`, `cuda:0`); device_name: for people. dtype: of the computation.
+    chunk_frames: pictures per chunk in the steady state. steps: the denoising steps that may be asked for.
+    default_size, size_multiple: both sides must be multiples of it. description: one line for people.
+    """
+
+    name: str
+    device: str
+    device_name: str
+    dtype: str
+    chunk_frames: int
+    steps: tuple[int, ...]
+    default_steps: int
+    default_size: Size
+    size_multiple: int
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One stream's next chunk. `preset` and `steps` may differ from the last job's: the state follows."""
+
+    state: EngineState
+    chunk: Chunk
+    preset: Preset
+    steps: int
+
+
+class Engine(Protocol):
+    """Loaded weights. Constant after load, no stream state, no clock, deterministic by seed.
+
+    Owned by the GPU thread, the only one that may call it. The same jobs from a fresh state give the same bits.
+    """
+
+    info: EngineInfo
+
+    def open(self, preset: Preset, size: Size) -> EngineState:
+        """A new stream's state: all its memory is allocated here. Raises OutOfMemory, ConfigError, PromptError."""
+        ...
+
+    def frames_wanted(self, state: EngineState) -> int:
+        """How many pictures the next chunk of this stream must have."""
+        ...
+
+    def step(self, jobs: Sequence[Job]) -> list[Chunk | None]:
+        """Advance each stream by one chunk, all in one forward; results in the order of `jobs`.
+
+        None: this stream needs more input before a chunk comes out (stream batch of n steps: n - 1 times).
+        A chunk that comes out carries the seqs of the pictures that it shows. Raises OutOfMemory.
+        """
+        ...
+
+
+def load_engine(name: str, device: str) -> Engine:
+    """The engine of that name on `device` (`auto`, `cpu`, `cuda`, `cuda:1`, `mps`).
+
+    Raises ConfigError for an unknown name or an absent device, WeightsError for bad weights.
+    """
+    if name == "pocket":
+        from brushcast_worker.engines.causal import load_pocket
+
+        return load_pocket(device)
+    raise ConfigError(f"unknown engine {name!r}: there is pocket")
