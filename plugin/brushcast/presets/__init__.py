@@ -123,3 +123,16 @@ def find_preset(name: str, presets: dict[str, Preset]) -> Preset:
     if name not in presets:
         raise PresetError(f"unknown preset {name!r}: there are {', '.join(sorted(presets))}")
     return presets[name]
+
+
+def save_preset(preset: Preset, folder: Path) -> Path:
+    """Write a preset into the user's folder, which is made if need be. Raises PresetError."""
+    path = folder / f"{preset.name}.toml"
+    partial = path.with_suffix(".part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_text(write_preset(preset), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise PresetError(f"preset {preset.name}: cannot write {path}: {error.strerror}") from None
+    return path

@@ -1,0 +1,350 @@
+"""The command line. The only place that reads flags, files of configuration and the environment.
+
+Exit codes: 0 success, 1 something failed, 2 the input cannot work (one line on standard error says why), 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import platformdirs
+
+import brushcast
+from brushcast.errors import BrushcastError, ConfigError, InputError
+from brushcast.frame import Size
+
+APP = "brushcast"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit the process."""
+    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code. Errors become one line on standard error."""
+    try:
+        code = cli.main(list(arguments), prog_name=APP, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Abort:
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except click.ClickException as error:
+        return _complain(error.format_message(), 2)
+    except InputError as error:
+        return _complain(str(error), 2)
+    except BrushcastError as error:
+        return _complain(str(error), 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `brushcast ... | head`
+        return 1
+
+
+def _complain(message: str, code: int) -> int:
+    click.echo(f"{APP}: {' '.join(message.split())}", err=True)
+    return code
+
+
+class SizeType(click.ParamType):
+    """WIDTHxHEIGHT."""
+
+    name = "WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
+        return value if isinstance(value, Size) else Size.parse(value)
+
+
+SIZE = SizeType()
+FILE = click.Path(path_type=Path)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
+
+
+def user_presets_folder() -> Path:
+    """Where a user's own presets are."""
+    return Path(platformdirs.user_config_dir(APP, appauthor=False)) / "presets"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(brushcast.__version__, prog_name=APP)
+def cli() -> None:
+    """Live AI restyling of video: your camera becomes a painting, in any app."""
+    level = os.environ.get("BRUSHCAST_LOG", "WARNING").upper()
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ConfigError(f"BRUSHCAST_LOG={level}: wanted DEBUG, INFO, WARNING or ERROR")
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+@cli.command()
+@click.option("--source", default="auto", help="auto, camera:N, file:PATH, obs or testcard.")
+@click.option("--sink", "sinks", multiple=True, help="auto, camera[:DEVICE], obs, file:PATH, null.")
+@click.option("--preset", default="watercolour", help="The look to start with.")
+@click.option("--worker", default="local", help="local, or tcp://HOST:PORT of another machine.")
+@click.option("--panel", default="127.0.0.1:8787", help="HOST:PORT of the control page, or off.")
+@click.option("--for", "seconds", type=float, help="Stop after so many seconds.")
+@click.option("--report", type=FILE, help="Write the figures of the run as JSON.")
+@click.option("--size", type=SIZE, help="The size that is painted, in multiples of 16.")
+@click.option("--output-size", type=SIZE, default="1280x720", help="The size of the sinks.")
+@click.option("--fps", type=int, default=30, help="The rate of the sinks.")
+@click.option("--fit", type=click.Choice(["crop", "pad"]), default="crop", help="Other shapes.")
+@click.option("--steps", type=click.IntRange(0, 8), default=0, help="Denoising steps; 0: automatic.")
+@click.option("--engine", default="pocket", help="The model that a local worker loads.")
+@click.option("--device", default="auto", help="Of a local worker: auto, cpu, cuda, mps.")
+@json_option
+def run(
+    source: str, sinks: tuple[str, ...], preset: str, worker: str, panel: str,
+    seconds: float | None, report: Path | None, size: Size | None, output_size: Size, fps: int,
+    fit: Any, steps: int, engine: str, device: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Restyle live: a camera, a file or a test card, into a virtual camera, a file or the panel."""
+    from brushcast.config import RunConfig
+    from brushcast.presets import find_preset, load_presets
+    from brushcast.report import check_report_path, write_report
+    from brushcast.supervisor import Supervisor
+    from brushcast.wire.messages import parse_endpoint
+
+    find_preset(preset, load_presets(user_presets_folder()))
+    if worker != "local":
+        parse_endpoint(worker)
+    if report is not None:
+        check_report_path(report)
+    config = RunConfig(
+        source=source, sinks=sinks or ("auto",), preset=preset, worker=worker,
+        panel=None if panel == "off" else panel, seconds=seconds, report=report,
+        output_size=output_size, model_size=size, rate_fps=fps, fit=fit, steps=steps,
+        engine=engine, device=device,
+    )  # fmt: skip
+    supervisor = Supervisor(
+        config,
+        user_presets=user_presets_folder(),
+        tell=lambda line: click.echo(line, err=as_json),
+    )
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: supervisor.stop())
+    result = supervisor.run()
+    if report is not None:
+        write_report(result, report)
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        click.echo(
+            f"{result['seconds']:.0f} s: {result['frames_out']} frames out at {result['fps']} fps, "
+            f"{result['frames_styled']} styled at {result['styled_fps']} fps"
+        )
+
+
+@cli.command()
+@click.argument("source", metavar="INPUT", type=FILE)
+@click.argument("target", metavar="OUTPUT", type=FILE)
+@click.option("--preset", default="watercolour", help="The look.")
+@click.option("--prompt", help="The look in words, instead of the preset's.")
+@click.option("--strength", type=float, help="0 (barely touched) to 1 (free).")
+@click.option("--size", type=SIZE, help="The size of the result; default: the input's.")
+@click.option("--seed", type=int, help="Another seed, other strokes.")
+@click.option("--steps", type=click.IntRange(0, 8), default=0, help="Denoising steps; 0: automatic.")
+@click.option("--report", type=FILE, help="Write the figures as JSON.")
+@click.option("--engine", default="pocket", help="The model.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, mps.")
+@click.option("--overwrite/--no-overwrite", default=True, help="Replace an existing OUTPUT.")
+@json_option
+def restyle(
+    source: Path, target: Path, preset: str, prompt: str | None, strength: float | None,
+    size: Size | None, seed: int | None, steps: int, report: Path | None, engine: str,
+    device: str, overwrite: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Restyle a whole video file, every frame of it."""
+    import dataclasses
+
+    from brushcast.presets import find_preset, load_presets
+    from brushcast.report import check_report_path, write_report
+    from brushcast.restyle import RestyleConfig, restyle_file
+
+    look = find_preset(preset, load_presets(user_presets_folder()))
+    changes = {"prompt": prompt, "strength": strength, "seed": seed}
+    look = dataclasses.replace(look, **{k: v for k, v in changes.items() if v is not None})
+    if report is not None:
+        check_report_path(report)
+    if target.exists() and not overwrite:
+        raise ConfigError(f"{target} exists, and --no-overwrite was given")
+    config = RestyleConfig(
+        source=source, target=target, look=look, size=size, steps=steps, engine=engine, device=device
+    )
+    result = restyle_file(config, quiet=as_json)
+    if report is not None:
+        write_report(result, report)
+    if as_json:
+        click.echo(json.dumps(result))
+    elif not result["complete"]:
+        click.echo(f"Stopped after {result['frames_out']} frames; {target} is playable so far.")
+    else:
+        click.echo(
+            f"{target}: {result['frames_out']} frames in {result['seconds']:.1f} s, "
+            f"{result['styled_fps']:.1f} per second on {result['device']}"
+        )
+    if not result["complete"]:
+        raise click.exceptions.Exit(130)
+
+
+@cli.command()
+@click.option("--engine", default="pocket", help="The model.")
+@click.option("--size", type=SIZE, help="The size that is painted.")
+@click.option("--steps", type=click.IntRange(0, 8), default=0, help="Denoising steps; 0: automatic.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, mps.")
+@click.option("--seconds", type=click.FloatRange(0.5, 600), default=8.0, help="How long to measure.")
+@json_option
+def bench(
+    engine: str, size: Size | None, steps: int, device: str, seconds: float, as_json: bool
+) -> None:
+    """Measure the worker on this machine: pictures per second, and where the time goes."""
+    from brushcast.bench import print_bench, run_bench
+
+    result = run_bench(engine=engine, size=size, steps=steps, device=device, seconds=seconds)
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        print_bench(result)
+
+
+@cli.group()
+def presets() -> None:
+    """The looks: list, show, import, export."""
+
+
+@presets.command("list")
+@json_option
+def presets_list(as_json: bool) -> None:
+    """All presets."""
+    from brushcast.presets import load_presets
+
+    found = load_presets(user_presets_folder())
+    if as_json:
+        click.echo(json.dumps([{"name": p.name, "title": p.title} for p in found.values()]))
+    else:
+        for preset in found.values():
+            click.echo(f"{preset.name:<16} {preset.title:<20} {preset.prompt}")
+
+
+@presets.command("show")
+@click.argument("name")
+@json_option
+def presets_show(name: str, as_json: bool) -> None:
+    """One preset, whole."""
+    import dataclasses
+
+    from brushcast.presets import find_preset, load_presets, write_preset
+
+    preset = find_preset(name, load_presets(user_presets_folder()))
+    click.echo(json.dumps(dataclasses.asdict(preset)) if as_json else write_preset(preset), nl=as_json)
+
+
+@presets.command("import")
+@click.argument("file", type=FILE)
+@json_option
+def presets_import(file: Path, as_json: bool) -> None:
+    """Take a preset's TOML file into your folder; it replaces one of the same name."""
+    from brushcast.presets import read_preset, save_preset
+
+    preset = read_preset(file)
+    path = save_preset(preset, user_presets_folder())
+    click.echo(json.dumps({"name": preset.name, "file": str(path)}) if as_json else f"saved as {path}")
+
+
+@presets.command("export")
+@click.argument("name")
+@click.argument("file", type=FILE)
+@json_option
+def presets_export(name: str, file: Path, as_json: bool) -> None:
+    """Write a preset to a file of your choice."""
+    from brushcast.presets import find_preset, load_presets, write_preset
+
+    preset = find_preset(name, load_presets(user_presets_folder()))
+    try:
+        file.write_text(write_preset(preset), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror or error}") from None
+    click.echo(json.dumps({"name": preset.name, "file": str(file)}) if as_json else f"wrote {file}")
+
+
+@cli.group()
+def models() -> None:
+    """The models' weights: list, fetch, verify."""
+
+
+@models.command("list")
+@json_option
+def models_list(as_json: bool) -> None:
+    """The models and whether their weights are here."""
+    from brushcast.models import list_models
+
+    rows = list_models()
+    if as_json:
+        click.echo(json.dumps(rows))
+    else:
+        for row in rows:
+            click.echo(f"{row['name']:<12} {row['state']:<10} {row['mb']:>7.1f} MB  {row['about']}")
+
+
+@models.command("fetch")
+@click.argument("name")
+@json_option
+def models_fetch(name: str, as_json: bool) -> None:
+    """Bring a model's weights to this machine."""
+    from brushcast.models import fetch_model
+
+    result = fetch_model(name)
+    click.echo(json.dumps(result) if as_json else result["message"])
+
+
+@models.command("verify")
+@click.argument("name", default="pocket")
+@json_option
+def models_verify(name: str, as_json: bool) -> None:
+    """Hold a model's weights against their recorded hashes."""
+    from brushcast.models import verify_model
+
+    result = verify_model(name)
+    click.echo(json.dumps(result) if as_json else result["message"])
+
+
+@cli.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """What this machine has, what is missing, and what to do about it."""
+    from brushcast.doctor import examine, print_findings
+
+    findings = examine(user_presets_folder())
+    if as_json:
+        click.echo(json.dumps(findings))
+    else:
+        print_findings(findings)
+    if any(finding["state"] == "bad" for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+@cli.command("bridge-process", hidden=True)
+def bridge_process() -> None:
+    """The bridge, started by the supervisor."""
+    from brushcast.bridge import main as bridge_main
+
+    bridge_main()
+
+
+@cli.command("camera-process", hidden=True)
+def camera_process() -> None:
+    """The camera process, started by the supervisor."""
+    from brushcast.camera import main as camera_main
+
+    camera_main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What the command line asked for, checked once. Built in `__main__` only."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brushcast.errors import ConfigError
+from brushcast.frame import Fit, Size
+
+DEFAULT_OUTPUT = Size(1280, 720)
+DEFAULT_RATE_FPS = 30
+DEFAULT_PANEL = "127.0.0.1:8787"
+DEFAULT_AREA_PX = 147_456  # 512x288 and 384x384: what two CPU cores restyle in real time
+MAX_AREA_PX = 4 * DEFAULT_AREA_PX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """`brushcast run`. worker: `local` or an endpoint. panel: HOST:PORT, or None for no panel.
+
+    model_size: what the worker paints at; None follows the output's shape. seconds: None is for ever.
+    """
+
+    source: str = "auto"
+    sinks: tuple[str, ...] = ("auto",)
+    preset: str = "watercolour"
+    worker: str = "local"
+    panel: str | None = DEFAULT_PANEL
+    seconds: float | None = None
+    report: Path | None = None
+    output_size: Size = DEFAULT_OUTPUT
+    model_size: Size | None = None
+    rate_fps: int = DEFAULT_RATE_FPS
+    fit: Fit = "crop"
+    steps: int = 0
+    engine: str = "pocket"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise ConfigError(f"--for {self.seconds}: wanted a number of seconds above 0")
+        if not 1 <= self.rate_fps <= 120:
+            raise ConfigError(f"--fps {self.rate_fps}: wanted 1 to 120")
+        if self.fit not in ("crop", "pad"):
+            raise ConfigError(f"--fit {self.fit}: wanted crop or pad")
+        if self.model_size is not None:
+            check_model_size(self.model_size)
+        if self.panel is not None:
+            parse_address(self.panel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeConfig:
+    """What the bridge process is started with; travels as JSON. endpoint "" waits to be told."""
+
+    source: str
+    preset: str
+    endpoint: str
+    remote: bool
+    ring: str
+    panel: str | None
+    output_size: Size
+    model_size: Size
+    rate_fps: int
+    fit: Fit
+    steps: int
+    user_presets: str
+
+    def to_json(self) -> dict[str, Any]:
+        table = dataclasses.asdict(self)
+        return {**table, "output_size": str(self.output_size), "model_size": str(self.model_size)}
+
+    @classmethod
+    def from_json(cls, table: dict[str, Any]) -> BridgeConfig:
+        """Raises ConfigError for unknown or missing keys and values out of range."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if set(table) != known:
+            raise ConfigError(f"bridge configuration: wrong keys {sorted(set(table) ^ known)}")
+        sizes = {key: Size.parse(table[key]) for key in ("output_size", "model_size")}
+        return cls(**{**table, **sizes})
+
+
+def check_model_size(size: Size) -> None:
+    """Raises ConfigError unless both sides are multiples of 16 and the picture is not too large."""
+    if size.width % 16 or size.height % 16:
+        raise ConfigError(
+            f"size {size}: wanted both sides in multiples of 16, for example 512x288 or 640x352"
+        )
+    if size.width < 64 or size.height < 64:
+        raise ConfigError(f"size {size}: wanted at least 64x64")
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`"127.0.0.1:8787"` → (host, port); port 0 means any free one. Raises ConfigError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"address {text!r}: wanted HOST:PORT, for example 127.0.0.1:8787")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,174 @@
+"""Desk: where the panel's wishes and the bridge's facts meet. The one object that both their threads touch.
+
+The look, the pause and the switches live here, so that a wish is visible the moment it is accepted; the bridge takes the
+changes and posts what it sees.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+
+from brushcast.errors import InputError
+from brushcast.frame import Pixels, Size, fit, resize
+from brushcast.panel.backend import (
+    Change,
+    ChangeLook,
+    LookState,
+    PanelState,
+    Pause,
+    PresetCard,
+    Preview,
+    RetryWorker,
+    SwitchSink,
+    Which,
+)
+from brushcast.presets import Preset, find_preset
+
+PREVIEW = Size(640, 360)
+PREVIEW_QUALITY = 82
+THUMBNAILS = Path(__file__).parent / "panel" / "static" / "thumbnails"
+
+
+class Desk:
+    """Implements `panel.backend.PanelBackend` for the panel's thread; the rest is the bridge's."""
+
+    def __init__(self, presets: Mapping[str, Preset], look: Preset) -> None:
+        self._presets = dict(presets)
+        self._lock = threading.Lock()
+        self._look = look
+        self._paused = False
+        self._changes: list[Change] = []
+        self._state: PanelState | None = None
+        self._pictures: dict[Which, tuple[Pixels, int]] = {}
+        self._encoded: dict[Which, Preview] = {}
+        self._watchers = 0
+
+    # ------------------------------------------------------------------ the bridge's side
+
+    @property
+    def look(self) -> Preset:
+        """The look that was asked for last."""
+        with self._lock:
+            return self._look
+
+    @property
+    def paused(self) -> bool:
+        with self._lock:
+            return self._paused
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody looks at the previews."""
+        with self._lock:
+            return self._watchers > 0
+
+    def take_changes(self) -> list[Change]:
+        """What was asked since the last call, in order."""
+        with self._lock:
+            changes, self._changes = self._changes, []
+            return changes
+
+    def post(self, state: PanelState) -> None:
+        """What the bridge sees now."""
+        with self._lock:
+            self._state = state
+
+    def show(self, which: Which, pixels_HWC: Pixels, counter: int) -> None:
+        """The newest picture of one side; nothing is encoded until somebody asks."""
+        with self._lock:
+            self._pictures[which] = (pixels_HWC, counter)
+
+    # ------------------------------------------------------------------ the panel's side
+
+    def snapshot(self) -> PanelState:
+        """The facts that were posted last, with the wishes that were accepted since."""
+        with self._lock:
+            assert self._state is not None, "the bridge posts before it starts the panel"
+            look = self._look
+            applied = self._state.look.applied and not any(
+                isinstance(change, ChangeLook) for change in self._changes
+            )
+            return dataclasses.replace(
+                self._state,
+                paused=self._paused,
+                look=LookState(
+                    preset=look.name,
+                    prompt=look.prompt,
+                    strength=look.strength,
+                    seed=look.seed,
+                    steps=self._state.look.steps,
+                    applied=applied,
+                    message=self._state.look.message,
+                ),
+            )
+
+    def preview(self, which: Which) -> Preview | None:
+        """The newest picture of that side as a JPEG of at most 640x360."""
+        with self._lock:
+            newest = self._pictures.get(which)
+            last = self._encoded.get(which)
+        if newest is None:
+            return None
+        pixels_HWC, counter = newest
+        if last is not None and last.counter == counter:
+            return last
+        height, width, _ = pixels_HWC.shape
+        if (width, height) != (PREVIEW.width, PREVIEW.height):
+            same_shape = abs(width * PREVIEW.height - height * PREVIEW.width) < width
+            shrink = resize if same_shape else fit
+            pixels_HWC = shrink(pixels_HWC, PREVIEW)
+        bgr_HWC = cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGR)
+        _, jpeg = cv2.imencode(".jpg", bgr_HWC, [cv2.IMWRITE_JPEG_QUALITY, PREVIEW_QUALITY])
+        preview = Preview(jpeg=jpeg.tobytes(), counter=counter)
+        with self._lock:
+            self._encoded[which] = preview
+        return preview
+
+    def request(self, change: Change) -> None:
+        """Accept a wish or raise InputError with the reason."""
+        with self._lock:
+            if isinstance(change, ChangeLook):
+                self._look = self._changed_look(change)
+            elif isinstance(change, Pause):
+                self._paused = change.on
+            elif isinstance(change, SwitchSink):
+                self._check_sink(change.id)
+            else:
+                assert isinstance(change, RetryWorker)
+            self._changes.append(change)
+
+    def watchers(self, count: int) -> None:
+        with self._lock:
+            self._watchers = count
+
+    def _changed_look(self, change: ChangeLook) -> Preset:
+        look = self._look
+        if change.preset is not None:
+            look = find_preset(change.preset, self._presets)
+        parts = {"prompt": change.prompt, "strength": change.strength, "seed": change.seed}
+        return dataclasses.replace(look, **{k: v for k, v in parts.items() if v is not None})
+
+    def _check_sink(self, sink: str) -> None:
+        known = [state.id for state in self._state.sinks] if self._state is not None else []
+        if sink not in known:
+            raise InputError(f"unknown sink {sink!r}: there are {', '.join(known) or 'none'}")
+
+
+def preset_cards(presets: Mapping[str, Preset]) -> tuple[PresetCard, ...]:
+    """The presets as the panel shows them, with the address of their thumbnail where there is one."""
+    return tuple(
+        PresetCard(
+            name=preset.name,
+            title=preset.title,
+            prompt=preset.prompt,
+            thumbnail=f"/static/thumbnails/{preset.name}.jpg"
+            if (THUMBNAILS / f"{preset.name}.jpg").is_file()
+            else "",
+        )
+        for preset in presets.values()
+    )

@@ -1,0 +1,292 @@
+"""Supervisor: starts the worker, the bridge and the camera process, and starts again what dies. Touches no picture.
+
+MAIN PATH of `brushcast run`: `run` → `_start` → `_handle` (each event of a child) → `_stop` → the report.
+The main thread owns everything here; the children's events reach it through one queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from brushcast.child import Child, ChildEvent
+from brushcast.config import DEFAULT_AREA_PX, BridgeConfig, RunConfig
+from brushcast.errors import BrushcastError, ChildError, InputError
+from brushcast.frame import model_size
+from brushcast.report import build_report
+from brushcast.restart import RestartPolicy
+from brushcast.ring import Ring
+
+log = logging.getLogger(__name__)
+
+START_PATIENCE_S = 60.0  # the worker may load weights for long; bridge and camera are up in one second
+WORKER_NICENESS = 5  # the picture's pace comes before the painting
+SPARE_DELAY_S = 3.0  # the spare starts when the worker that replaced a dead one is past its own start
+
+
+class Supervisor:
+    """One run of the product. `run` returns the report when the time is over or `stop` was called."""
+
+    def __init__(self, config: RunConfig, *, user_presets: Path, tell: Callable[[str], None]) -> None:
+        """tell: prints one line for people."""
+        self._config = config
+        self._user_presets = user_presets
+        self._tell = tell
+        self._events: queue.Queue[ChildEvent] = queue.Queue(maxsize=10_000)
+        self._children: dict[str, Child] = {}
+        self._spare: Child | None = None
+        self._spare_ready = False
+        self._policies = {
+            name: RestartPolicy(random.Random()) for name in ("worker", "bridge", "camera")
+        }
+        self._due: dict[str, float] = {}  # what is to be started, and when (monotonic seconds)
+        self._stats: dict[str, list[Mapping[str, Any]]] = {"bridge": [{}], "camera": [{}]}
+        self._worker_state: dict[str, Any] = {"state": "STARTING", "message": "", "restarts": 0}
+        self._endpoint = config.worker if config.worker != "local" else ""
+        self._failure: BrushcastError | None = None
+        self._told: set[str] = set()
+        self._stop_asked = False
+        self._size = config.model_size or model_size(config.output_size, DEFAULT_AREA_PX)
+
+    @property
+    def local(self) -> bool:
+        return self._config.worker == "local"
+
+    def stop(self) -> None:
+        """End the run soon. Safe in a signal handler."""
+        self._stop_asked = True
+
+    def run(self) -> dict[str, Any]:
+        """Run until the time is over or `stop`. Raises what made the start impossible (InputError, ChildError)."""
+        self._ring = Ring.create(self._config.output_size)
+        try:
+            self._start()
+            ends = time.monotonic() + (self._config.seconds or float("inf"))
+            while not self._stop_asked and self._failure is None and time.monotonic() < ends:
+                self._start_what_is_due()
+                try:
+                    self._handle(self._events.get(timeout=0.05))
+                except queue.Empty:
+                    continue
+            self._stop()
+        finally:
+            for child in [*self._children.values(), *filter(None, [self._spare])]:
+                child.kill()
+                child.join()
+            self._ring.close()
+            self._ring.unlink()
+        if self._failure is not None:
+            raise self._failure
+        return build_report(self._config, self._size, self._stats, self._worker_state)
+
+    # ------------------------------------------------------------------ starting
+
+    def _start(self) -> None:
+        if self.local:
+            self._start_worker()
+        self._start_camera()
+        self._start_bridge()
+
+    def _start_worker(self, *, spare: bool = False) -> Child:
+        arguments = ["brushcast_worker", "serve", "--supervised", "--bind", "tcp://127.0.0.1:0"]
+        arguments += ["--engine", self._config.engine, "--device", self._config.device]
+        arguments += ["--standby"] if spare else []
+        name = "spare" if spare else "worker"
+        child = Child(name, arguments, self._events, niceness=WORKER_NICENESS)
+        if spare:
+            self._spare, self._spare_ready = child, False
+        else:
+            self._children["worker"] = child
+            self._tell_bridge_of_worker(state="STARTING", message="loading the model")
+        return child
+
+    def _start_camera(self) -> None:
+        first_line = {
+            "ring": str(self._ring.path),
+            "size": str(self._config.output_size),
+            "rate_fps": self._config.rate_fps,
+            "sinks": list(self._config.sinks),
+            "restarted": len(self._stats["camera"]) > 1,
+        }
+        self._children["camera"] = Child(
+            "camera", ["brushcast", "camera-process"], self._events, first_line=first_line
+        )
+
+    def _start_bridge(self) -> None:
+        config = BridgeConfig(
+            source=self._config.source,
+            preset=self._config.preset,
+            endpoint=self._endpoint,
+            remote=not self.local,
+            ring=str(self._ring.path),
+            panel=self._config.panel,
+            output_size=self._config.output_size,
+            model_size=self._size,
+            rate_fps=self._config.rate_fps,
+            fit=self._config.fit,
+            steps=self._config.steps,
+            user_presets=str(self._user_presets),
+        )
+        self._children["bridge"] = Child(
+            "bridge", ["brushcast", "bridge-process"], self._events, first_line=config.to_json()
+        )
+        self._children["bridge"].send({"command": "worker", **self._worker_state})
+
+    def _start_what_is_due(self) -> None:
+        now = time.monotonic()
+        for name in [name for name, when in self._due.items() if when <= now]:
+            del self._due[name]
+            if name == "spare":
+                self._start_worker(spare=True)
+            elif name == "worker":
+                self._replace_worker()
+            elif name == "bridge":
+                self._start_bridge()
+            else:
+                self._start_camera()
+
+    def _replace_worker(self) -> None:
+        """The warm spare takes over if there is one; else a new worker starts from cold."""
+        if self._spare is not None and self._spare_ready and self._spare.alive:
+            spare, self._spare = self._spare, None
+            spare.name = "worker"
+            self._children["worker"] = spare
+            spare.send({"command": "serve"})
+        else:
+            self._start_worker()
+
+    # ------------------------------------------------------------------ events
+
+    def _handle(self, event: ChildEvent) -> None:
+        name = event.child.name
+        if event.child is not self._spare and event.child is not self._children.get(name):
+            return  # the last words of one that was replaced
+        if event.kind == "exited":
+            self._child_exited(event.child, event.data)
+        elif event.kind == "error":
+            self._child_failed(event.child, event.data)
+        elif name in ("worker", "spare"):
+            self._worker_said(event)
+        elif name == "bridge":
+            self._bridge_said(event)
+        else:
+            self._camera_said(event)
+
+    def _worker_said(self, event: ChildEvent) -> None:
+        if event.child is self._spare:
+            self._spare_ready = self._spare_ready or event.kind == "standby"
+        elif event.kind == "listening":
+            self._endpoint = str(event.data["endpoint"])
+            self._tell_bridge_of_worker(state="LOADING", message="warming up")
+        elif event.kind == "ready":
+            self._tell_bridge_of_worker(state="READY", message="")
+            where = event.data.get("device_name", event.data.get("device", ""))
+            self._tell_once(f"Worker: {event.data.get('engine')} on {where}")
+            if self._config.engine == "pocket" and self._spare is None:
+                self._due["spare"] = time.monotonic() + SPARE_DELAY_S
+
+    def _bridge_said(self, event: ChildEvent) -> None:
+        if event.kind == "stats":
+            self._stats["bridge"][-1] = event.data
+            self._policies["bridge"].good_output(time.monotonic_ns())
+            if event.data.get("live"):
+                self._policies["worker"].good_output(time.monotonic_ns())
+        elif event.kind == "panel":
+            self._tell_once(f"Panel:  {event.data['url']}")
+        elif event.kind == "source":
+            self._tell_once(f"Source: {event.data['title']}")
+        elif event.kind == "stuck" and self.local and "worker" in self._children:
+            log.warning("the worker is stuck (%s) and is killed", event.data.get("reason"))
+            self._children["worker"].kill()
+        elif event.kind == "sink":
+            self._children["camera"].send(
+                {"command": "sink", "id": event.data["id"], "on": event.data["on"]}
+            )
+        elif event.kind == "retry":
+            self._policies["worker"].retry()
+            if not self._children["worker"].alive:
+                self._due.setdefault("worker", time.monotonic())
+
+    def _camera_said(self, event: ChildEvent) -> None:
+        if event.kind in ("stats", "stopped"):
+            self._stats["camera"][-1] = event.data
+            self._policies["camera"].good_output(time.monotonic_ns())
+            self._children["bridge"].send({"command": "camera", "stats": event.data})
+            for sink in event.data.get("sinks", []):
+                if sink.get("state") == "FAILED":
+                    self._tell_once(f"Sink {sink['id']} failed: {sink.get('message', '')}")
+        elif event.kind == "ready":
+            for sink in event.data.get("sinks", []):
+                self._tell_once(f"Sink:   {sink['id']} {sink.get('message', '')}".rstrip())
+
+    def _child_exited(self, child: Child, data: Mapping[str, Any]) -> None:
+        child.join()
+        if child is self._spare:
+            self._spare, self._spare_ready = None, False
+            self._due["spare"] = time.monotonic() + SPARE_DELAY_S
+            return
+        log.warning("the %s ended with code %s", child.name, data.get("code"))
+        delay_s = self._policies[child.name].died()
+        if child.name == "worker":
+            self._worker_state["restarts"] += 1
+            self._endpoint = ""
+        else:
+            self._stats[child.name].append({})
+        if delay_s is not None:
+            self._due[child.name] = time.monotonic() + delay_s
+            if child.name == "worker":
+                self._tell_bridge_of_worker(state="BACKOFF", message="the worker died; restarting")
+        elif child.name == "worker":
+            cause = _last_line(data) or f"exit code {data.get('code')}"
+            self._tell_bridge_of_worker(state="FAILED", message=cause)
+            self._tell(f"The worker failed again and again: {cause}")
+        else:
+            self._failure = ChildError(f"the {child.name} keeps failing: {_last_line(data)}")
+
+    def _child_failed(self, child: Child, data: Mapping[str, Any]) -> None:
+        """The child says that what it was asked cannot work: for the user, in one sentence."""
+        message = str(data.get("message", "unknown error"))
+        if child.name in ("worker", "spare") and self._worker_state["restarts"]:
+            log.error("the %s says: %s", child.name, message)
+            return  # it worked before: its exit follows, and the policy decides
+        self._failure = InputError(message)
+
+    def _tell_bridge_of_worker(self, *, state: str, message: str) -> None:
+        self._worker_state.update(state=state, message=message, endpoint=self._endpoint)
+        if "bridge" in self._children:
+            self._children["bridge"].send({"command": "worker", **self._worker_state})
+
+    def _tell_once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._tell(line)
+
+    # ------------------------------------------------------------------ stopping
+
+    def _stop(self) -> None:
+        """The camera first, so that its files are closed well; then the rest."""
+        for name in ("camera", "bridge", "worker"):
+            child = self._children.get(name)
+            if child is not None and child.alive:
+                child.send({"command": "stop"})
+                child.hang_up()
+                child.join()
+        if self._spare is not None:
+            self._spare.kill()
+        while True:
+            try:
+                event = self._events.get_nowait()
+            except queue.Empty:
+                return
+            if event.kind in ("stats", "stopped") and event.child.name in self._stats:
+                self._stats[event.child.name][-1] = event.data
+
+
+def _last_line(data: Mapping[str, Any]) -> str:
+    lines = [line for line in str(data.get("last_words", "")).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
