@@ -49,7 +49,6 @@ class Child:
     ) -> None:
         """Start `python -m arguments...`. first_line: its configuration. niceness: 0..19, POSIX only."""
         self.name = name
-        self.stopping = False
         self._events = events
         self._lock = threading.Lock()
         self._last_words: collections.deque[str] = collections.deque(maxlen=LAST_WORDS_LINES)
@@ -99,7 +98,6 @@ class Child:
 
     def hang_up(self) -> None:
         """Close its standard input: the polite way to say that it is over."""
-        self.stopping = True
         with self._lock:
             try:
                 assert self._process.stdin is not None
@@ -119,6 +117,7 @@ class Child:
             log.warning("%s did not stop within %.0f s and is killed", self.name, patience_s)
             self._process.kill()
             self._process.wait(KILL_PATIENCE_S)
+        self.hang_up()
         self._listener.join(KILL_PATIENCE_S)
         self._log_reader.join(KILL_PATIENCE_S)
 

@@ -35,9 +35,11 @@ class Pace:
     def starved(self) -> None:
         """A picture was due and there was no credit: the worker is slower than we send."""
         if len(self._results) >= MEASURED_RESULTS // 2:
-            span_ns = self._results[-1] - self._results[0]
-            measured_ns = span_ns / (len(self._results) - 1)
-            self._period_ns = max(self._period_ns, measured_ns)
+            first_ns = self._results[0]  # a chunk's pictures come together: count those after the first chunk
+            later = sum(result_ns > first_ns for result_ns in self._results)
+            if later:
+                measured_ns = (self._results[-1] - first_ns) / later
+                self._period_ns = max(self._period_ns, measured_ns)
 
     def wants(self, captured_ns: int) -> bool:
         """Whether the picture captured at that time is to be sent; if so, the next one is due a period later."""

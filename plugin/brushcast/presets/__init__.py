@@ -100,7 +100,7 @@ def write_preset(preset: Preset) -> str:
     for field in fields(Preset):
         value = getattr(preset, field.name)
         if field.name != "name":
-            lines.append(f"{field.name} = {quoted(value) if isinstance(value, str) else value!r}")
+            lines.append(f"{field.name} = {quoted(value) if isinstance(value, str) else value}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,88 @@
+"""The desk: wishes are visible at once and reach the bridge in order."""
+
+import cv2
+import numpy as np
+import pytest
+
+from brushcast.desk import Desk, preset_cards
+from brushcast.errors import InputError, PresetError
+from brushcast.frame import Size
+from brushcast.panel.backend import (
+    ChangeLook,
+    LookState,
+    OutputState,
+    PanelBackend,
+    PanelState,
+    Pause,
+    PortState,
+    ProductState,
+    SinkState,
+    SourceState,
+    SwitchSink,
+    WorkerPhase,
+    WorkerState,
+)
+from brushcast.presets import load_presets
+
+
+@pytest.fixture
+def desk() -> Desk:
+    presets = load_presets()
+    desk = Desk(presets, presets["ink"])
+    desk.post(
+        PanelState(
+            state=ProductState.LIVE,
+            message="",
+            worker=WorkerState(state=WorkerPhase.READY),
+            look=LookState(preset="ink", prompt="", strength=0.6, seed=7, steps=2),
+            presets=preset_cards(presets),
+            source=SourceState(spec="testcard", title="Test card", state=PortState.LIVE),
+            sinks=(SinkState(id="null", title="Null", kind="null", on=True, state=PortState.LIVE),),
+            output=OutputState(size=Size(1280, 720), fps=30),
+            version="0",
+        )
+    )
+    return desk
+
+
+def test_it_is_what_the_panel_expects(desk: Desk) -> None:
+    backend: PanelBackend = desk
+    assert backend.snapshot().look.preset == "ink"
+
+
+def test_a_wish_is_visible_at_once_and_taken_once(desk: Desk) -> None:
+    desk.request(ChangeLook(preset="neon", strength=0.9))
+    look = desk.snapshot().look
+    assert (look.preset, look.strength, look.applied) == ("neon", 0.9, False)
+    assert "neon" in desk.look.prompt
+    assert desk.take_changes() == [ChangeLook(preset="neon", strength=0.9)]
+    assert desk.take_changes() == []
+    assert desk.snapshot().look.applied
+
+
+def test_a_wish_that_cannot_be_leaves_everything_as_it_was(desk: Desk) -> None:
+    with pytest.raises(PresetError, match="unknown preset"):
+        desk.request(ChangeLook(preset="absent"))
+    with pytest.raises(PresetError, match="strength"):
+        desk.request(ChangeLook(strength=7.0))
+    with pytest.raises(InputError, match="unknown sink 'zoom'"):
+        desk.request(SwitchSink(id="zoom", on=True))
+    assert desk.snapshot().look.preset == "ink"
+    assert desk.take_changes() == []
+
+
+def test_pausing_is_seen_by_both_sides(desk: Desk) -> None:
+    desk.request(Pause(on=True))
+    assert desk.paused
+    assert desk.snapshot().paused
+
+
+def test_a_preview_is_encoded_once_per_picture(desk: Desk) -> None:
+    assert desk.preview("after") is None
+    desk.show("after", np.full((720, 1280, 3), (200, 30, 60), np.uint8), 1)
+    preview = desk.preview("after")
+    assert preview is not None
+    assert desk.preview("after") is preview
+    decoded = cv2.imdecode(np.frombuffer(preview.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded.shape == (360, 640, 3)
+    assert np.abs(decoded[180, 320, ::-1].astype(int) - (200, 30, 60)).max() < 6
