@@ -1,1 +1,1 @@
-"""The panel: a local page and its HTTP + WebSocket API. Loopback only; every request that matters carries a token."""
+"""The panel: a local page and its HTTP + WebSocket API, on loopback, closed by a token."""

@@ -1,7 +1,8 @@
 """Who may talk to the panel. Pure: addresses and header values in, a verdict out.
 
-The dangers are web pages in the same user's browser: one that posts to us (token, Origin), one whose name is made to
-resolve to 127.0.0.1 (Host), one that frames us (CSP). Other users of the machine are kept out by the token alone.
+The dangers are web pages in the same user's browser: one that posts to us (token, Origin), one
+whose name is made to resolve to 127.0.0.1 (Host), one that frames us (CSP). Other users of the
+machine are kept out by the token alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def new_token() -> str:
 
 
 def read_or_make_token(path: Path) -> str:
-    """The token kept in `path` (made there, mode 0600, when it is missing), so that an OBS dock survives a restart.
+    """The token kept in `path`, made there when it is missing, so that an OBS dock
+    survives a restart.
 
     Raises ConfigError when the file cannot be read or written, or holds something else.
     """
@@ -42,7 +44,9 @@ def read_or_make_token(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"panel token file {path}: {error}") from None
     if not _TOKEN.fullmatch(token):
-        raise ConfigError(f"panel token file {path} holds no token of ours: delete it to get a new one")
+        raise ConfigError(
+            f"panel token file {path} holds no token of ours: delete it to get a new one"
+        )
     return token
 
 
@@ -67,7 +71,9 @@ def allowed_hosts(port: int) -> frozenset[str]:
 
 
 def origin_matches(origin: str | None, host: str) -> bool:
-    """A browser names the page it acts for; that page must be ours. Programs outside browsers send none."""
+    """A browser names the page it acts for: it must be ours. Programs outside browsers send
+    none.
+    """
     return origin is None or origin == f"http://{host}"
 
 
@@ -85,7 +91,8 @@ def security_headers(host: str) -> dict[str, str]:
     """Sent with every answer. `host` has passed `allowed_hosts`."""
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        f"connect-src 'self' ws://{host}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"connect-src 'self' ws://{host}; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
     )
     return {
         "Content-Security-Policy": policy,

@@ -1,7 +1,7 @@
 """What the panel asks of the bridge: a snapshot, a picture, a change. Nothing here knows HTTP.
 
-The bridge implements `PanelBackend`; the panel's thread calls it. All values are frozen, so a snapshot can be handed
-over without a lock around its reading.
+The bridge implements `PanelBackend`; the panel's thread calls it. All values are frozen, so a
+snapshot can be handed over without a lock around its reading.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class WorkerState:
     """The worker. Figures are None until they have been measured.
 
     engine, device ("cuda", "cpu"), device_name ("NVIDIA H200"): "" while unknown.
-    delay_ms: capture to output. rung: 0 is full quality; rung_name says what was given up, in plain words.
-    message: one sentence, "" when there is nothing to say.
+    delay_ms: capture to output. rung: 0 is full quality; rung_name says what was given up, in plain
+    words. message: one sentence, "" when there is nothing to say.
     """
 
     state: WorkerPhase
@@ -69,9 +69,10 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookState:
-    """The look that was asked for last. preset: a name, strength: 0..1, steps: 0 = the engine's choice.
+    """The look that was asked for last.
 
-    applied: the worker shows it. message: why it does not, for example a prompt without a known word.
+    preset: a name. strength: 0..1. steps: 0 = the engine's choice. applied: the worker shows it.
+    message: why it does not, for example a prompt without a known word.
     """
 
     preset: str
@@ -85,7 +86,10 @@ class LookState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresetCard:
-    """A preset as the panel shows it. thumbnail: an address on this server, or "" (the page paints one)."""
+    """A preset as the panel shows it.
+
+    thumbnail: an address on this server, or "" (the page paints one).
+    """
 
     name: str
     title: str
@@ -95,7 +99,10 @@ class PresetCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
-    """Where pictures come from. spec is what was asked for ("file:clip.mkv"), title what people read."""
+    """Where pictures come from.
+
+    spec: what was asked for ("file:clip.mkv"). title: what people read.
+    """
 
     spec: str
     title: str
@@ -107,7 +114,9 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkState:
-    """One output. id: `[a-z0-9_-]{1,64}`, stable during a run. kind: "camera", "file", "null" or "preview".
+    """One output.
+
+    id: `[a-z0-9_-]{1,64}`, stable during a run. kind: "camera", "file", "null" or "preview".
 
     on: what the user wants; state: what it is. frames: pictures written since it was opened.
     """
@@ -132,14 +141,17 @@ class OutputState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrivacyState:
-    """raw_shown: the untouched camera reaches a sink at this moment (only while the user holds it open)."""
+    """raw_shown: the untouched camera reaches a sink now (only while the user holds it open)."""
 
     raw_shown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PanelState:
-    """Everything the page shows. message: what is happening, one plain sentence; advice: what to do, or ""."""
+    """Everything the page shows.
+
+    message: what is happening, one plain sentence. advice: what to do about it, or "".
+    """
 
     state: ProductState
     message: str
@@ -157,7 +169,7 @@ class PanelState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """The newest picture of one side as a JPEG. counter rises with every new picture of that side."""
+    """The newest picture of one side as a JPEG; counter rises with every new picture of it."""
 
     jpeg: bytes
     counter: int
@@ -200,23 +212,23 @@ Change = ChangeLook | SwitchSink | Pause | RetryWorker
 
 
 class PanelBackend(Protocol):
-    """Implemented by the bridge. Every method is called on the panel's thread and must return within milliseconds."""
+    """Implemented by the bridge. Called on the panel's thread; must answer in milliseconds."""
 
     def snapshot(self) -> PanelState:
         """The state now. What an accepted `request` asked for is already in it."""
         ...
 
     def preview(self, which: Which) -> Preview | None:
-        """The newest picture of that side, None while there is none. May encode it here and now.
+        """The newest picture of that side, None while there is none; it may be encoded here.
 
-        "before" is what the source gives, "after" what the sinks get (card and held picture included).
+        "before" is what the source gives, "after" what the sinks get, card and held picture too.
         """
         ...
 
     def request(self, change: Change) -> None:
-        """Record a change; it takes effect on the bridge's own thread. Raises InputError, which the user reads."""
+        """Record a change; the bridge acts on its own thread. Raises InputError, for the user."""
         ...
 
     def watchers(self, count: int) -> None:
-        """How many clients look at pictures from now on. While it is 0 the bridge should encode none."""
+        """How many clients look at pictures from now on; while there are 0, encode none."""
         ...
