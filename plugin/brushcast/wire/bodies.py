@@ -1,0 +1,272 @@
+"""The bodies of the control messages: frozen, checked when made, packed as strict msgpack maps.
+
+Made from a user's values they raise ConfigError; read from the wire, MalformedMessage. Unknown
+and missing keys, wrong types and values out of range are errors. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar, cast
+
+import msgpack
+
+from brushcast.errors import ConfigError, MalformedMessage
+
+MAX_SIDE_PX = 8192
+MAX_CONTROL_BYTES = 16 * 1024  # a prompt of 2000 four-byte characters is 8 kB
+MAX_PROMPT_CHARACTERS = 2000
+MAX_LABEL_CHARACTERS = 200
+MAX_FAULT_CHARACTERS = 1000
+MAX_CREDIT_FRAMES = 256
+MAX_STEPS = 64
+
+_U32 = 2**32 - 1
+_U64 = 2**64 - 1
+_NAME = re.compile(r"[a-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamState:
+    """What the bridge wants of a stream; the body of SET, and part of HELLO. The bridge owns it.
+    Raises ConfigError.
+
+    revision: rises with every change. preset: its name; prompt: the wording in force. strength:
+    0..1. width, height: of the pictures on the wire, even. steps: denoising steps, 0 = the engine's
+    choice. lossless: nothing may be dropped, skipped or degraded (`brushcast restyle`).
+    """
+
+    revision: int
+    preset: str
+    prompt: str
+    strength: float
+    seed: int
+    width: int
+    height: int
+    steps: int = 0
+    lossless: bool = False
+
+    def __post_init__(self) -> None:
+        _whole("revision", self.revision, 0, _U32)
+        if not isinstance(self.preset, str) or not _NAME.fullmatch(self.preset):
+            raise ConfigError(
+                f"preset name {self.preset!r:.80}: wanted 1 to 64 of a-z, 0-9, '-' and '_'"
+            )
+        _text("prompt", self.prompt, MAX_PROMPT_CHARACTERS)
+        _real("strength", self.strength, 0, 1)
+        object.__setattr__(self, "strength", float(self.strength))
+        _whole("seed", self.seed, 0, _U32)
+        _whole("width", self.width, 2, MAX_SIDE_PX)
+        _whole("height", self.height, 2, MAX_SIDE_PX)
+        if self.width % 2 or self.height % 2:
+            raise ConfigError(f"size {self.width}x{self.height}: wanted even sides")
+        _whole("steps", self.steps, 0, MAX_STEPS)
+        _switch("lossless", self.lossless)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """The bridge's first message on every connection. client: its name; version: of its package."""
+
+    client: str
+    version: str
+    state: StreamState
+
+    def __post_init__(self) -> None:
+        _label("client", self.client)
+        _label("version", self.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The worker's answer to HELLO: what it is, and what it grants.
+
+    worker: its name; version: of its package. engine, device, device_name: as in EngineInfo.
+    chunk_frames: pictures per chunk. credit_frames: how many frames may be on their way without a
+    result. revision: of the state that it acknowledges. warmup_ms: how long the first chunk may
+    take (after connecting, and after a change of preset, prompt, size or steps). size_multiple:
+    both sides must be multiples of it. default_width, default_height: the engine's preferred size.
+    """
+
+    worker: str
+    version: str
+    engine: str
+    device: str
+    device_name: str
+    chunk_frames: int
+    credit_frames: int
+    revision: int = 0
+    warmup_ms: int = 10_000
+    size_multiple: int = 2
+    default_width: int = 512
+    default_height: int = 288
+
+    def __post_init__(self) -> None:
+        for name in ("worker", "version", "engine", "device", "device_name"):
+            _label(name, getattr(self, name))
+        _whole("chunk_frames", self.chunk_frames, 1, MAX_CREDIT_FRAMES)
+        _whole("credit_frames", self.credit_frames, 1, MAX_CREDIT_FRAMES)
+        _whole("revision", self.revision, 0, _U32)
+        _whole("warmup_ms", self.warmup_ms, 0, 600_000)
+        _whole("size_multiple", self.size_multiple, 1, 1024)
+        _whole("default_width", self.default_width, 2, MAX_SIDE_PX)
+        _whole("default_height", self.default_height, 2, MAX_SIDE_PX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """How the worker fares with this stream: carried by every PONG.
+
+    engine_fps: pictures restyled per second lately. step_ms: what the last chunk took.
+    queue_frames: waiting in the worker. rung: the ladder's rung by name. cache_hits,
+    refused_frames: since the stream opened. memory_bytes: in use.
+    """
+
+    engine_fps: float = 0.0
+    step_ms: float = 0.0
+    queue_frames: int = 0
+    rung: str = "full"
+    cache_hits: int = 0
+    refused_frames: int = 0
+    memory_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("engine_fps", "step_ms"):
+            _real(name, getattr(self, name), 0, 1e9)
+            object.__setattr__(self, name, float(getattr(self, name)))
+        _label("rung", self.rung)
+        for name in ("queue_frames", "cache_hits", "refused_frames", "memory_bytes"):
+            _whole(name, getattr(self, name), 0, _U64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong:
+    """The answer to PING, and to SET: the revision in force and how the worker fares."""
+
+    revision: int
+    status: WorkerStatus
+
+    def __post_init__(self) -> None:
+        _whole("revision", self.revision, 0, _U32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """The worker cannot do something. code: short, for programs; message: one sentence, for people.
+
+    fatal: connecting again will not help until something is changed (the link goes to REFUSED).
+    """
+
+    code: str
+    message: str
+    fatal: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.code, str) or not _NAME.fullmatch(self.code):
+            raise ConfigError(f"fault code {self.code!r:.80}: wanted 1 to 64 of a-z, 0-9, '-', '_'")
+        _text("message", self.message, MAX_FAULT_CHARACTERS)
+        _switch("fatal", self.fatal)
+
+
+Control = Hello | Welcome | StreamState | Pong | Fault
+BodyT = TypeVar("BodyT", Hello, Welcome, StreamState, Pong, Fault)
+
+
+def pack_body(body: Control) -> bytes:
+    """The msgpack bytes of a body."""
+    return cast(bytes, msgpack.packb(_as_map(body)))
+
+
+def unpack_body(cls: type[BodyT], payload: bytes, newer: bool = False) -> BodyT:
+    """A body from its bytes. `newer`: unknown keys (of a newer minor version) are ignored.
+
+    Raises MalformedMessage.
+    """
+    try:
+        table = msgpack.unpackb(
+            payload,
+            raw=False,
+            strict_map_key=True,
+            object_pairs_hook=_without_repeats,
+            max_ext_len=0,
+            max_bin_len=0,
+            max_array_len=64,
+        )
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
+        raise MalformedMessage(f"{cls.__name__}: no valid msgpack: {error!r:.200}") from None
+    return cast(BodyT, _from_map(cls, table, newer))
+
+
+def _as_map(body: Any) -> dict[str, Any]:
+    values = {field.name: getattr(body, field.name) for field in fields(body)}
+    return {
+        name: _as_map(value) if is_dataclass(value) else value for name, value in values.items()
+    }
+
+
+_PLAIN: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+_NESTED: dict[str, type] = {"StreamState": StreamState, "WorkerStatus": WorkerStatus}
+
+
+def _from_map(cls: type[Any], table: object, newer: bool) -> Any:
+    if not isinstance(table, dict):
+        raise MalformedMessage(f"{cls.__name__}: {type(table).__name__}, wanted a map")
+    wanted = {field.name: str(field.type) for field in fields(cls)}
+    unknown = table.keys() - wanted.keys()
+    if unknown and not newer:
+        raise MalformedMessage(f"{cls.__name__}: unknown key {min(unknown)!r:.80}")
+    values: dict[str, Any] = {}
+    for name, type_name in wanted.items():
+        if name not in table:
+            raise MalformedMessage(f"{cls.__name__}: the key {name!r} is missing")
+        value = table[name]
+        if type_name in _NESTED:
+            value = _from_map(_NESTED[type_name], value, newer)
+        elif type(value) is not _PLAIN[type_name]:
+            raise MalformedMessage(
+                f"{cls.__name__}: {name} is {type(value).__name__}, wanted {type_name}"
+            )
+        values[name] = value
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise MalformedMessage(f"{cls.__name__}: {error}") from None
+
+
+def _without_repeats(pairs: list[tuple[object, object]]) -> dict[object, object]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise MalformedMessage("a map with the same key twice")
+    return table
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ConfigError(f"{name} {value!r:.80}: wanted a whole number from {low} to {high}")
+
+
+def _real(name: str, value: object, low: float, high: float) -> None:
+    if type(value) not in (int, float) or not low <= cast(float, value) <= high:
+        raise ConfigError(f"{name} {value!r:.80}: wanted a number from {low} to {high}")
+
+
+def _switch(name: str, value: object) -> None:
+    if type(value) is not bool:
+        raise ConfigError(f"{name} {value!r:.80}: wanted true or false")
+
+
+def _text(name: str, value: object, limit: int) -> None:
+    """Text for people: no NUL, no lone surrogate (msgpack could not carry it)."""
+    if not isinstance(value, str) or len(value) > limit:
+        raise ConfigError(f"{name}: wanted text of at most {limit} characters")
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise ConfigError(f"{name} {value!r:.80}: wanted text without NUL and lone surrogates")
+
+
+def _label(name: str, value: object) -> None:
+    """A short name that goes into logs and terminals: printable only."""
+    if not isinstance(value, str) or len(value) > MAX_LABEL_CHARACTERS or not value.isprintable():
+        raise ConfigError(
+            f"{name} {value!r:.80}: wanted at most {MAX_LABEL_CHARACTERS} printable characters"
+        )
