@@ -1,6 +1,7 @@
 """The command line. The only place that reads flags, files of configuration and the environment.
 
-Exit codes: 0 success, 1 something failed, 2 the input cannot work (one line on standard error says why), 130 Ctrl-C.
+Exit codes: 0 success, 1 something failed, 2 the input cannot work (one line on standard error says
+why), 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -95,7 +96,9 @@ def cli() -> None:
 @click.option("--output-size", type=SIZE, default="1280x720", help="The size of the sinks.")
 @click.option("--fps", type=int, default=30, help="The rate of the sinks.")
 @click.option("--fit", type=click.Choice(["crop", "pad"]), default="crop", help="Other shapes.")
-@click.option("--steps", type=click.IntRange(0, 8), default=0, help="Denoising steps; 0: automatic.")
+@click.option(
+    "--steps", type=click.IntRange(0, 8), default=0, help="Denoising steps; 0: automatic."
+)
 @click.option("--engine", default="pocket", help="The model that a local worker loads.")
 @click.option("--device", default="auto", help="Of a local worker: auto, cpu, cuda, mps.")
 @json_option
@@ -150,7 +153,9 @@ def run(
 @click.option("--strength", type=float, help="0 (barely touched) to 1 (free).")
 @click.option("--size", type=SIZE, help="The size of the result; default: the input's.")
 @click.option("--seed", type=int, help="Another seed, other strokes.")
-@click.option("--steps", type=click.IntRange(0, 8), default=0, help="Denoising steps; 0: automatic.")
+@click.option(
+    "--steps", type=click.IntRange(0, 8), default=0, help="Denoising steps; 0: automatic."
+)
 @click.option("--report", type=FILE, help="Write the figures as JSON.")
 @click.option("--engine", default="pocket", help="The model.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, mps.")
@@ -176,7 +181,13 @@ def restyle(
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} exists, and --no-overwrite was given")
     config = RestyleConfig(
-        source=source, target=target, look=look, size=size, steps=steps, engine=engine, device=device
+        source=source,
+        target=target,
+        look=look,
+        size=size,
+        steps=steps,
+        engine=engine,
+        device=device,
     )
     result = restyle_file(config, quiet=as_json)
     if report is not None:
@@ -197,9 +208,13 @@ def restyle(
 @cli.command()
 @click.option("--engine", default="pocket", help="The model.")
 @click.option("--size", type=SIZE, help="The size that is painted.")
-@click.option("--steps", type=click.IntRange(0, 8), default=0, help="Denoising steps; 0: automatic.")
+@click.option(
+    "--steps", type=click.IntRange(0, 8), default=0, help="Denoising steps; 0: automatic."
+)
 @click.option("--device", default="auto", help="auto, cpu, cuda, mps.")
-@click.option("--seconds", type=click.FloatRange(0.5, 600), default=8.0, help="How long to measure.")
+@click.option(
+    "--seconds", type=click.FloatRange(0.5, 600), default=8.0, help="How long to measure."
+)
 @json_option
 def bench(
     engine: str, size: Size | None, steps: int, device: str, seconds: float, as_json: bool
@@ -243,7 +258,9 @@ def presets_show(name: str, as_json: bool) -> None:
     from brushcast.presets import find_preset, load_presets, write_preset
 
     preset = find_preset(name, load_presets(user_presets_folder()))
-    click.echo(json.dumps(dataclasses.asdict(preset)) if as_json else write_preset(preset), nl=as_json)
+    click.echo(
+        json.dumps(dataclasses.asdict(preset)) if as_json else write_preset(preset), nl=as_json
+    )
 
 
 @presets.command("import")
@@ -255,7 +272,9 @@ def presets_import(file: Path, as_json: bool) -> None:
 
     preset = read_preset(file)
     path = save_preset(preset, user_presets_folder())
-    click.echo(json.dumps({"name": preset.name, "file": str(path)}) if as_json else f"saved as {path}")
+    click.echo(
+        json.dumps({"name": preset.name, "file": str(path)}) if as_json else f"saved as {path}"
+    )
 
 
 @presets.command("export")

@@ -1,4 +1,5 @@
-"""`brushcast bench`: asks the worker package to measure itself in a process of its own, and prints what it says."""
+"""`brushcast bench`: asks the worker package to measure itself in a process of its own, and prints
+what it says."""
 
 from __future__ import annotations
 

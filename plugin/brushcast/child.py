@@ -1,8 +1,9 @@
 """Child: a process of ours that speaks JSON lines, and dies with us.
 
-Messages to the child are JSON lines on its standard input, events from it JSON lines on its standard output. The open
-standard input is the lifeline: a child that reads its end exits, however the parent died. What the child writes to standard
-error goes to our log, and its last lines into the message about its death.
+Messages to the child are JSON lines on its standard input, events from it JSON lines on its
+standard output. The open
+standard input is the lifeline: a child that reads its end exits, however the parent died. What the
+child writes to standard error goes to our log, and its last lines into the message about its death.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ KILL_PATIENCE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class ChildEvent:
-    """Something that a child said, or its end: then `kind` is "exited" and `data` has `code` and `last_words`."""
+    """Something that a child said, or its end: then `kind` is "exited" and `data` has `code` and
+    `last_words`."""
 
     child: Child
     kind: str
@@ -47,7 +49,8 @@ class Child:
         first_line: Mapping[str, Any] | None = None,
         niceness: int = 0,
     ) -> None:
-        """Start `python -m arguments...`. first_line: its configuration. niceness: 0..19, POSIX only."""
+        """Start `python -m arguments...`. first_line: its configuration. niceness: 0..19, POSIX
+        only."""
         self.name = name
         self._events = events
         self._lock = threading.Lock()
@@ -66,7 +69,8 @@ class Child:
             bufsize=1,
             start_new_session=os.name == "posix",  # Ctrl-C reaches the supervisor alone
         )
-        assert self._process.stdout is not None and self._process.stderr is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
         self._listener = threading.Thread(
             target=self._listen, args=(self._process.stdout,), name=f"{name}-events", daemon=True
         )
@@ -87,7 +91,8 @@ class Child:
         return self._process.poll() is None
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """One JSON line to the child. Never raises: a dead child is reported by its "exited" event."""
+        """One JSON line to the child. Never raises: a dead child is reported by its "exited"
+        event."""
         with self._lock:
             try:
                 assert self._process.stdin is not None

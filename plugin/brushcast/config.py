@@ -22,7 +22,8 @@ MAX_AREA_PX = 4 * DEFAULT_AREA_PX
 class RunConfig:
     """`brushcast run`. worker: `local` or an endpoint. panel: HOST:PORT, or None for no panel.
 
-    model_size: what the worker paints at; None follows the output's shape. seconds: None is for ever.
+    model_size: what the worker paints at; None follows the output's shape. seconds: None is for
+    ever.
     """
 
     source: str = "auto"

@@ -1,7 +1,8 @@
-"""Desk: where the panel's wishes and the bridge's facts meet. The one object that both their threads touch.
+"""Desk: where the panel's wishes and the bridge's facts meet. The one object that both their
+threads touch.
 
-The look, the pause and the switches live here, so that a wish is visible the moment it is accepted; the bridge takes the
-changes and posts what it sees.
+The look, the pause and the switches live here, so that a wish is visible the moment it is
+accepted; the bridge takes the changes and posts what it sees.
 """
 
 from __future__ import annotations
@@ -160,7 +161,8 @@ class Desk:
 
 
 def preset_cards(presets: Mapping[str, Preset]) -> tuple[PresetCard, ...]:
-    """The presets as the panel shows them, with the address of their thumbnail where there is one."""
+    """The presets as the panel shows them, with the address of their thumbnail where there is
+    one."""
     return tuple(
         PresetCard(
             name=preset.name,

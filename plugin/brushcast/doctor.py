@@ -1,4 +1,5 @@
-"""`brushcast doctor`: what this machine has, what is missing, and what to do about it. Changes nothing."""
+"""`brushcast doctor`: what this machine has, what is missing, and what to do about it. Changes
+nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ print(json.dumps({"torch": torch.__version__, "cuda": name, "mps": mps,
 
 
 def examine(user_presets: Path) -> list[Finding]:
-    """All findings, each with name, state (`ok`, `warn`, `bad`), message and advice ("" when none)."""
+    """All findings, each with name, state (`ok`, `warn`, `bad`), message and advice ("" when
+    none)."""
     return [
         _software(),
         _worker(),
@@ -88,7 +90,9 @@ def _worker() -> Finding:
         )  # fmt: skip
         seen = json.loads(probe.stdout)
     except (subprocess.SubprocessError, ValueError) as error:
-        return _finding("worker", "bad", f"torch does not start: {error}", "python3 -m installer setup")
+        return _finding(
+            "worker", "bad", f"torch does not start: {error}", "python3 -m installer setup"
+        )
     if seen["cuda"]:
         return _finding("worker", "ok", f"torch {seen['torch']} on {seen['cuda']}")
     if seen["mps"]:
@@ -109,7 +113,9 @@ def _presets(user_presets: Path) -> Finding:
         found = load_presets(user_presets)
     except BrushcastError as error:
         return _finding("presets", "bad", str(error), f"mend or remove the file in {user_presets}")
-    return _finding("presets", "ok", f"{len(found)} ({', '.join(found)}); yours go in {user_presets}")
+    return _finding(
+        "presets", "ok", f"{len(found)} ({', '.join(found)}); yours go in {user_presets}"
+    )
 
 
 def _camera() -> Finding:

@@ -1,19 +1,20 @@
-"""Every error that Brushcast raises on purpose. The message names what was seen and what was wanted.
+"""Every error that Brushcast raises on purpose. The message names what was seen and what was
+wanted.
 
-    BrushcastError                  anything below
-    ├── InputError                  the user gave something that cannot work (exit code 2)
-    │   ├── ConfigError             an option or a configuration value
-    │   ├── PresetError             a preset that is unknown or malformed
-    │   ├── SourceError             a camera, file or capture that cannot be opened or read
-    │   ├── SinkError               an output that cannot be opened or written
-    │   └── PromptError             a wording that the engine does not know
-    ├── WireError                   the connection to the worker
-    │   ├── MalformedMessage        bytes that are no message of ours
-    │   └── VersionMismatch         the other side speaks another major version
-    ├── EngineError                 the engine cannot do what was asked
-    │   ├── WeightsError            weights missing, incomplete or of another shape
-    │   └── OutOfMemory             the device's memory did not do; a smaller size may
-    └── ChildError                  a child process failed for good
+BrushcastError                  anything below
+├── InputError                  the user gave something that cannot work (exit code 2)
+│   ├── ConfigError             an option or a configuration value
+│   ├── PresetError             a preset that is unknown or malformed
+│   ├── SourceError             a camera, file or capture that cannot be opened or read
+│   ├── SinkError               an output that cannot be opened or written
+│   └── PromptError             a wording that the engine does not know
+├── WireError                   the connection to the worker
+│   ├── MalformedMessage        bytes that are no message of ours
+│   └── VersionMismatch         the other side speaks another major version
+├── EngineError                 the engine cannot do what was asked
+│   ├── WeightsError            weights missing, incomplete or of another shape
+│   └── OutOfMemory             the device's memory did not do; a smaller size may
+└── ChildError                  a child process failed for good
 """
 
 

@@ -23,7 +23,8 @@ MAX_SIDE_PX = 8192  # larger sides are a mistake or an attack; also v4l2loopback
 
 @dataclass(frozen=True, slots=True, order=True)
 class Size:
-    """A picture's size in pixels; both sides in 2..8192 and even (every video format wants that)."""
+    """A picture's size in pixels; both sides in 2..8192 and even (every video format wants
+    that)."""
 
     width: int
     height: int
@@ -67,7 +68,8 @@ class Frame:
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels_HWC.shape, self.pixels_HWC.dtype
-        assert len(shape) == 3 and shape[2] == 3 and dtype == np.uint8, (shape, dtype)
+        assert len(shape) == 3, shape
+        assert (shape[2], dtype) == (3, np.uint8), (shape, dtype)
         assert self.pixels_HWC.flags.c_contiguous
         self.pixels_HWC.setflags(write=False)
 
@@ -78,8 +80,9 @@ class Frame:
 
 
 def resize(pixels_HWC: Pixels, size: Size) -> Pixels:
-    """Scale to exactly `size`: area averaging downwards, cubic upwards (chosen by eye: Lanczos rings
-    around ink lines, linear is soft; cubic costs 2.6 ms for 512x288 → 1280x720 on two cores)."""
+    """Scale to exactly `size`: area averaging downwards, cubic upwards (chosen by eye: Lanczos
+    rings around ink lines, linear is soft; cubic costs 2.6 ms for 512x288 → 1280x720 on two
+    cores)."""
     height, width, _ = pixels_HWC.shape
     if (width, height) == (size.width, size.height):
         return pixels_HWC
@@ -92,8 +95,9 @@ def resize(pixels_HWC: Pixels, size: Size) -> Pixels:
 def fit(pixels_HWC: Pixels, size: Size, how: Fit = "crop") -> Pixels:
     """Bring a picture of any shape to `size` without distorting it.
 
-    `crop` fills the size and cuts what sticks out on both sides; `pad` shows everything between black bars.
-    Returns a C-contiguous [H W 3] uint8 array (the input itself when nothing had to be done).
+    `crop` fills the size and cuts what sticks out on both sides; `pad` shows everything between
+    black bars. Returns a C-contiguous [H W 3] uint8 array (the input itself when nothing had to be
+    done).
     """
     height, width, _ = pixels_HWC.shape
     if (width, height) == (size.width, size.height):
@@ -113,9 +117,7 @@ def _centre_crop(pixels_HWC: Pixels, size: Size) -> Pixels:
     wanted_width = min(width, max(1, round(height * size.width / size.height)))
     wanted_height = min(height, max(1, round(width * size.height / size.width)))
     top, left = (height - wanted_height) // 2, (width - wanted_width) // 2
-    return np.ascontiguousarray(
-        pixels_HWC[top : top + wanted_height, left : left + wanted_width]
-    )
+    return np.ascontiguousarray(pixels_HWC[top : top + wanted_height, left : left + wanted_width])
 
 
 def _even(length: float, limit: int) -> int:
@@ -123,7 +125,8 @@ def _even(length: float, limit: int) -> int:
 
 
 def model_size(aspect: Size, area_px: int, multiple: int = 16) -> Size:
-    """The size of about `area_px` pixels in multiples of `multiple` whose shape is nearest to that of `aspect`.
+    """The size of about `area_px` pixels in multiples of `multiple` whose shape is nearest to that
+    of `aspect`.
 
     512x288 for 16:9 and 384x384 for a square, at 147456 px.
     """

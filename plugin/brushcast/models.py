@@ -1,6 +1,8 @@
-"""Which models there are, whether their weights are here, and whether they are what we shipped. No torch.
+"""Which models there are, whether their weights are here, and whether they are what we shipped. No
+torch.
 
-Each model's weights are described by `weights/manifest.json` of the worker package: files, sizes and SHA-256.
+Each model's weights are described by `weights/manifest.json` of the worker package: files, sizes
+and SHA-256.
 """
 
 from __future__ import annotations
@@ -43,9 +45,13 @@ def list_models() -> list[dict[str, Any]]:
 
 
 def fetch_model(name: str) -> dict[str, Any]:
-    """Make a model's weights present. The embedded model comes with the package: then this verifies it."""
+    """Make a model's weights present. The embedded model comes with the package: then this
+    verifies it."""
     result = verify_model(name)
-    return {**result, "message": f"{name} comes with Brushcast: nothing to fetch; {result['message']}"}
+    return {
+        **result,
+        "message": f"{name} comes with Brushcast: nothing to fetch; {result['message']}",
+    }
 
 
 def verify_model(name: str) -> dict[str, Any]:

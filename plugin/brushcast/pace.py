@@ -1,7 +1,8 @@
 """Pace: which of the camera's pictures are sent when the worker cannot take all of them. Pure.
 
-Without it the pictures of a slow worker come in bursts: four in a row while there is credit, then a hole; motion then stutters
-though the styled rate is fine. The pace spreads the same number of pictures evenly over time.
+Without it the pictures of a slow worker come in bursts: four in a row while there is credit, then
+a hole; motion then stutters though the styled rate is fine. The pace spreads the same number of
+pictures evenly over time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ SHORTEST_NS = 1_000_000
 
 
 class Pace:
-    """The period at which the worker returns pictures, and whether the next one is due. Times in nanoseconds."""
+    """The period at which the worker returns pictures, and whether the next one is due. Times in
+    nanoseconds."""
 
     def __init__(self) -> None:
         self._period_ns = 0.0
@@ -35,14 +37,17 @@ class Pace:
     def starved(self) -> None:
         """A picture was due and there was no credit: the worker is slower than we send."""
         if len(self._results) >= MEASURED_RESULTS // 2:
-            first_ns = self._results[0]  # a chunk's pictures come together: count those after the first chunk
+            first_ns = self._results[
+                0
+            ]  # a chunk's pictures come together: count those after the first chunk
             later = sum(result_ns > first_ns for result_ns in self._results)
             if later:
                 measured_ns = (self._results[-1] - first_ns) / later
                 self._period_ns = max(self._period_ns, measured_ns)
 
     def wants(self, captured_ns: int) -> bool:
-        """Whether the picture captured at that time is to be sent; if so, the next one is due a period later."""
+        """Whether the picture captured at that time is to be sent; if so, the next one is due a
+        period later."""
         if self._last_capture_ns is not None:
             gap_ns = min(captured_ns - self._last_capture_ns, 200_000_000)
             self._source_period_ns += 0.2 * (gap_ns - self._source_period_ns)

@@ -1,4 +1,5 @@
-"""The report of a run: what `--report FILE` holds. Pure: the children's last words in, a table out."""
+"""The report of a run: what `--report FILE` holds. Pure: the children's last words in, a table
+out."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def build_report(
 ) -> dict[str, Any]:
     """stats: for `bridge` and `camera`, the last statistics of each incarnation, oldest first.
 
-    Counters are summed over the incarnations; distributions are those of the last one that measured any.
+    Counters are summed over the incarnations; distributions are those of the last one that
+    measured any.
     """
     bridge, camera = stats["bridge"], stats["camera"]
     seconds = _total(camera, "seconds")

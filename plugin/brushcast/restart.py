@@ -1,7 +1,9 @@
-"""When a child that died is started again: back-off with jitter, and a breaker. Pure: no clock, no process.
+"""When a child that died is started again: back-off with jitter, and a breaker. Pure: no clock, no
+process.
 
-Judged by good output, not by uptime: a worker that lives for an hour without a picture is as bad as one that
-dies at once, and one that is shot every ten seconds but paints in between is worth starting for ever.
+Judged by good output, not by uptime: a worker that lives for an hour without a picture is as bad
+as one that dies at once, and one that is shot every ten seconds but paints in between is worth
+starting for ever.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ LONGEST_DELAY_S = 4.0
 
 
 class RestartPolicy:
-    """Counts failures of one child and answers when to start it again. Owned by the supervisor's thread."""
+    """Counts failures of one child and answers when to start it again. Owned by the supervisor's
+    thread."""
 
     def __init__(self, rng: random.Random) -> None:
         self.failures = 0
@@ -30,7 +33,8 @@ class RestartPolicy:
             self.failures = 0
 
     def died(self) -> float | None:
-        """Seconds to wait before the next start, or None: too many failures in a row, wait for a person."""
+        """Seconds to wait before the next start, or None: too many failures in a row, wait for a
+        person."""
         self._good_since_ns = None
         self.failures += 1
         if self.failures >= BREAKER_FAILURES:

@@ -1,7 +1,8 @@
-"""Supervisor: starts the worker, the bridge and the camera process, and starts again what dies. Touches no picture.
+"""Supervisor: starts the worker, the bridge and the camera process, and starts again what dies.
+Touches no picture.
 
-MAIN PATH of `brushcast run`: `run` → `_start` → `_handle` (each event of a child) → `_stop` → the report.
-The main thread owns everything here; the children's events reach it through one queue.
+MAIN PATH of `brushcast run`: `run` → `_start` → `_handle` (each event of a child) → `_stop` → the
+report. The main thread owns everything here; the children's events reach it through one queue.
 """
 
 from __future__ import annotations
@@ -24,15 +25,22 @@ from brushcast.ring import Ring
 
 log = logging.getLogger(__name__)
 
-START_PATIENCE_S = 60.0  # the worker may load weights for long; bridge and camera are up in one second
+START_PATIENCE_S = (
+    60.0  # the worker may load weights for long; bridge and camera are up in one second
+)
 WORKER_NICENESS = 5  # the picture's pace comes before the painting
-SPARE_DELAY_S = 3.0  # the spare starts when the worker that replaced a dead one is past its own start
+SPARE_DELAY_S = (
+    3.0  # the spare starts when the worker that replaced a dead one is past its own start
+)
 
 
 class Supervisor:
-    """One run of the product. `run` returns the report when the time is over or `stop` was called."""
+    """One run of the product. `run` returns the report when the time is over or `stop` was
+    called."""
 
-    def __init__(self, config: RunConfig, *, user_presets: Path, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: RunConfig, *, user_presets: Path, tell: Callable[[str], None]
+    ) -> None:
         """tell: prints one line for people."""
         self._config = config
         self._user_presets = user_presets
@@ -62,7 +70,8 @@ class Supervisor:
         self._stop_asked = True
 
     def run(self) -> dict[str, Any]:
-        """Run until the time is over or `stop`. Raises what made the start impossible (InputError, ChildError)."""
+        """Run until the time is over or `stop`. Raises what made the start impossible (InputError,
+        ChildError)."""
         self._ring = Ring.create(self._config.output_size)
         try:
             self._start()

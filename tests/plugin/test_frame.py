@@ -20,7 +20,9 @@ def picture(width: int, height: int) -> np.ndarray:
     return pixels
 
 
-@pytest.mark.parametrize("text", ["", "512", "512x", "x288", "512x288x3", "-2x4", "511x288", "0x0", "9000x2"])
+@pytest.mark.parametrize(
+    "text", ["", "512", "512x", "x288", "512x288x3", "-2x4", "511x288", "0x0", "9000x2"]
+)
 def test_a_size_that_is_none_is_refused_with_what_was_seen(text: str) -> None:
     with pytest.raises(ConfigError, match="wanted"):
         Size.parse(text)
@@ -37,7 +39,13 @@ def test_a_frame_is_read_only() -> None:
     assert frame.size == Size(64, 36)
 
 
-@given(st.integers(2, 300), st.integers(2, 300), even_sides, even_sides, st.sampled_from(["crop", "pad"]))
+@given(
+    st.integers(2, 300),
+    st.integers(2, 300),
+    even_sides,
+    even_sides,
+    st.sampled_from(["crop", "pad"]),
+)
 def test_fit_gives_the_asked_size_for_any_shape(w: int, h: int, tw: int, th: int, how: str) -> None:
     fitted = fit(np.full((h, w, 3), 77, np.uint8), Size(tw, th), how)  # type: ignore[arg-type]
     assert fitted.shape == (th, tw, 3)
@@ -65,7 +73,12 @@ def test_resize_to_its_own_size_is_the_picture_itself() -> None:
 
 @pytest.mark.parametrize(
     ("aspect", "wanted"),
-    [("1280x720", "512x288"), ("400x400", "384x384"), ("720x1280", "288x512"), ("640x480", "448x336")],
+    [
+        ("1280x720", "512x288"),
+        ("400x400", "384x384"),
+        ("720x1280", "288x512"),
+        ("640x480", "448x336"),
+    ],
 )
 def test_the_model_size_keeps_shape_and_area(aspect: str, wanted: str) -> None:
     assert str(model_size(Size.parse(aspect), 147_456)) == wanted

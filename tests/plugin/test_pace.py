@@ -1,4 +1,5 @@
-"""The pace: how a fast camera's pictures are chosen for a slow worker. The clock is only a number."""
+"""The pace: how a fast camera's pictures are chosen for a slow worker. The clock is only a
+number."""
 
 from brushcast.pace import Pace
 
@@ -6,7 +7,8 @@ CAMERA_NS = 33_333_333
 
 
 def run(worker_ns: float, *, seconds: int = 20, credit: int = 8) -> list[int]:
-    """A worker that returns pictures four by four, and a camera at 30 fps; the times of what was sent."""
+    """A worker that returns pictures four by four, and a camera at 30 fps; the times of what was
+    sent."""
     pace, sent, in_flight, busy_until, waiting = Pace(), [], 0, 0.0, 0
     done: list[float] = []
     for index in range(seconds * 30):

@@ -49,9 +49,18 @@ def test_names_cannot_leave_the_folder(name: str) -> None:
         parse_preset(name, GOOD)
 
 
-@given(st.text(max_size=200), st.text(min_size=1, max_size=200), st.floats(0, 1), st.integers(0, 2**32 - 1))
-def test_what_is_written_reads_back_the_same(title: str, prompt: str, strength: float, seed: int) -> None:
-    if not prompt.strip() or any("\ud800" <= c <= "\udfff" or ord(c) > 0xFFFF for c in title + prompt):
+@given(
+    st.text(max_size=200),
+    st.text(min_size=1, max_size=200),
+    st.floats(0, 1),
+    st.integers(0, 2**32 - 1),
+)
+def test_what_is_written_reads_back_the_same(
+    title: str, prompt: str, strength: float, seed: int
+) -> None:
+    if not prompt.strip() or any(
+        "\ud800" <= c <= "\udfff" or ord(c) > 0xFFFF for c in title + prompt
+    ):
         return
     preset = Preset(name="mine", title=title, prompt=prompt, strength=strength, seed=seed)
     assert parse_preset("mine", write_preset(preset)) == preset

@@ -37,9 +37,7 @@ class Preset:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise PresetError(
-                f"preset name {self.name!r}: wanted 1 to 64 of a-z, 0-9, '-' and '_'"
-            )
+            raise PresetError(f"preset name {self.name!r}: wanted 1 to 64 of a-z, 0-9, '-' and '_'")
         for field in ("title", "prompt", "engine"):
             value = getattr(self, field)
             if not isinstance(value, str) or len(value) > MAX_PROMPT_CHARACTERS:
@@ -56,7 +54,8 @@ class Preset:
             )
         if type(self.seed) is not int or not 0 <= self.seed < 2**32:
             raise PresetError(
-                f"preset {self.name}: seed {self.seed!r}, wanted a whole number from 0 to 4294967295"
+                f"preset {self.name}: seed {self.seed!r}, "
+                "wanted a whole number from 0 to 4294967295"
             )
 
 
@@ -105,7 +104,8 @@ def write_preset(preset: Preset) -> str:
 
 
 def load_presets(user_folder: Path | None = None) -> dict[str, Preset]:
-    """All presets by name: the built-in ones, then the user's, which replace those of the same name.
+    """All presets by name: the built-in ones, then the user's, which replace those of the same
+    name.
 
     Raises PresetError for a malformed file; a missing user folder is simply empty.
     """
