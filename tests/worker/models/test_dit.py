@@ -1,0 +1,145 @@
+"""The transformer: the published numbers, and a stream that equals a clip."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from brushcast_worker.models.dit import SIZES, DiT, DiTConfig
+from brushcast_worker.stages.cache import RollingCache
+
+REFERENCE = Path(__file__).parents[4] / "shared/reference/wan_causal_small.safetensors"
+TINY = DiTConfig(
+    dim=48, layers=2, heads=2, ffn_dim=64, patch=4, context_dim=8, context_tokens=3, sinks=1, window=3,
+    source_channels=16, stem=16, pooled_context=True, prediction="x0",
+)  # fmt: skip
+
+
+def tiny_model() -> DiT:
+    torch.manual_seed(0)
+    model = DiT(TINY)
+    for p in model.parameters():  # zero-initialised outputs would hide every difference
+        torch.nn.init.normal_(p, std=0.1)
+    return model.eval()
+
+
+@pytest.mark.parametrize("case", ["one_step", "two_steps"])
+def test_agrees_with_the_published_model(case: str) -> None:
+    if not REFERENCE.is_file():
+        pytest.skip(f"no reference numbers at {REFERENCE}")
+    from safetensors import safe_open
+
+    with safe_open(REFERENCE, "pt") as f:
+        meta = json.loads(f.metadata()["dit"])
+        data = {k: f.get_tensor(k) for k in f.keys() if k.startswith("dit.")}  # noqa: SIM118
+    model = DiT(
+        DiTConfig(
+            dim=meta["dim"],
+            layers=meta["num_layers"],
+            heads=meta["num_heads"],
+            ffn_dim=meta["ffn_dim"],
+            patch=2,
+            freq_dim=meta["freq_dim"],
+            context_dim=meta["text_dim"],
+            context_tokens=meta["text_len"],
+            sinks=meta["sink_frames"],
+            window=meta["window_frames"],
+        )  # fmt: skip
+    ).eval()
+    prefix = "dit.weights."
+    model.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in data.items() if k.startswith(prefix)}
+    )
+    xs, flows, frames, times = (data[f"dit.{case}.{k}"] for k in ("x", "flow", "frame", "timestep"))
+    tokens = xs.shape[-1] * xs.shape[-2] // 4
+    cache = RollingCache(
+        layers=meta["num_layers"], rows=1, tokens=tokens, dim=meta["dim"],
+        sinks=meta["sink_frames"], window=meta["window_frames"], positions="frame",
+    )  # fmt: skip
+    last = -1
+    with torch.inference_mode():
+        context = model.context(data["dit.context"][None])
+        for x, flow, frame, t in zip(xs, flows, frames.tolist(), times, strict=True):
+            if frame != last:
+                cache.begin()
+            last = frame
+            got = model(
+                x.transpose(0, 1)[None],
+                timestep_BT=t[None, None].float(),
+                context=context,
+                caches=[cache],
+            )[0].transpose(0, 1)
+            assert (got - flow).norm() / flow.norm() < 1e-4
+
+
+def test_a_stream_equals_a_clip() -> None:
+    model = tiny_model()
+    x, source = torch.randn(2, 1, 7, 16, 6, 8)
+    t = torch.full((1, 7), 560.0)
+    cache = RollingCache(layers=2, rows=1, tokens=4, dim=48, sinks=1, window=3)
+    with torch.inference_mode():
+        context = model.context(torch.randn(1, 3, 8))
+        clip = model(x, timestep_BT=t, context=context, source_BTCHW=source)
+        for i in range(7):
+            cache.begin()
+            live = model(
+                x[:, i : i + 1], timestep_BT=t[:, :1], context=context, source_BTCHW=source[:, i : i + 1],
+                caches=[cache],
+            )  # fmt: skip
+            torch.testing.assert_close(live, clip[:, i : i + 1], rtol=1e-4, atol=1e-5)
+
+
+def test_streams_in_one_batch_do_not_see_each_other() -> None:
+    model = tiny_model()
+    x, source = torch.randn(2, 2, 4, 16, 8, 8)
+    caches = [RollingCache(layers=2, rows=1, tokens=4, dim=48, sinks=1, window=3) for _ in range(2)]
+    t = torch.full((2, 1), 300.0)
+    with torch.inference_mode():
+        context = model.context(torch.randn(2, 3, 8))
+        alone = model(x, timestep_BT=t.expand(2, 4), context=context, source_BTCHW=source)
+        caches[0].begin()  # the first stream is one latent frame ahead
+        one = model.context(torch.randn(1, 3, 8))
+        del one
+        ahead = type(context)(
+            k_BLD=tuple(k[:1] for k in context.k_BLD), v_BLD=tuple(v[:1] for v in context.v_BLD),
+            pooled_BD=None if context.pooled_BD is None else context.pooled_BD[:1],
+        )  # fmt: skip
+        model(
+            x[:1, :1],
+            timestep_BT=t[:1],
+            context=ahead,
+            source_BTCHW=source[:1, :1],
+            caches=caches[:1],
+        )
+        for i in range(3):
+            for cache in caches:
+                cache.begin()
+            rows = torch.stack([x[0, i + 1 : i + 2], x[1, i : i + 1]])
+            clean = torch.stack([source[0, i + 1 : i + 2], source[1, i : i + 1]])
+            live = model(rows, timestep_BT=t, context=context, source_BTCHW=clean, caches=caches)
+            torch.testing.assert_close(live[0], alone[0, i + 1 : i + 2], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(live[1], alone[1, i : i + 1], rtol=1e-4, atol=1e-5)
+
+
+def test_any_latent_size_comes_back_in_its_size() -> None:
+    model = tiny_model()
+    z = torch.randn(1, 1, 16, 5, 7)
+    context = model.context(torch.randn(1, 3, 8))
+    out = model(z, timestep_BT=torch.full((1, 1), 500.0), context=context, source_BTCHW=z)
+    assert out.shape == z.shape
+
+
+def test_a_context_too_long_is_refused() -> None:
+    with pytest.raises(ValueError, match="4 context tokens; at most 3 wanted"):
+        tiny_model().context(torch.zeros(1, 4, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("wan-1.3b", 1419), ("wan-14b", 14288), ("pocket", 12)]
+)
+def test_sizes_have_the_published_number_of_weights(name: str, millions: int) -> None:
+    with torch.device("meta"):
+        model = DiT(SIZES[name])
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6) == pytest.approx(millions, abs=1)

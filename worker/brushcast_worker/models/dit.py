@@ -1,0 +1,464 @@
+"""One causal video diffusion transformer; the sizes are rows of a table.
+
+Letters: B rows (streams or denoising steps), T latent frames, C channels, H W latent size, N tokens of a latent
+frame, D width, K heads, E head width, M key tokens, L context tokens.
+
+Structure and parameter names follow the published causal Wan (see docs/ARCHITECTURE.md), so that its weights load
+into the ``wan-*`` rows unchanged.  The ``pocket`` row adds what a 13 M model needs: the clean source latent beside the noised
+one, and 3x3 convolutions at latent resolution before and after the tokens against token blocks.
+
+Two ways to call it, one arithmetic: a whole clip without caches (training), or one latent frame with a cache for each
+row (a live stream).  Both give the same numbers (tests/worker/models/test_dit.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MAX_POSITIONS = 1024  # of the published RoPE table, each axis
+ROPE_THETA = 10_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiTConfig:
+    """Sizes of one transformer.  ``prediction`` says what the network's raw output is."""
+
+    dim: int
+    layers: int
+    heads: int
+    ffn_dim: int
+    patch: int  # latent pixels per token side
+    context_dim: int  # width of a context token as it comes in
+    context_tokens: int  # shorter contexts are padded with zeros
+    sinks: int  # oldest latent frames that stay visible
+    window: int  # latent frames visible in all: sinks, rolling ones and the current one
+    freq_dim: int = 256
+    latent_channels: int = 16
+    source_channels: int = 0  # channels of the clean source latent given beside the noised one
+    stem: int = 0  # width of the convolutions at latent resolution; 0: none
+    pooled_context: bool = False  # the context's mean joins the time embedding
+    prediction: Literal["flow", "x0"] = "flow"
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads or (self.dim // self.heads) % 2:
+            raise ValueError(f"dim {self.dim} wants to be heads {self.heads} times an even number")
+        if not 0 <= self.sinks < self.window:
+            raise ValueError(
+                f"sinks {self.sinks} wants to be in 0..{self.window - 1} (window {self.window})"
+            )
+
+
+SIZES: dict[str, DiTConfig] = {
+    "pocket": DiTConfig(
+        dim=384,
+        layers=5,
+        heads=3,
+        ffn_dim=1024,
+        patch=4,
+        context_dim=128,
+        context_tokens=8,
+        sinks=1,
+        window=4,
+        source_channels=16,
+        stem=48,
+        pooled_context=True,
+        prediction="x0",
+    ),
+    "wan-1.3b": DiTConfig(
+        dim=1536,
+        layers=30,
+        heads=12,
+        ffn_dim=8960,
+        patch=2,
+        context_dim=4096,
+        context_tokens=512,
+        sinks=3,
+        window=6,
+    ),
+    "wan-14b": DiTConfig(
+        dim=5120,
+        layers=40,
+        heads=40,
+        ffn_dim=13824,
+        patch=2,
+        context_dim=4096,
+        context_tokens=512,
+        sinks=3,
+        window=6,
+    ),
+}
+
+
+class KeyValueCache(Protocol):
+    """What the transformer asks of a cache; ``stages.cache.RollingCache`` is the one that exists."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch that this cache serves."""
+
+    @property
+    def position(self) -> int:
+        """Time position of the current latent frame."""
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Time position of every latent frame that ``update`` returns, in its order."""
+
+    def update(self, layer: int, k_BND: Tensor, v_BND: Tensor) -> tuple[Tensor, Tensor]:
+        """Stores the current latent frame's keys (not rotated) and values and returns all visible ones, ``[B M D]``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """A prompt after everything that does not depend on the picture: made once per prompt by ``DiT.context``."""
+
+    k_BLD: tuple[Tensor, ...]  # one per layer
+    v_BLD: tuple[Tensor, ...]
+    pooled_BD: Tensor | None
+
+    def expand(self, rows: int) -> Context:
+        """The same prompt for ``rows`` rows (from one row)."""
+        grow = lambda x: x.expand(rows, *x.shape[1:])  # noqa: E731
+        return Context(
+            k_BLD=tuple(map(grow, self.k_BLD)),
+            v_BLD=tuple(map(grow, self.v_BLD)),
+            pooled_BD=None if self.pooled_BD is None else grow(self.pooled_BD),
+        )
+
+
+def cat_contexts(contexts: Sequence[Context]) -> Context:
+    """Joins the contexts of several streams row-wise."""
+    pooled = [c.pooled_BD for c in contexts if c.pooled_BD is not None]
+    return Context(
+        k_BLD=tuple(torch.cat(k) for k in zip(*(c.k_BLD for c in contexts), strict=True)),
+        v_BLD=tuple(torch.cat(v) for v in zip(*(c.v_BLD for c in contexts), strict=True)),
+        pooled_BD=torch.cat(pooled) if pooled else None,
+    )
+
+
+class DiT(nn.Module):
+    """The transformer.  Weights only: caches and contexts come in as arguments."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        taken = c.latent_channels + c.source_channels
+        if c.stem:
+            self.stem = nn.Sequential(
+                nn.Conv2d(taken, c.stem, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(c.stem, c.stem, 3, padding=1),
+            )
+            self.tail = nn.ModuleList(
+                [
+                    nn.Conv2d(c.stem, c.stem, 3, padding=1),
+                    nn.Conv2d(c.stem, c.stem, 3, padding=1),
+                    nn.Conv2d(c.stem, c.latent_channels, 3, padding=1),
+                ]
+            )
+            nn.init.zeros_(self.tail[1].weight)
+            nn.init.zeros_(self.tail[2].weight)
+        self.patch_embedding = nn.Conv3d(
+            c.stem or taken, c.dim, (1, c.patch, c.patch), stride=(1, c.patch, c.patch)
+        )
+        self.text_embedding = nn.Sequential(
+            nn.Linear(c.context_dim, c.dim), nn.GELU(approximate="tanh"), nn.Linear(c.dim, c.dim)
+        )
+        self.time_embedding = nn.Sequential(
+            nn.Linear(c.freq_dim, c.dim), nn.SiLU(), nn.Linear(c.dim, c.dim)
+        )
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(c.dim, 6 * c.dim))
+        if c.pooled_context:
+            self.pooled_projection = nn.Linear(c.dim, c.dim)
+        self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
+        self.head = Head(c.dim, c.patch * c.patch * (c.stem or c.latent_channels))
+        cos, sin = _rope_table(c.dim // c.heads)
+        self.register_buffer("rope_cos", cos, persistent=False)  # [MAX_POSITIONS E/2], constants
+        self.register_buffer("rope_sin", sin, persistent=False)
+
+    def context(self, tokens_BLC: Tensor) -> Context:
+        """Prompt tokens ``[B L context_dim]`` (L up to ``context_tokens``) to each layer's cross-attention keys and values."""
+        missing = self.config.context_tokens - tokens_BLC.shape[1]
+        if missing < 0:
+            raise ValueError(
+                f"{tokens_BLC.shape[1]} context tokens; at most {self.config.context_tokens} wanted"
+            )
+        x_BLD = self.text_embedding(F.pad(tokens_BLC, (0, 0, 0, missing)))
+        pairs = [block.cross_attn.keys_values(x_BLD) for block in self.blocks]
+        pooled = self.pooled_projection(x_BLD.mean(1)) if self.config.pooled_context else None
+        return Context(
+            k_BLD=tuple(k for k, _ in pairs), v_BLD=tuple(v for _, v in pairs), pooled_BD=pooled
+        )
+
+    def predict_x0(
+        self,
+        x_BTCHW: Tensor,
+        *,
+        timestep_BT: Tensor,
+        sigma_BT: Tensor,
+        context: Context,
+        source_BTCHW: Tensor | None = None,
+        caches: Sequence[KeyValueCache] | None = None,
+    ) -> Tensor:
+        """The clean latent behind ``x``: ``x - sigma * flow`` where the network predicts the flow (flow matching)."""
+        out = self(
+            x_BTCHW,
+            timestep_BT=timestep_BT,
+            context=context,
+            source_BTCHW=source_BTCHW,
+            caches=caches,
+        )
+        if self.config.prediction == "x0":
+            return out
+        return x_BTCHW - sigma_BT[:, :, None, None, None].to(out.dtype) * out
+
+    def forward(
+        self,
+        x_BTCHW: Tensor,
+        *,
+        timestep_BT: Tensor,
+        context: Context,
+        source_BTCHW: Tensor | None = None,
+        caches: Sequence[KeyValueCache] | None = None,
+    ) -> Tensor:
+        """The raw prediction for noised latents ``x`` at ``timestep`` (1000 sigma).
+
+        With ``caches`` T is 1 and the caches' rows add up to B; without, frame t sees the first ``sinks`` frames
+        and the last ``window - sinks`` up to itself, at the same positions as a stream would.
+        """
+        c = self.config
+        rows, frames, _, height, width = x_BTCHW.shape
+        if (source_BTCHW is None) != (c.source_channels == 0):
+            raise ValueError(
+                f"source latent given: {source_BTCHW is not None}; wanted: {c.source_channels > 0}"
+            )
+        y = x_BTCHW if source_BTCHW is None else torch.cat([x_BTCHW, source_BTCHW], 2)
+        y = y.flatten(0, 1)
+        pad_h, pad_w = -height % c.patch, -width % c.patch
+        if pad_h or pad_w:
+            y = F.pad(y, (0, pad_w, 0, pad_h), mode="replicate")
+        stem = self.stem(y.contiguous(memory_format=torch.channels_last)) if c.stem else y
+        y = F.conv2d(
+            stem, self.patch_embedding.weight[:, :, 0], self.patch_embedding.bias, stride=c.patch
+        )
+        grid = (y.shape[-2], y.shape[-1])
+        tokens_BTND = y.flatten(2).transpose(1, 2).unflatten(0, (rows, frames))
+
+        embedding_BTD = self.time_embedding(
+            _sinusoid(timestep_BT, c.freq_dim).to(tokens_BTND.dtype)
+        )
+        if context.pooled_BD is not None:
+            embedding_BTD = embedding_BTD + context.pooled_BD[:, None]
+        modulation_BT6D = self.time_projection(embedding_BTD).unflatten(-1, (6, c.dim))
+        attention = (
+            _ClipAttention(self, frames, grid)
+            if caches is None
+            else _CachedAttention(self, caches, grid)
+        )
+        for layer, block in enumerate(self.blocks):
+            tokens_BTND = block(
+                tokens_BTND,
+                modulation_BT6D,
+                context.k_BLD[layer],
+                context.v_BLD[layer],
+                attention,
+                layer,
+            )
+        y = self.head(tokens_BTND, embedding_BTD).flatten(0, 1)
+        y = _unpatchify(y, grid, c.patch, stem.shape[1] if c.stem else c.latent_channels)
+        if c.stem:
+            y = y.contiguous(memory_format=torch.channels_last) + stem
+            y = y + self.tail[1](F.relu(self.tail[0](F.relu(y))))
+            y = self.tail[2](F.relu(y))
+        y = y[..., :height, :width].unflatten(0, (rows, frames))
+        return y if c.prediction == "flow" or source_BTCHW is None else y + source_BTCHW
+
+    def rotate(self, x_BMD: Tensor, positions: Sequence[int], grid: tuple[int, int]) -> Tensor:
+        """Heads ``[B K M E]`` of tokens of several latent frames, each rotated to its time position and its place."""
+        cos, sin = self._angles(positions, grid)
+        x = x_BMD.unflatten(-1, (self.config.heads, -1)).transpose(1, 2)
+        return _rotate(x, cos.to(x.dtype), sin.to(x.dtype))
+
+    def _angles(self, positions: Sequence[int], grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        height, width = grid
+        half = self.rope_cos.shape[1]
+        space = 2 * (half * 2 // 6) // 2  # pairs of one space axis: head width // 6
+        time = half - 2 * space
+        out = []
+        for table in (self.rope_cos, self.rope_sin):
+            t = torch.stack([table[p, :time] for p in positions])[:, None, None]
+            h = table[:height, time : time + space][None, :, None]
+            w = table[:width, time + space :][None, None]
+            shape = (len(positions), height, width, -1)
+            out.append(
+                torch.cat([t.expand(*shape), h.expand(*shape), w.expand(*shape)], -1).flatten(0, 2)
+            )
+        return out[0], out[1]
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention and feed-forward; six-way modulation of the first and the last."""
+
+    def __init__(self, c: DiTConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(c.dim, eps=1e-6, elementwise_affine=False)
+        self.self_attn = Attention(c.dim, c.heads)
+        self.norm3 = nn.LayerNorm(c.dim, eps=1e-6)
+        self.cross_attn = Attention(c.dim, c.heads)
+        self.norm2 = nn.LayerNorm(c.dim, eps=1e-6, elementwise_affine=False)
+        self.ffn = nn.Sequential(
+            nn.Linear(c.dim, c.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(c.ffn_dim, c.dim)
+        )
+        self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
+
+    def forward(
+        self,
+        x_BTND: Tensor,
+        modulation_BT6D: Tensor,
+        context_k: Tensor,
+        context_v: Tensor,
+        attention: _ClipAttention | _CachedAttention,
+        layer: int,
+    ) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + modulation_BT6D)[
+            ..., None, :
+        ].unbind(2)
+        a = self.self_attn
+        y = torch.addcmul(shift1, self.norm1(x_BTND), 1 + scale1)
+        y = attention(a.norm_q(a.q(y)), a.norm_k(a.k(y)), a.v(y), layer)
+        x_BTND = torch.addcmul(x_BTND, a.o(y), gate1)
+        x_BTND = x_BTND + self.cross_attn.across(self.norm3(x_BTND), context_k, context_v)
+        y = torch.addcmul(shift2, self.norm2(x_BTND), 1 + scale2)
+        return torch.addcmul(x_BTND, self.ffn(y), gate2)
+
+
+class Attention(nn.Module):
+    """Projections of one attention; queries and keys are RMS-normalised over the full width."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
+        self.norm_q, self.norm_k = nn.RMSNorm(dim, eps=1e-6), nn.RMSNorm(dim, eps=1e-6)
+
+    def keys_values(self, context_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a context, ``[B L D]``."""
+        return self.norm_k(self.k(context_BLD)), self.v(context_BLD)
+
+    def across(self, x_BTND: Tensor, k_BLD: Tensor, v_BLD: Tensor) -> Tensor:
+        """Cross-attention of every token to the context."""
+        rows, frames = x_BTND.shape[:2]
+        q = self.norm_q(self.q(x_BTND)).flatten(1, 2)
+        heads = lambda z: z.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # noqa: E731
+        y = F.scaled_dot_product_attention(heads(q), heads(k_BLD), heads(v_BLD))
+        return self.o(y.transpose(1, 2).flatten(2).unflatten(1, (frames, -1)))
+
+
+class Head(nn.Module):
+    """Modulated norm and the projection of a token to its patch."""
+
+    def __init__(self, dim: int, out: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
+        self.head = nn.Linear(dim, out)
+        self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
+
+    def forward(self, x_BTND: Tensor, embedding_BTD: Tensor) -> Tensor:
+        shift, scale = (self.modulation + embedding_BTD[:, :, None])[..., None, :].unbind(2)
+        return self.head(torch.addcmul(shift, self.norm(x_BTND), 1 + scale))
+
+
+class _ClipAttention:
+    """Self-attention over a whole clip: every frame sees what a stream's cache would hold at that time."""
+
+    def __init__(self, model: DiT, frames: int, grid: tuple[int, int]) -> None:
+        self.model, self.frames, self.grid = model, frames, grid
+        self.sinks, self.window = model.config.sinks, model.config.window
+
+    def __call__(self, q_BTND: Tensor, k_BTND: Tensor, v_BTND: Tensor, layer: int) -> Tensor:
+        rows, n = q_BTND.shape[0], self.window
+        first = min(n - 1, self.frames)  # frames before the window is full: one call each
+        out = [
+            self._attend(q_BTND[:, t], k_BTND[:, : t + 1], v_BTND[:, : t + 1])[:, None]
+            for t in range(first)
+        ]
+        if self.frames > first:
+            rest = range(first, self.frames)
+            seen = [[*range(self.sinks), *range(t - (n - self.sinks) + 1, t + 1)] for t in rest]
+            k = torch.stack([k_BTND[:, s] for s in seen], 1).flatten(0, 1)
+            v = torch.stack([v_BTND[:, s] for s in seen], 1).flatten(0, 1)
+            out.append(self._attend(q_BTND[:, first:].flatten(0, 1), k, v).unflatten(0, (rows, -1)))
+        return torch.cat(out, 1)
+
+    def _attend(self, q_BND: Tensor, k_BTND: Tensor, v_BTND: Tensor) -> Tensor:
+        frames = k_BTND.shape[1]
+        q = self.model.rotate(q_BND, [frames - 1], self.grid)
+        k = self.model.rotate(k_BTND.flatten(1, 2), range(frames), self.grid)
+        v = v_BTND.flatten(1, 2).unflatten(-1, (self.model.config.heads, -1)).transpose(1, 2)
+        return F.scaled_dot_product_attention(q, k, v.to(q.dtype)).transpose(1, 2).flatten(2)
+
+
+class _CachedAttention:
+    """Self-attention of one new latent frame to what each row's cache holds."""
+
+    def __init__(self, model: DiT, caches: Sequence[KeyValueCache], grid: tuple[int, int]) -> None:
+        self.heads, self.caches = model.config.heads, caches
+        self.angles = [
+            (*model._angles([c.position], grid), *model._angles(c.positions, grid)) for c in caches
+        ]
+
+    def __call__(self, q_BTND: Tensor, k_BTND: Tensor, v_BTND: Tensor, layer: int) -> Tensor:
+        out, row = [], 0
+        for cache, (cos_q, sin_q, cos_k, sin_k) in zip(self.caches, self.angles, strict=True):
+            mine = slice(row, row + cache.rows)
+            row += cache.rows
+            k, v = cache.update(layer, k_BTND[mine, 0], v_BTND[mine, 0])
+            q, k, v = (
+                z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in (q_BTND[mine, 0], k, v)
+            )
+            q, k = (
+                _rotate(q, cos_q.to(q.dtype), sin_q.to(q.dtype)),
+                _rotate(k, cos_k.to(k.dtype), sin_k.to(k.dtype)),
+            )
+            out.append(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)[:, None])
+        return torch.cat(out) if len(out) > 1 else out[0]
+
+
+def _rope_table(head_dim: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of every position for every pair; each axis has frequencies of its own (published layout)."""
+    space = 2 * (head_dim // 6)
+    columns = []
+    for width in (head_dim - 2 * space, space, space):
+        frequency = ROPE_THETA ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
+        columns.append(torch.arange(MAX_POSITIONS, dtype=torch.float64)[:, None] * frequency)
+    angle = torch.cat(columns, 1)
+    return angle.cos().float(), angle.sin().float()
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turns interleaved pairs: ``(a, b) -> (a cos - b sin, a sin + b cos)``."""
+    a, b = x[..., 0::2], x[..., 1::2]
+    return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
+
+
+def _sinusoid(timestep: Tensor, width: int) -> Tensor:
+    """Sinusoidal embedding ``[... width]``: cosines first, then sines."""
+    half = width // 2
+    frequency = torch.exp(
+        torch.arange(half, device=timestep.device, dtype=torch.float32) * (-math.log(1e4) / half)
+    )
+    angle = timestep.float()[..., None] * frequency
+    return torch.cat([angle.cos(), angle.sin()], -1)
+
+
+def _unpatchify(tokens_BNC: Tensor, grid: tuple[int, int], patch: int, channels: int) -> Tensor:
+    """Tokens to a picture ``[B C H W]``; within a token rows, columns, then channels."""
+    x = tokens_BNC.unflatten(1, grid).unflatten(-1, (patch, patch, channels))
+    return x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
