@@ -1,0 +1,71 @@
+"""The pocket model: its three networks, and the one file that holds their weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from brushcast_worker.models.dit import SIZES, DiT
+from brushcast_worker.models.light_vae import LightVAE
+from brushcast_worker.models.text import STYLES, StyleEmbedding
+
+FILE = "pocket.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Pocket:
+    """The networks of the embedded model, in evaluation mode after ``load_pocket``."""
+
+    dit: DiT
+    vae: LightVAE
+    styles: StyleEmbedding
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The networks by the prefix that their weights have in the file."""
+        return {"dit": self.dit, "vae": self.vae, "styles": self.styles}
+
+
+def build_pocket() -> Pocket:
+    """Networks with random weights."""
+    config = SIZES["pocket"]
+    embedding = StyleEmbedding(len(STYLES), config.context_tokens, config.context_dim)
+    return Pocket(DiT(config), LightVAE(), embedding)
+
+
+def load_pocket(
+    folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Pocket:
+    """The trained networks from ``folder / pocket.safetensors``, strictly.
+
+    Raises FileNotFoundError without the file, RuntimeError when names or shapes are not this model's.
+    """
+    from safetensors.torch import load_file
+
+    path = folder / FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    tensors = load_file(path)
+    pocket = build_pocket()
+    for prefix, part in pocket.parts.items():
+        mine = {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
+        part.load_state_dict({k: v.float() for k, v in mine.items()})
+        part.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(
+            False
+        )
+    return pocket
+
+
+def save_pocket(pocket: Pocket, path: Path) -> None:
+    """Writes the weights at half precision (float16: values are small, mantissa counts)."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        f"{prefix}.{k}": v.detach().to("cpu", torch.float16).contiguous()
+        for prefix, part in pocket.parts.items()
+        for k, v in part.state_dict().items()
+    }
+    save_file(tensors, path)
