@@ -55,7 +55,7 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-class SizeType(click.ParamType):
+class SizeType(click.ParamType[Size]):
     """WIDTHxHEIGHT."""
 
     name = "WxH"
@@ -69,9 +69,14 @@ FILE = click.Path(path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
 
 
+def user_folder() -> Path:
+    """Where a user's own settings are."""
+    return Path(platformdirs.user_config_dir(APP, appauthor=False))
+
+
 def user_presets_folder() -> Path:
     """Where a user's own presets are."""
-    return Path(platformdirs.user_config_dir(APP, appauthor=False)) / "presets"
+    return user_folder() / "presets"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -109,6 +114,7 @@ def run(
 ) -> None:  # fmt: skip
     """Restyle live: a camera, a file or a test card, into a virtual camera, a file or the panel."""
     from brushcast.config import RunConfig
+    from brushcast.panel.access import read_or_make_token
     from brushcast.presets import find_preset, load_presets
     from brushcast.report import check_report_path, write_report
     from brushcast.supervisor import Supervisor
@@ -121,7 +127,9 @@ def run(
         check_report_path(report)
     config = RunConfig(
         source=source, sinks=sinks or ("auto",), preset=preset, worker=worker,
-        panel=None if panel == "off" else panel, seconds=seconds, report=report,
+        panel=None if panel == "off" else panel,
+        panel_token="" if panel == "off" else read_or_make_token(user_folder() / "panel-token"),
+        seconds=seconds, report=report,
         output_size=output_size, model_size=size, rate_fps=fps, fit=fit, steps=steps,
         engine=engine, device=device,
     )  # fmt: skip
@@ -167,15 +175,12 @@ def restyle(
     device: str, overwrite: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Restyle a whole video file, every frame of it."""
-    import dataclasses
-
     from brushcast.presets import find_preset, load_presets
     from brushcast.report import check_report_path, write_report
     from brushcast.restyle import RestyleConfig, restyle_file
 
     look = find_preset(preset, load_presets(user_presets_folder()))
-    changes = {"prompt": prompt, "strength": strength, "seed": seed}
-    look = dataclasses.replace(look, **{k: v for k, v in changes.items() if v is not None})
+    look = look.changed(prompt=prompt, strength=strength, seed=seed)
     if report is not None:
         check_report_path(report)
     if target.exists() and not overwrite:

@@ -31,6 +31,7 @@ class RunConfig:
     preset: str = "watercolour"
     worker: str = "local"
     panel: str | None = DEFAULT_PANEL
+    panel_token: str = ""
     seconds: float | None = None
     report: Path | None = None
     output_size: Size = DEFAULT_OUTPUT
@@ -64,6 +65,7 @@ class BridgeConfig:
     remote: bool
     ring: str
     panel: str | None
+    panel_token: str
     output_size: Size
     model_size: Size
     rate_fps: int

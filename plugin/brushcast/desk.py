@@ -10,19 +10,17 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 
 import cv2
 
 from brushcast.errors import InputError
-from brushcast.frame import Pixels, Size, fit, resize
+from brushcast.frame import Pixels, Size, fit
 from brushcast.panel.backend import (
     Change,
     ChangeLook,
     LookState,
     PanelState,
     Pause,
-    PresetCard,
     Preview,
     RetryWorker,
     SwitchSink,
@@ -32,7 +30,6 @@ from brushcast.presets import Preset, find_preset
 
 PREVIEW = Size(640, 360)
 PREVIEW_QUALITY = 82
-THUMBNAILS = Path(__file__).parent / "panel" / "static" / "thumbnails"
 
 
 class Desk:
@@ -118,11 +115,7 @@ class Desk:
         pixels_HWC, counter = newest
         if last is not None and last.counter == counter:
             return last
-        height, width, _ = pixels_HWC.shape
-        if (width, height) != (PREVIEW.width, PREVIEW.height):
-            same_shape = abs(width * PREVIEW.height - height * PREVIEW.width) < width
-            shrink = resize if same_shape else fit
-            pixels_HWC = shrink(pixels_HWC, PREVIEW)
+        pixels_HWC = fit(pixels_HWC, PREVIEW)
         bgr_HWC = cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGR)
         _, jpeg = cv2.imencode(".jpg", bgr_HWC, [cv2.IMWRITE_JPEG_QUALITY, PREVIEW_QUALITY])
         preview = Preview(jpeg=jpeg.tobytes(), counter=counter)
@@ -151,26 +144,10 @@ class Desk:
         look = self._look
         if change.preset is not None:
             look = find_preset(change.preset, self._presets)
-        parts = {"prompt": change.prompt, "strength": change.strength, "seed": change.seed}
-        return dataclasses.replace(look, **{k: v for k, v in parts.items() if v is not None})
+        return look.changed(prompt=change.prompt, strength=change.strength, seed=change.seed)
 
     def _check_sink(self, sink: str) -> None:
         known = [state.id for state in self._state.sinks] if self._state is not None else []
         if sink not in known:
             raise InputError(f"unknown sink {sink!r}: there are {', '.join(known) or 'none'}")
 
-
-def preset_cards(presets: Mapping[str, Preset]) -> tuple[PresetCard, ...]:
-    """The presets as the panel shows them, with the address of their thumbnail where there is
-    one."""
-    return tuple(
-        PresetCard(
-            name=preset.name,
-            title=preset.title,
-            prompt=preset.prompt,
-            thumbnail=f"/static/thumbnails/{preset.name}.jpg"
-            if (THUMBNAILS / f"{preset.name}.jpg").is_file()
-            else "",
-        )
-        for preset in presets.values()
-    )

@@ -102,7 +102,8 @@ class Supervisor:
         self._start_bridge()
 
     def _start_worker(self, *, spare: bool = False) -> Child:
-        arguments = ["brushcast_worker", "serve", "--supervised", "--bind", "tcp://127.0.0.1:0"]
+        bind = self._endpoint or "tcp://127.0.0.1:0"  # later workers take the first one's place
+        arguments = ["brushcast_worker", "serve", "--supervised", "--bind", bind]
         arguments += ["--engine", self._config.engine, "--device", self._config.device]
         arguments += ["--standby"] if spare else []
         name = "spare" if spare else "worker"
@@ -134,6 +135,7 @@ class Supervisor:
             remote=not self.local,
             ring=str(self._ring.path),
             panel=self._config.panel,
+            panel_token=self._config.panel_token,
             output_size=self._config.output_size,
             model_size=self._size,
             rate_fps=self._config.rate_fps,
@@ -165,7 +167,7 @@ class Supervisor:
             spare, self._spare = self._spare, None
             spare.name = "worker"
             self._children["worker"] = spare
-            spare.send({"command": "serve"})
+            spare.send({"command": "serve", "bind": self._endpoint})
         else:
             self._start_worker()
 
@@ -243,7 +245,6 @@ class Supervisor:
         delay_s = self._policies[child.name].died()
         if child.name == "worker":
             self._worker_state["restarts"] += 1
-            self._endpoint = ""
         else:
             self._stats[child.name].append({})
         if delay_s is not None:

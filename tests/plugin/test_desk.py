@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from brushcast.desk import Desk, preset_cards
+from brushcast.desk import Desk
 from brushcast.errors import InputError, PresetError
 from brushcast.frame import Size
 from brushcast.panel.backend import (
@@ -22,6 +22,7 @@ from brushcast.panel.backend import (
     WorkerPhase,
     WorkerState,
 )
+from brushcast.panel.cards import preset_cards
 from brushcast.presets import load_presets
 
 
@@ -35,7 +36,7 @@ def desk() -> Desk:
             message="",
             worker=WorkerState(state=WorkerPhase.READY),
             look=LookState(preset="ink", prompt="", strength=0.6, seed=7, steps=2),
-            presets=preset_cards(presets),
+            presets=preset_cards(presets.values()),
             source=SourceState(spec="testcard", title="Test card", state=PortState.LIVE),
             sinks=(SinkState(id="null", title="Null", kind="null", on=True, state=PortState.LIVE),),
             output=OutputState(size=Size(1280, 720), fps=30),

@@ -1,0 +1,352 @@
+"""Bridge: takes pictures in, has them restyled, decides what is shown.
+
+MAIN PATH of the picture: `run` is the table of contents: obey → send → receive → show → report.
+One thread owns the link, the playout and the ring; the source reads in a thread of its own and hands
+over through `Latest`; the panel's thread is met at the desk only. A raw frame goes to the worker and
+to the panel's "before" preview: nothing here passes one to the playout or the ring.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import queue
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+import brushcast
+from brushcast import codec
+from brushcast.board import Board
+from brushcast.card import Composer
+from brushcast.child import read_messages, say
+from brushcast.config import BridgeConfig, parse_address
+from brushcast.desk import Desk
+from brushcast.errors import BrushcastError, ConfigError, MalformedMessage, PresetError
+from brushcast.frame import Frame, Pixels, fit
+from brushcast.intake import Intake
+from brushcast.pace import Pace
+from brushcast.panel.backend import ChangeLook, Pause, RetryWorker, SwitchSink
+from brushcast.panel.server import PanelServer
+from brushcast.playout import Kind, Playout, PlayoutConfig, Shown, Styled, next_tick_ns
+from brushcast.presets import find_preset, load_presets
+from brushcast.ring import Ring
+from brushcast.wire.link import (
+    LOCAL_TIMES,
+    REMOTE_TIMES,
+    ClientEvent,
+    ClientLink,
+    Connected,
+    Faulted,
+    Lost,
+    Refused,
+    Result,
+    StatusReceived,
+)
+from brushcast.wire.messages import Codec, Flags, StreamState
+from brushcast.wire.sockets import Dialler, Waker, parse_endpoint
+
+log = logging.getLogger(__name__)
+
+REPORT_EVERY_NS = 1_000_000_000
+KEEP_ALIVE_NS = 200_000_000  # an unchanged picture is written again so often: the ring is not stale
+HUNG_REASONS = ("silent", "no progress")  # of Lost: then the process still runs and must be shot
+
+
+class Bridge:
+    """One run of the bridge process."""
+
+    def __init__(self, config: BridgeConfig, messages: queue.Queue[dict[str, Any] | None]) -> None:
+        """messages: the supervisor's commands, None when it is gone."""
+        self._config = config
+        self._messages = messages
+        self._presets = load_presets(Path(config.user_presets) if config.user_presets else None)
+        look = find_preset(config.preset, self._presets)
+        self._state = StreamState(
+            revision=1,
+            preset=look.name,
+            prompt=look.prompt,
+            strength=look.strength,
+            seed=look.seed,
+            width=config.model_size.width,
+            height=config.model_size.height,
+            steps=config.steps,
+        )
+        self._codec = Codec.JPEG if config.remote else Codec.RAW
+        self._desk = Desk(self._presets, look)
+        self._board = Board(config, self._presets, time.monotonic_ns())
+        self._playout: Playout[Pixels] = Playout(PlayoutConfig(rate_fps=config.rate_fps))
+        self._composer = Composer(config.output_size)
+        self._pace = Pace()
+        self._link: ClientLink | None = None
+        self._dialler: Dialler | None = None
+        self._waiting: Frame | None = None  # newest frame, not sent yet for want of credit
+        self._written: Pixels | None = None  # what the ring shows
+        self._written_ns = 0
+        self._tick_ns = 0
+        self._report_ns = 0
+        self._running = True
+
+    def run(self) -> None:
+        """Until the supervisor says stop or is gone. Raises InputError for what cannot be opened."""
+        config = self._config
+        self._context = zmq.Context()
+        self._waker = Waker()
+        self._ring = Ring.attach(Path(config.ring))
+        self._intake = Intake(
+            config.source, config.output_size, config.rate_fps, wake=self._waker.wake
+        )
+        self._board.source_opened(self._intake.title)
+        say("source", title=self._intake.title)
+        panel = self._open_panel()
+        try:
+            while self._running:
+                now_ns = time.monotonic_ns()
+                self._obey(now_ns)
+                self._send(now_ns)
+                self._receive(time.monotonic_ns())
+                self._show(time.monotonic_ns())
+                self._report(now_ns)
+                self._wait()
+        finally:
+            self._intake.close()
+            if panel is not None:
+                panel.stop()
+            if self._dialler is not None:
+                self._dialler.close(time.monotonic_ns())
+            self._ring.close()
+            self._waker.close()
+            self._context.destroy(linger=0)
+            say("stats", **self._board.statistics())
+
+    # ------------------------------------------------------------------ obey
+
+    def _obey(self, now_ns: int) -> None:
+        """The supervisor's commands and the panel's wishes."""
+        while True:
+            try:
+                message = self._messages.get_nowait()
+            except queue.Empty:
+                break
+            if message is None or message.get("command") == "stop":
+                self._running = False
+            elif message.get("command") == "worker":
+                self._worker_changed(message, now_ns)
+            elif message.get("command") == "camera":
+                self._board.camera_said(message["stats"])
+        for change in self._desk.take_changes():
+            if isinstance(change, ChangeLook):
+                self._look_changed(now_ns)
+            elif isinstance(change, Pause):
+                self._paused(change.on)
+            elif isinstance(change, SwitchSink):
+                say("sink", id=change.id, on=change.on)
+            elif isinstance(change, RetryWorker):
+                say("retry")
+                if self._link is not None:
+                    self._link.reconnect(now_ns)
+
+    def _worker_changed(self, message: dict[str, Any], now_ns: int) -> None:
+        """What the supervisor knows of the worker process: quicker than any time limit."""
+        self._board.worker_said(message)
+        self._playout.name_card("failed" if message["state"] == "FAILED" else "starting")
+        if self._link is None:
+            if message["endpoint"]:
+                self._connect(message["endpoint"], now_ns)
+        elif message["state"] == "READY" and not self._link.ready:
+            self._link.reconnect(now_ns)
+        elif message["state"] in ("BACKOFF", "FAILED"):
+            self._link.socket_lost("the worker process died", now_ns)
+
+    def _connect(self, endpoint: str, now_ns: int) -> None:
+        self._link = ClientLink(
+            self._state,
+            client="brushcast bridge",
+            version=brushcast.__version__,
+            times=REMOTE_TIMES if self._config.remote else LOCAL_TIMES,
+            rng=random.Random(),
+        )
+        self._dialler = Dialler(self._context, parse_endpoint(endpoint), self._link)
+        self._link.start(now_ns)
+
+    def _look_changed(self, now_ns: int) -> None:
+        look = self._desk.look
+        self._state = StreamState(
+            revision=self._state.revision + 1,
+            preset=look.name,
+            prompt=look.prompt,
+            strength=look.strength,
+            seed=look.seed,
+            width=self._state.width,
+            height=self._state.height,
+            steps=self._state.steps,
+        )
+        self._board.look_changed(self._state.revision)
+        if self._link is not None:
+            self._link.set_state(self._state, now_ns)
+
+    def _paused(self, on: bool) -> None:
+        """Paused: to the card at once, and what was painted before is never shown again."""
+        if on:
+            self._playout.clear("paused")
+        else:
+            self._playout.name_card("starting")
+
+    # ------------------------------------------------------------------ send
+
+    def _send(self, now_ns: int) -> None:
+        """The newest frame to the worker, if it is due and there is credit; else it waits, and the
+        next one replaces it before anything was encoded."""
+        frame = self._intake.take()
+        if frame is not None:
+            self._board.frame_in(now_ns)
+            if self._desk.watched:
+                self._desk.show("before", frame.pixels_HWC, frame.seq)
+            if not self._pace.wants(frame.captured_ns):
+                self._board.dropped("paced")
+            else:
+                if self._waiting is not None:
+                    self._board.dropped("no_credit")
+                self._waiting = frame
+        if self._waiting is None or self._link is None or self._dialler is None:
+            return
+        if not self._link.ready:
+            self._board.dropped("not_connected")
+            self._waiting = None
+        elif self._link.credit == 0:
+            if frame is not None:
+                self._pace.starved()
+        else:
+            self._send_frame(self._waiting, now_ns)
+            self._waiting = None
+
+    def _send_frame(self, frame: Frame, now_ns: int) -> None:
+        assert self._link is not None
+        assert self._dialler is not None
+        pixels_HWC = fit(frame.pixels_HWC, self._config.model_size, self._config.fit)
+        sent = self._link.send_frame(
+            codec.encode(pixels_HWC, self._codec),
+            seq=frame.seq,
+            captured_ns=frame.captured_ns,
+            width=self._state.width,
+            height=self._state.height,
+            codec=self._codec,
+            now_ns=now_ns,
+        )
+        if sent:
+            self._board.frame_sent()
+            self._dialler.flush()
+        else:
+            self._board.dropped("not_connected")
+
+    # ------------------------------------------------------------------ receive
+
+    def _receive(self, now_ns: int) -> None:
+        if self._dialler is None:
+            return
+        for event in self._dialler.service(now_ns):
+            self._happened(event, now_ns)
+
+    def _happened(self, event: ClientEvent, now_ns: int) -> None:
+        if isinstance(event, Result):
+            self._result(event, now_ns)
+        elif isinstance(event, Connected):
+            self._pace.reset()
+            self._board.connected(event.welcome)
+        elif isinstance(event, Lost):
+            log.info("the worker is lost: %s", event.reason)
+            self._board.lost(event, now_ns)
+            if event.was_ready and any(reason in event.reason for reason in HUNG_REASONS):
+                say("stuck", reason=event.reason)
+        elif isinstance(event, Refused):
+            self._board.refused(event.message)
+            self._playout.name_card("failed")
+        elif isinstance(event, StatusReceived):
+            self._board.status(event.status, now_ns)
+        elif isinstance(event, Faulted):
+            self._board.faulted(event.message)
+
+    def _result(self, result: Result, now_ns: int) -> None:
+        """A styled picture. What a worker sends is not trusted: size and payload are checked."""
+        header = result.header
+        self._pace.result(now_ns)
+        if self._desk.paused:
+            self._board.dropped("paused")
+            return
+        try:
+            pixels_HWC = codec.decode(header, result.payload)
+        except MalformedMessage as error:
+            log.warning("a result that is no picture was dropped: %s", error)
+            self._board.dropped("malformed")
+            return
+        assert self._link is not None
+        self._playout.put(
+            Styled(pixels_HWC, header.seq, header.captured_ns, self._link.epoch), now_ns
+        )
+        self._board.styled(header, now_ns, reused=bool(header.flags & Flags.REUSED))
+
+    # ------------------------------------------------------------------ show
+
+    def _show(self, now_ns: int) -> None:
+        """At each tick: playout's answer, composed, into the ring."""
+        if now_ns < self._tick_ns:
+            return
+        self._tick_ns = next_tick_ns(now_ns, self._config.rate_fps)
+        shown = self._playout.pick(now_ns)
+        picture = self._composer.compose(shown)
+        self._board.shown(shown, self._playout)
+        if picture is self._written and now_ns - self._written_ns < KEEP_ALIVE_NS:
+            return
+        self._write(picture, shown, now_ns)
+
+    def _write(self, picture: Pixels, shown: Shown[Pixels], now_ns: int) -> None:
+        self._ring.write(picture, shown.kind, seq=shown.seq, captured_ns=shown.captured_ns)
+        self._written, self._written_ns = picture, now_ns
+        if self._desk.watched:
+            self._desk.show("after", picture, self._ring.written)
+
+    # ------------------------------------------------------------------ report, wait
+
+    def _report(self, now_ns: int) -> None:
+        if now_ns < self._report_ns:
+            return
+        self._report_ns = now_ns + REPORT_EVERY_NS // 4
+        self._desk.post(self._board.panel_state(self._link, self._desk, now_ns))
+        if self._board.second_passed(now_ns):
+            say("stats", **self._board.statistics())
+
+    def _wait(self) -> None:
+        now_ns = time.monotonic_ns()
+        limit_ns = max(0, self._tick_ns - now_ns)
+        if self._dialler is not None:
+            self._dialler.wait(now_ns, self._waker, limit_ns)
+        else:
+            time.sleep(min(limit_ns / 1e9, 0.02))
+
+    def _open_panel(self) -> PanelServer | None:
+        self._desk.post(self._board.panel_state(None, self._desk, time.monotonic_ns()))
+        if self._config.panel is None:
+            return None
+        host, port = parse_address(self._config.panel)
+        panel = PanelServer(self._desk, token=self._config.panel_token, host=host, port=port)
+        panel.start()
+        say("panel", url=panel.url)
+        return panel
+
+
+def main() -> None:
+    """The bridge process: configuration as the first line, then commands; events on standard output."""
+    messages = read_messages()
+    first_line = messages.get()
+    if first_line is None:
+        return
+    try:
+        bridge = Bridge(BridgeConfig.from_json(first_line), messages)
+        bridge.run()
+    except BrushcastError as error:
+        say("error", message=str(error))
+        sys.exit(2)
