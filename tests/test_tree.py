@@ -1,0 +1,285 @@
+"""The tree keeps its shape: who may import whom (the table of docs/ARCHITECTURE.md), a test
+file for
+every source file, files of one idea. Read by ast; nothing is run but one import in a fresh
+process."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LINES_MAX = 450
+
+# Import package -> (its folder, the folder of its tests).
+PACKAGES = {
+    "brushcast": ("plugin/brushcast", "tests/plugin"),
+    "brushcast_worker": ("worker/brushcast_worker", "tests/worker"),
+    "installer": ("installer", "tests/installer"),
+    "obs_scripts": ("obs_scripts", "tests/obs_scripts"),
+}
+# Test folders that mirror nothing: they drive several parts at once.
+FREE_TESTS = ("tests/e2e", "tests/system", "tests/gpu")
+
+STDLIB = frozenset(sys.stdlib_module_names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A row of the table. Names are prefixes of dotted names; every row that fits a module
+    binds it."""
+
+    who: str
+    may: tuple[str, ...] | None = None
+    """Beside the standard library; None: what the other rows allow."""
+    never: tuple[str, ...] = ()
+
+
+WORLD = ("numpy", "cv2", "av", "zmq", "msgpack", "click", "rich", "aiohttp", "platformdirs")
+SHARED = (
+    "brushcast.frame",
+    "brushcast.slot",
+    "brushcast.codec",
+    "brushcast.wire",
+    "brushcast.presets",
+    "brushcast.metrics",
+    "brushcast.errors",
+)
+CLOCKS_AND_WORLD = ("torch", "zmq", "threading", "time", "socket", "asyncio")
+TABLE = (
+    Rule(who="obs_scripts", may=("obspython",)),
+    Rule(who="installer", may=("installer",)),
+    Rule(
+        who="brushcast",
+        may=("brushcast", "pyvirtualcam", "obsws_python", *WORLD),
+        never=("torch", "brushcast_worker"),
+    ),
+    Rule(
+        who="brushcast_worker",
+        may=("brushcast_worker", "torch", "safetensors", "numpy", "click", "rich", *SHARED),
+        never=("brushcast.bridge", "brushcast.source", "brushcast.sink", "brushcast.playout"),
+    ),
+    Rule(who="brushcast.playout", never=CLOCKS_AND_WORLD),
+    Rule(who="brushcast.wire.link", never=(*CLOCKS_AND_WORLD, "brushcast.wire.sockets")),
+    Rule(who="brushcast_worker.scheduler", never=(*CLOCKS_AND_WORLD, "numpy")),
+    Rule(who="brushcast_worker.ladder", may=(), never=CLOCKS_AND_WORLD),
+    Rule(who="brushcast_worker.models", may=("torch", "safetensors", "brushcast_worker.models")),
+    Rule(
+        who="brushcast_worker.stages",
+        never=(
+            "brushcast_worker.session",
+            "brushcast_worker.server",
+            "brushcast_worker.loop",
+            "brushcast_worker.engines",
+        ),
+    ),
+    Rule(
+        who="brushcast_worker.engines",
+        never=("brushcast_worker.session", "brushcast_worker.server", "brushcast_worker.loop"),
+    ),
+    Rule(
+        who="brushcast_worker.loop",
+        never=("brushcast_worker.engines", "brushcast_worker.models"),
+    ),
+)
+
+# Imported in these modules and nowhere else.
+ONLY_IN = {
+    "zmq": ("brushcast.wire.sockets",),
+    "msgpack": ("brushcast.wire",),
+    "aiohttp": ("brushcast.panel",),
+    "pyvirtualcam": ("brushcast.camera", "brushcast.sink"),
+    "obsws_python": ("brushcast.bridge",),
+}
+# Imported inside a function only: a machine without them must get a sentence, not an ImportError.
+LAZY = ("pyvirtualcam", "obsws_python")
+# Reading them can run foreign code.
+UNSAFE = ("pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib")
+# The command line: the only files that print.
+MAY_PRINT = ("brushcast.__main__", "brushcast_worker.__main__")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    name: str
+    line: int
+    is_lazy: bool
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of the four packages, as (dotted name, path)."""
+    for package, (folder, _) in PACKAGES.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            yield ".".join([package, *parts]).removesuffix(".__init__"), path
+
+
+def imports(tree: ast.Module) -> Iterator[Import]:
+    """Every import. `from a import b` counts as a.b too, which may be a module."""
+    in_functions = {
+        id(inner)
+        for outer in ast.walk(tree)
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(outer)
+    }
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            yield Import(name=name, line=node.lineno, is_lazy=id(node) in in_functions)
+
+
+def is_under(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def is_allowed(name: str, rule: Rule) -> bool:
+    if any(is_under(name, prefix) for prefix in rule.never):
+        return False
+    if rule.may is None or name.partition(".")[0] in STDLIB:
+        return True
+    return any(is_under(name, prefix) for prefix in rule.may)
+
+
+@functools.cache
+def parsed() -> list[tuple[str, Path, ast.Module]]:
+    return [
+        (name, path, ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
+        for name, path in modules()
+    ]
+
+
+def test_imports_keep_to_the_table() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}:{found.line} imports {found.name}, against the row of {rule.who}"
+        for module, path, tree in parsed()
+        for rule in TABLE
+        if is_under(module, rule.who)
+        for found in imports(tree)
+        if not is_allowed(found.name, rule)
+    ]
+    assert not broken, "\n".join(broken)
+
+
+def test_what_belongs_to_one_place_is_imported_there_alone() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}:{found.line} imports {found.name}"
+        for module, path, tree in parsed()
+        for found in imports(tree)
+        for package, places in ONLY_IN.items()
+        if is_under(found.name, package) and not any(is_under(module, place) for place in places)
+    ]
+    assert not broken, "\n".join(broken)
+
+
+def test_what_a_machine_may_lack_is_imported_lazily() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}:{found.line} imports {found.name} at its top"
+        for _, path, tree in parsed()
+        for found in imports(tree)
+        if any(is_under(found.name, package) for package in LAZY) and not found.is_lazy
+    ]
+    assert not broken, "\n".join(broken)
+
+
+def test_nothing_is_unpickled() -> None:
+    broken = []
+    for _, path, tree in parsed():
+        where = path.relative_to(ROOT)
+        broken += [
+            f"{where}:{found.line} imports {found.name}"
+            for found in imports(tree)
+            if any(is_under(found.name, package) for package in UNSAFE)
+        ]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                given = {key.arg: ast.unparse(key.value) for key in node.keywords}
+                if given.get("weights_only") != "True":
+                    broken.append(f"{where}:{node.lineno} torch.load without weights_only=True")
+    assert not broken, "\n".join(broken)
+
+
+def test_only_the_command_line_prints() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for module, path, tree in parsed()
+        if module not in MAY_PRINT
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "builtins.print")
+    ]
+    assert not broken, "\n".join(broken)
+
+
+def test_every_source_file_has_its_test_file() -> None:
+    missing = [
+        f"{path.relative_to(ROOT)} has no {expected.relative_to(ROOT)}"
+        for module, path in modules()
+        if path.name != "__init__.py"
+        if not (expected := mirror(module)).exists()
+    ]
+    assert not missing, "\n".join(missing)
+
+
+def test_every_test_file_has_its_source_file() -> None:
+    known = {mirror(module) for module, _ in modules()}
+    strays = [
+        str(path.relative_to(ROOT))
+        for _, folder in PACKAGES.values()
+        for path in sorted((ROOT / folder).rglob("test_*.py"))
+        if path not in known
+    ]
+    assert not strays, "these mirror no source file: " + ", ".join(strays)
+
+
+def test_the_rest_of_the_tests_is_where_it_is_looked_for() -> None:
+    folders = [folder for _, folder in PACKAGES.values()] + list(FREE_TESTS)
+    strays = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if path.parent != ROOT / "tests"
+        if not any(path.is_relative_to(ROOT / folder) for folder in folders)
+    ]
+    assert not strays
+
+
+def mirror(module: str) -> Path:
+    """brushcast.wire.link -> tests/plugin/wire/test_link.py; a package's own is beside its
+    folder."""
+    package, *parts = module.split(".")
+    *folders, name = parts or [package]
+    return ROOT.joinpath(PACKAGES[package][1], *folders, f"test_{name.strip('_')}.py")
+
+
+def test_files_stay_readable_in_one_sitting() -> None:
+    folders = ["plugin", "worker", "installer", "obs_scripts", "tests"]
+    long = [
+        f"{path.relative_to(ROOT)} has {count} lines"
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > LINES_MAX
+    ]
+    assert not long, "\n".join(long)
+
+
+def test_importing_brushcast_imports_no_torch_and_starts_nothing() -> None:
+    code = """
+import importlib, pkgutil, sys, threading
+import brushcast
+for module in pkgutil.walk_packages(brushcast.__path__, "brushcast."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+import brushcast.__main__
+found = {"torch", "brushcast_worker", "pyvirtualcam", "obsws_python"} & set(sys.modules)
+assert not found, f"imported: {found}"
+assert threading.active_count() == 1, threading.enumerate()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
