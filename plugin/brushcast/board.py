@@ -28,6 +28,7 @@ from brushcast.panel.backend import (
 from brushcast.panel.cards import preset_cards
 from brushcast.playout import Kind, Playout, Shown
 from brushcast.presets import Preset
+from brushcast.source import SourceStatus
 from brushcast.wire.link import ClientLink, ClientState, Lost
 from brushcast.wire.messages import Header, Welcome, WorkerStatus
 
@@ -73,19 +74,17 @@ class Board:
         self._link_message = ""
         self._look_message = ""
         self._revision = 1
-        self._source_title = ""
-        self._source_message = ""
+        self._source = SourceStatus(phase="opening", title=config.source)
         self._camera: Mapping[str, Any] = {}
         self._statistics_ns = now_ns
 
     # ------------------------------------------------------------------ what happened
 
-    def source_opened(self, title: str) -> None:
-        self._source_title = title
-
-    def source_state(self, message: str) -> None:
-        """message: why no pictures come, or ""."""
-        self._source_message = message
+    def source_said(self, status: SourceStatus, overtaken: int) -> None:
+        """overtaken: frames so far that were replaced before the bridge came to take them."""
+        self._source = status
+        if overtaken:
+            self._dropped["overtaken"] = overtaken
 
     def frame_in(self, now_ns: int) -> None:
         self._counts["frames_in"] += 1
@@ -165,7 +164,7 @@ class Board:
         welcome = self._welcome
         return {
             "live": self._kind is Kind.LIVE,
-            "source": self._source_title,
+            "source": self._source.title,
             "engine": welcome.engine if welcome else None,
             "device": welcome.device_name or welcome.device if welcome else None,
             "frames_in": self._counts["frames_in"],
@@ -228,7 +227,7 @@ class Board:
         if link is not None and link.ready:
             if self._kind is Kind.CARD:
                 return ProductState.STARTING, "Waiting for the first painted picture.", ""
-            return ProductState.HELD, "The last picture is held.", self._source_message
+            return ProductState.HELD, "The last picture is held.", self._source.message
         if link is None or not link.connections:
             where = "Connecting to the worker." if self._config.remote else "Loading the model."
             return ProductState.STARTING, where, self._link_message if self._config.remote else ""
@@ -256,15 +255,14 @@ class Board:
         )
 
     def _source_state(self, now_ns: int) -> SourceState:
-        fps = self._source_rate.per_second(now_ns)
+        phases = {"opening": PortState.OPENING, "live": PortState.LIVE, "failed": PortState.FAILED}
         return SourceState(
             spec=self._config.source,
-            title=self._source_title or self._config.source,
-            state=PortState.FAILED
-            if self._source_message
-            else (PortState.LIVE if fps else PortState.OPENING),
-            fps=round(fps, 1) or None,
-            message=self._source_message,
+            title=self._source.title,
+            state=phases[self._source.phase],
+            size=self._source.size,
+            fps=round(self._source_rate.per_second(now_ns), 1) or None,
+            message=self._source.message,
         )
 
     def _sink_states(self) -> tuple[SinkState, ...]:

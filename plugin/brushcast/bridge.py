@@ -1,14 +1,13 @@
 """Bridge: takes pictures in, has them restyled, decides what is shown.
 
 MAIN PATH of the picture: `run` is the table of contents: obey → send → receive → show → report.
-One thread owns the link, the playout and the ring; the source reads in a thread of its own and hands
-over through `Latest`; the panel's thread is met at the desk only. A raw frame goes to the worker and
-to the panel's "before" preview: nothing here passes one to the playout or the ring.
+One thread owns the link, the playout and the ring; the source reads in a thread of its own and
+hands over through `Latest`; the panel's thread is met at the desk only. A raw frame goes to the
+worker and to the panel's "before" preview: nothing here passes one to the playout or the ring.
 """
 
 from __future__ import annotations
 
-import collections
 import logging
 import queue
 import random
@@ -26,15 +25,16 @@ from brushcast.card import Composer
 from brushcast.child import read_messages, say
 from brushcast.config import BridgeConfig, parse_address
 from brushcast.desk import Desk
-from brushcast.errors import BrushcastError, ConfigError, MalformedMessage, PresetError
+from brushcast.errors import BrushcastError, MalformedMessage
 from brushcast.frame import Frame, Pixels, fit
-from brushcast.intake import Intake
 from brushcast.pace import Pace
 from brushcast.panel.backend import ChangeLook, Pause, RetryWorker, SwitchSink
 from brushcast.panel.server import PanelServer
-from brushcast.playout import Kind, Playout, PlayoutConfig, Shown, Styled, next_tick_ns
+from brushcast.playout import Playout, PlayoutConfig, Shown, Styled, next_tick_ns
 from brushcast.presets import find_preset, load_presets
 from brushcast.ring import Ring
+from brushcast.slot import Latest
+from brushcast.source import Source, SourceThread, open_source
 from brushcast.wire.link import (
     LOCAL_TIMES,
     REMOTE_TIMES,
@@ -82,6 +82,7 @@ class Bridge:
         self._playout: Playout[Pixels] = Playout(PlayoutConfig(rate_fps=config.rate_fps))
         self._composer = Composer(config.output_size)
         self._pace = Pace()
+        self._newest: Latest[Frame] = Latest()
         self._link: ClientLink | None = None
         self._dialler: Dialler | None = None
         self._waiting: Frame | None = None  # newest frame, not sent yet for want of credit
@@ -89,20 +90,19 @@ class Bridge:
         self._written_ns = 0
         self._tick_ns = 0
         self._report_ns = 0
+        self._overtaken = 0  # frames that another replaced before this thread came to take them
         self._running = True
 
     def run(self) -> None:
-        """Until the supervisor says stop or is gone. Raises InputError for what cannot be opened."""
+        """Until the supervisor says stop or is gone. Raises InputError for what cannot be
+        opened."""
         config = self._config
         self._context = zmq.Context()
         self._waker = Waker()
         self._ring = Ring.attach(Path(config.ring))
-        self._intake = Intake(
-            config.source, config.output_size, config.rate_fps, wake=self._waker.wake
-        )
-        self._board.source_opened(self._intake.title)
-        say("source", title=self._intake.title)
+        self._source = self._open_source()
         panel = self._open_panel()
+        self._source.start()
         try:
             while self._running:
                 now_ns = time.monotonic_ns()
@@ -113,7 +113,7 @@ class Bridge:
                 self._report(now_ns)
                 self._wait()
         finally:
-            self._intake.close()
+            self._source.stop()
             if panel is not None:
                 panel.stop()
             if self._dialler is not None:
@@ -142,7 +142,7 @@ class Bridge:
             if isinstance(change, ChangeLook):
                 self._look_changed(now_ns)
             elif isinstance(change, Pause):
-                self._paused(change.on)
+                self._paused(change.on, now_ns)
             elif isinstance(change, SwitchSink):
                 say("sink", id=change.id, on=change.on)
             elif isinstance(change, RetryWorker):
@@ -189,10 +189,10 @@ class Bridge:
         if self._link is not None:
             self._link.set_state(self._state, now_ns)
 
-    def _paused(self, on: bool) -> None:
+    def _paused(self, on: bool, now_ns: int) -> None:
         """Paused: to the card at once, and what was painted before is never shown again."""
         if on:
-            self._playout.clear("paused")
+            self._playout.clear(now_ns, "paused")
         else:
             self._playout.name_card("starting")
 
@@ -201,7 +201,7 @@ class Bridge:
     def _send(self, now_ns: int) -> None:
         """The newest frame to the worker, if it is due and there is credit; else it waits, and the
         next one replaces it before anything was encoded."""
-        frame = self._intake.take()
+        frame = self._newest.take()
         if frame is not None:
             self._board.frame_in(now_ns)
             if self._desk.watched:
@@ -315,6 +315,7 @@ class Bridge:
         if now_ns < self._report_ns:
             return
         self._report_ns = now_ns + REPORT_EVERY_NS // 4
+        self._board.source_said(self._source.status, self._overtaken)
         self._desk.post(self._board.panel_state(self._link, self._desk, now_ns))
         if self._board.second_passed(now_ns):
             say("stats", **self._board.statistics())
@@ -326,6 +327,22 @@ class Bridge:
             self._dialler.wait(now_ns, self._waker, limit_ns)
         else:
             time.sleep(min(limit_ns / 1e9, 0.02))
+
+    def _open_source(self) -> SourceThread:
+        config = self._config
+
+        def reopen() -> Source:
+            return open_source(config.source, config.output_size, config.rate_fps)
+
+        def deliver(frame: Frame) -> None:
+            """On the source's thread: the newest frame replaces one that nobody took."""
+            if self._newest.put(frame) is not None:
+                self._overtaken += 1
+            self._waker.wake()
+
+        source = reopen()
+        say("source", title=source.title)
+        return SourceThread(source, reopen, deliver)
 
     def _open_panel(self) -> PanelServer | None:
         self._desk.post(self._board.panel_state(None, self._desk, time.monotonic_ns()))
@@ -339,7 +356,8 @@ class Bridge:
 
 
 def main() -> None:
-    """The bridge process: configuration as the first line, then commands; events on standard output."""
+    """The bridge process: configuration as the first line, then commands; events on standard
+    output."""
     messages = read_messages()
     first_line = messages.get()
     if first_line is None:

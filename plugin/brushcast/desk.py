@@ -150,4 +150,3 @@ class Desk:
         known = [state.id for state in self._state.sinks] if self._state is not None else []
         if sink not in known:
             raise InputError(f"unknown sink {sink!r}: there are {', '.join(known) or 'none'}")
-
