@@ -15,11 +15,15 @@ from torch import Tensor
 from brushcast.frame import Frame, Pixels
 
 
+PADDING_SEQ = -1  # of a picture that only fills up a chunk: nobody waits for it
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Pictures of one stream, in order. Lives on the GPU thread.
 
-    x_TCHW: float in [-1, 1], on the engine's device. seqs, captured_ns: of each picture.
+    x_TCHW: float in [-1, 1], on the engine's device. seqs, captured_ns: of each picture; a seq of PADDING_SEQ
+    marks one that was repeated to fill the chunk.
     reused: nothing was computed for it, an earlier result stands for it (a cache hit).
     """
 

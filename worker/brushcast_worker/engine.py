@@ -11,6 +11,7 @@ from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 
+ENGINES = ("pocket", "pocket-random")  # the second: random weights, for tests
 EngineState = Any  # opaque: made by Engine.open, changed by Engine.step, of one stream only
 
 
@@ -37,12 +38,16 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One stream's next chunk. `preset` and `steps` may differ from the last job's: the state follows."""
+    """One stream's next chunk. `preset` and `steps` may differ from the last job's: the state follows.
+
+    lossless: a cached result may stand for this chunk only where the pictures are the same but for coding noise.
+    """
 
     state: EngineState
     chunk: Chunk
     preset: Preset
     steps: int
+    lossless: bool = False
 
 
 class Engine(Protocol):
@@ -52,6 +57,10 @@ class Engine(Protocol):
     """
 
     info: EngineInfo
+
+    def check(self, preset: Preset) -> None:
+        """Raises PromptError when the engine knows no word of the preset's prompt."""
+        ...
 
     def open(self, preset: Preset, size: Size) -> EngineState:
         """A new stream's state: all its memory is allocated here. Raises OutOfMemory, ConfigError, PromptError."""
@@ -65,18 +74,25 @@ class Engine(Protocol):
         """Advance each stream by one chunk, all in one forward; results in the order of `jobs`.
 
         None: this stream needs more input before a chunk comes out (stream batch of n steps: n - 1 times).
-        A chunk that comes out carries the seqs of the pictures that it shows. Raises OutOfMemory.
+        A chunk that comes out carries the seqs of the pictures that it shows; where the number of steps has just
+        fallen it holds two chunks' pictures. Jobs of one call have one size. Raises OutOfMemory, PromptError.
         """
         ...
 
 
-def load_engine(name: str, device: str) -> Engine:
+class StageTimer(Protocol):
+    """Told by an engine which stage begins; the bench measures with it, everyone else passes nothing."""
+
+    def begin(self, stage: str) -> None: ...
+
+
+def load_engine(name: str, device: str, timer: StageTimer | None = None) -> Engine:
     """The engine of that name on `device` (`auto`, `cpu`, `cuda`, `cuda:1`, `mps`).
 
     Raises ConfigError for an unknown name or an absent device, WeightsError for bad weights.
     """
-    if name == "pocket":
-        from brushcast_worker.engines.causal import load_pocket
+    if name not in ENGINES:
+        raise ConfigError(f"unknown engine {name!r}: there is {', '.join(ENGINES)}")
+    from brushcast_worker.engines.pocket import load_pocket, random_pocket
 
-        return load_pocket(device)
-    raise ConfigError(f"unknown engine {name!r}: there is pocket")
+    return load_pocket(device, timer) if name == "pocket" else random_pocket(device, timer=timer)

@@ -1,0 +1,360 @@
+"""CausalEngine: any causal few-step video diffusion model, streamed. `step()` is the table of contents of the product.
+
+Letters: B rows, T pictures (or latent frames), C channels, H height, W width.
+
+Stream batch (StreamDiffusionV2, arXiv 2511.07399, section 3.2): every tick one forward holds all latent frames that are under
+way, of every stream: a stream of n steps has n of them, each at its own noise level and with its own cache, and the oldest
+comes out. So a chunk comes out n - 1 ticks after it went in, and a step more costs delay before it costs rate.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from brushcast.errors import ConfigError, OutOfMemory
+from brushcast.frame import Size
+from brushcast.presets import Preset
+from brushcast_worker.chunk import Chunk
+from brushcast_worker.engine import EngineInfo, Job, StageTimer
+from brushcast_worker.models.dit import Context, DiT
+from brushcast_worker.models.light_vae import CHUNK, SCALE, LightVAE
+from brushcast_worker.stages.cache import RollingCache
+from brushcast_worker.stages.decode import decode
+from brushcast_worker.stages.denoise import Row, denoise
+from brushcast_worker.stages.encode import Memory, encode
+from brushcast_worker.stages.look import Fade, Look
+from brushcast_worker.stages.noise import NoiseConfig, NoiseState, noise_scale, open_noise
+from brushcast_worker.stages.schedule import Step, pocket_steps
+from brushcast_worker.stages.still import (
+    CUT_ABOVE,
+    LOSSLESS_STILL_BELOW,
+    STILL_BELOW,
+    cut_score,
+    motion_peak,
+    thumbnail,
+)
+
+
+class Looks(Protocol):
+    """The text model: from a preset to what the transformer is told."""
+
+    def look(self, preset: Preset) -> Look:
+        """On the engine's device. Raises PromptError when it knows no word of the prompt."""
+        ...
+
+
+@dataclass(slots=True)
+class Temporal:
+    """What a stream remembers of its scene. A cut makes a new one; latent frames under way keep theirs."""
+
+    noise: NoiseState
+    caches: list[RollingCache]  # one per denoising step
+    encoder: Memory | None = None
+    decoder: Memory | None = None
+
+
+@dataclass(slots=True)
+class LatentFrame:
+    """A chunk on its way through the denoising steps. `done`: steps behind it; `chunk`: its source pictures."""
+
+    chunk: Chunk
+    temporal: Temporal
+    source_CHW: Tensor
+    x0_CHW: Tensor
+    steps: tuple[Step, ...]
+    done: int = 0
+
+
+@dataclass(slots=True)
+class Scene:
+    """The pictures that the next chunk is held against. `still_chunks`: computed ones in a row that did not move."""
+
+    reference_CHW: Tensor
+    thumb_HW: Tensor
+    shown_CHW: Tensor | None = None
+    still_chunks: int = 0
+
+
+@dataclass(slots=True)
+class CausalState:
+    """One stream's state: made by `open`, changed by `step`."""
+
+    size: Size
+    seed: int
+    fade: Fade
+    wording: tuple[str, float]  # prompt and strength that the fade leads to
+    temporal: Temporal
+    context: Context | None = None
+    scene: Scene | None = None
+    under_way: list[LatentFrame] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One job while `step` works on it."""
+
+    job: Job
+    state: CausalState
+    scale: float = 0.0
+    still: bool = False
+    out: list[Chunk] = field(default_factory=list)
+
+
+class CausalEngine:
+    """Implements `engine.Engine` for a causal transformer over a streaming autoencoder. Holds weights only."""
+
+    def __init__(
+        self,
+        *,
+        info: EngineInfo,
+        transformer: DiT,
+        autoencoder: LightVAE,
+        looks: Looks,
+        noise: NoiseConfig,
+        timer: StageTimer | None = None,
+    ) -> None:
+        self.info = info
+        self._transformer = transformer
+        self._autoencoder = autoencoder
+        self._looks = looks
+        self._noise = noise
+        self._device = torch.device(info.device)
+        self._dtype = next(transformer.parameters()).dtype
+        self._begin = timer.begin if timer is not None else _no_timer
+
+    @torch.inference_mode()
+    def check(self, preset: Preset) -> None:
+        """Raises PromptError when no word of the preset's prompt is known."""
+        self._looks.look(preset)
+
+    @torch.inference_mode()
+    def open(self, preset: Preset, size: Size) -> CausalState:
+        """A new stream. Raises OutOfMemory, ConfigError for a size that is no multiple of 16, PromptError."""
+        multiple = self.info.size_multiple
+        if size.width % multiple or size.height % multiple:
+            raise ConfigError(f"size {size}: wanted both sides in multiples of {multiple}")
+        look = self._looks.look(preset)
+        with _memory_errors(size, 1):
+            temporal = self._temporal(size, preset.seed, self.info.default_steps)
+        return CausalState(
+            size, preset.seed, Fade(look, look), (preset.prompt, preset.strength), temporal
+        )
+
+    def frames_wanted(self, state: CausalState) -> int:
+        """Always 4."""
+        return CHUNK
+
+    @torch.inference_mode()
+    def step(self, jobs: Sequence[Job]) -> list[Chunk | None]:
+        """Advance every job's stream by one chunk; see `engine.Engine.step`."""
+        with _memory_errors(jobs[0].state.size, len(jobs)):
+            turns = [self._follow(job) for job in jobs]
+            self._begin("still")
+            self._still_or_cut(turns)
+            moving = [turn for turn in turns if not turn.still]
+            if moving:
+                self._begin("encode")
+                self._encode(moving)
+                self._begin("denoise")
+                self._denoise(moving)
+                self._begin("decode")
+                self._decode(moving)
+            self._begin("other")
+            return [_joined(turn.out) for turn in turns]
+
+    # ------------------------------------------------------------------ the stages, in order
+
+    def _follow(self, job: Job) -> _Turn:
+        """The state follows the job's preset and steps: a new look is faded to, a new seed is a new scene."""
+        state, preset = job.state, job.preset
+        assert isinstance(state, CausalState)
+        assert job.chunk.x_TCHW.shape == (CHUNK, 3, state.size.height, state.size.width)
+        if job.steps not in self.info.steps:
+            raise ConfigError(f"{job.steps} steps: wanted one of {self.info.steps}")
+        if state.wording != (preset.prompt, preset.strength):
+            state.fade = state.fade.towards(self._looks.look(preset))
+            state.wording = (preset.prompt, preset.strength)
+        if state.seed != preset.seed:
+            state.seed = preset.seed
+            state.temporal, state.scene = self._temporal(state.size, preset.seed, job.steps), None
+        caches = state.temporal.caches
+        while len(caches) < job.steps:  # a further step starts with what the one before it knows
+            caches.append(copy.deepcopy(caches[-1]))
+        return _Turn(job, state)
+
+    def _still_or_cut(self, turns: Sequence[_Turn]) -> None:
+        """Measures every chunk against its scene, and waits for the device once for all of them."""
+        measured = torch.stack([self._measure(turn) for turn in turns])
+        for turn, (peak, cut, scale) in zip(turns, measured.tolist(), strict=True):
+            state, chunk = turn.state, turn.job.chunk
+            turn.scale = scale
+            if cut > CUT_ABOVE:
+                state.temporal = self._temporal(state.size, state.seed, turn.job.steps)
+                state.scene = None
+                turn.scale = float(
+                    noise_scale(state.temporal.noise, chunk.x_TCHW, state.fade.now().s0, self._noise)
+                )
+            turn.still = self._repeat(turn, peak)
+            thumb_HW = thumbnail(chunk.x_TCHW[-1:])[0]
+            if state.scene is None:
+                state.scene = Scene(chunk.x_TCHW[-1], thumb_HW)
+            elif not turn.still:
+                state.scene.reference_CHW, state.scene.thumb_HW = chunk.x_TCHW[-1], thumb_HW
+
+    def _measure(self, turn: _Turn) -> Tensor:
+        """`[3]`: the peak of motion, the cut score, the noise scale."""
+        x_TCHW, state = turn.job.chunk.x_TCHW, turn.state
+        s0 = state.fade.now().s0
+        scale = noise_scale(state.temporal.noise, x_TCHW, s0, self._noise).float()
+        if state.scene is None:
+            return torch.stack([torch.full_like(scale, 1), torch.zeros_like(scale), scale])
+        thumbs_THW = torch.cat([state.scene.thumb_HW[None], thumbnail(x_TCHW)])
+        return torch.stack(
+            [motion_peak(x_TCHW, state.scene.reference_CHW), cut_score(thumbs_THW), scale]
+        )
+
+    def _repeat(self, turn: _Turn, peak: float) -> bool:
+        """Whether the last output stands for this chunk too; then it is put out."""
+        state, chunk, scene = turn.state, turn.job.chunk, turn.state.scene
+        below = LOSSLESS_STILL_BELOW if turn.job.lossless else STILL_BELOW
+        if scene is None or peak >= below or not state.fade.over:
+            if scene is not None:
+                scene.still_chunks = 0
+            return False
+        settled = scene.shown_CHW is not None and scene.still_chunks >= len(state.under_way)
+        same_steps = len(state.under_way) == turn.job.steps - 1
+        if not settled or not same_steps or scene.shown_CHW is None:
+            scene.still_chunks += 1
+            return False
+        coming = [frame.chunk for frame in state.under_way] + [chunk]
+        for frame, next_chunk in zip(state.under_way, coming[1:], strict=True):
+            frame.chunk = next_chunk  # the pictures are the same: only their names move on
+        shown_TCHW = scene.shown_CHW.expand(len(coming[0].seqs), -1, -1, -1)
+        turn.out.append(Chunk(shown_TCHW, coming[0].seqs, coming[0].captured_ns, reused=True))
+        return True
+
+    def _encode(self, turns: Sequence[_Turn]) -> None:
+        """Pictures to a latent frame, which joins those under way with the noise level of its motion."""
+        pictures = [turn.job.chunk.x_TCHW.to(self._dtype) for turn in turns]
+        memories = [turn.state.temporal.encoder for turn in turns]
+        latents, memories_after = encode(self._autoencoder, pictures, memories)
+        for turn, z_TCHW, memory in zip(turns, latents, memories_after, strict=True):
+            temporal = turn.state.temporal
+            temporal.encoder = memory
+            steps = pocket_steps(turn.job.steps, turn.scale)
+            turn.state.under_way.append(
+                LatentFrame(turn.job.chunk, temporal, z_TCHW[0], z_TCHW[0], steps)
+            )
+
+    def _denoise(self, turns: Sequence[_Turn]) -> None:
+        """One forward: each latent frame under way gets its next step, at its own noise level."""
+        frames, rows = [], []
+        for turn in turns:
+            context = self._context(turn.state)
+            for frame in turn.state.under_way:
+                step, temporal = frame.steps[frame.done], frame.temporal
+                noise_CHW, cache = temporal.noise.noise_CHW, temporal.caches[frame.done]
+                frames.append(frame)
+                rows.append(
+                    Row(frame.x0_CHW, frame.source_CHW, noise_CHW, step.sigma, step, cache, context)
+                )
+        for frame, x0_CHW in zip(frames, denoise(self._transformer, rows), strict=True):
+            frame.x0_CHW = x0_CHW
+            frame.done += 1
+
+    def _decode(self, turns: Sequence[_Turn]) -> None:
+        """Latent frames that have all their steps behind them become pictures."""
+        owners, groups = [], []
+        for turn in turns:
+            for group in _finished(turn.state):
+                owners.append(turn)
+                groups.append(group)
+        if not groups:
+            return
+        pictures, memories = decode(
+            self._autoencoder,
+            [torch.stack([frame.x0_CHW for frame in group]) for group in groups],
+            [torch.cat([f.chunk.x_TCHW for f in group]).to(self._dtype) for group in groups],
+            [group[0].temporal.decoder for group in groups],
+        )
+        for turn, group, x_TCHW, memory in zip(owners, groups, pictures, memories, strict=True):
+            group[0].temporal.decoder = memory
+            chunks = [frame.chunk for frame in group]
+            seqs = tuple(seq for chunk in chunks for seq in chunk.seqs)
+            captured_ns = tuple(ns for chunk in chunks for ns in chunk.captured_ns)
+            turn.out.append(Chunk(x_TCHW, seqs, captured_ns))
+            if turn.state.scene is not None:
+                turn.state.scene.shown_CHW = x_TCHW[-1]
+
+    # ------------------------------------------------------------------ parts of a state
+
+    def _context(self, state: CausalState) -> Context:
+        """The prompt's keys and values: made anew only while the look changes."""
+        if state.context is None or not state.fade.over:
+            state.context = self._transformer.context(state.fade.advance().tokens_BLC)
+        return state.context
+
+    def _temporal(self, size: Size, seed: int, steps: int) -> Temporal:
+        config, device, dtype = self._transformer.config, self._device, self._dtype
+        height, width = size.height // SCALE, size.width // SCALE
+        noise = open_noise((config.latent_channels, height, width), seed, device, dtype)
+        tokens = -(-height // config.patch) * -(-width // config.patch)
+        caches = [
+            RollingCache(
+                layers=config.layers,
+                rows=1,
+                tokens=tokens,
+                dim=config.dim,
+                sinks=config.sinks,
+                window=config.window,
+                device=device,
+                dtype=dtype,
+            )
+            for _ in range(steps)
+        ]
+        return Temporal(noise, caches)
+
+
+def _finished(state: CausalState) -> list[list[LatentFrame]]:
+    """Takes the finished latent frames out, oldest first, in runs of one scene."""
+    runs: list[list[LatentFrame]] = []
+    while state.under_way and state.under_way[0].done == len(state.under_way[0].steps):
+        frame = state.under_way.pop(0)
+        if runs and runs[-1][0].temporal is frame.temporal:
+            runs[-1].append(frame)
+        else:
+            runs.append([frame])
+    return runs
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk | None:
+    if len(chunks) <= 1:
+        return chunks[0] if chunks else None
+    return Chunk(
+        torch.cat([chunk.x_TCHW for chunk in chunks]),
+        tuple(seq for chunk in chunks for seq in chunk.seqs),
+        tuple(ns for chunk in chunks for ns in chunk.captured_ns),
+    )
+
+
+@contextmanager
+def _memory_errors(size: Size, streams: int) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(f"{size}, {streams} streams: {error}") from None
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise OutOfMemory(f"{size}, {streams} streams: {error}") from None
+
+
+def _no_timer(stage: str) -> None:
+    return None

@@ -1,0 +1,133 @@
+"""The pocket engine: the embedded model, loaded and placed on a device."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from brushcast.errors import ConfigError, PromptError, WeightsError
+from brushcast.frame import Size
+from brushcast.presets import Preset
+from brushcast_worker.engine import EngineInfo, StageTimer
+from brushcast_worker.engines.causal import CausalEngine
+from brushcast_worker.models import pocket
+from brushcast_worker.models.text import UnknownPromptError, style_weights, with_strength
+from brushcast_worker.stages.look import Look
+from brushcast_worker.stages.noise import NoiseConfig
+from brushcast_worker.stages.schedule import noise_scale_of
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+DEFAULT_SIZE = Size(512, 288)
+STEPS = (1, 2)
+
+
+class PocketLooks:
+    """From a preset to what the transformer is told: a mixture of the styles that the prompt names."""
+
+    def __init__(self, model: pocket.Pocket) -> None:
+        self._styles = model.styles
+
+    def look(self, preset: Preset) -> Look:
+        """Tokens and noise level. Raises PromptError when the prompt names no known style."""
+        try:
+            weights = with_strength(style_weights(preset.prompt), preset.strength)
+        except UnknownPromptError as error:
+            raise PromptError(str(error)) from None
+        table = self._styles.table_SLC
+        tokens_BLC: Tensor = self._styles(torch.tensor([weights], device=table.device))
+        return Look(tokens_BLC, noise_scale_of(preset.strength))
+
+
+def load_pocket(device: str, timer: StageTimer | None = None) -> CausalEngine:
+    """The trained model. Raises ConfigError for an absent device, WeightsError for bad weights."""
+    place = choose_device(device)
+    dtype = choose_dtype(place)
+    try:
+        model = pocket.load_pocket(WEIGHTS, place, dtype)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{error}: reinstall Brushcast, or run `brushcast models verify`") from None
+    except RuntimeError as error:
+        raise WeightsError(f"{WEIGHTS / pocket.FILE} is not this model's: {error}") from None
+    return pocket_engine(model, place, dtype, timer)
+
+
+def random_pocket(device: str, seed: int = 0, timer: StageTimer | None = None) -> CausalEngine:
+    """The same networks with random weights, for tests: everything but the picture is real."""
+    place = choose_device(device)
+    dtype = choose_dtype(place)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = pocket.build_pocket()
+    for part in model.parts.values():
+        part.to(device=place, dtype=dtype).eval().requires_grad_(False)
+    model.vae.to(memory_format=torch.channels_last)
+    return pocket_engine(model, place, dtype, timer)
+
+
+def pocket_engine(
+    model: pocket.Pocket, device: torch.device, dtype: torch.dtype, timer: StageTimer | None
+) -> CausalEngine:
+    """An engine around networks that are on `device` already."""
+    parameters = sum(p.numel() for part in model.parts.values() for p in part.parameters())
+    info = EngineInfo(
+        name="pocket",
+        device=str(device),
+        device_name=device_name(device),
+        dtype=str(dtype).removeprefix("torch."),
+        chunk_frames=4,
+        steps=STEPS,
+        default_steps=1,
+        default_size=DEFAULT_SIZE,
+        size_multiple=16,
+        description=f"embedded causal video diffusion model, {parameters / 1e6:.1f} M parameters",
+    )
+    return CausalEngine(
+        info=info,
+        transformer=model.dit,
+        autoencoder=model.vae,
+        looks=PocketLooks(model),
+        noise=NoiseConfig(),
+        timer=timer,
+    )
+
+
+def choose_device(asked: str) -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` to a device that is there. Raises ConfigError."""
+    if asked == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps") if torch.backends.mps.is_available() else torch.device("cpu")
+    kind, _, number = asked.partition(":")
+    if kind == "cpu" and not number:
+        return torch.device("cpu")
+    if kind == "mps" and not number and torch.backends.mps.is_available():
+        return torch.device("mps")
+    if kind == "cuda" and (not number or number.isdigit()):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) < count:
+            return torch.device("cuda", int(number or 0))
+        raise ConfigError(f"device {asked!r}: this machine has {count} CUDA devices that torch can use")
+    raise ConfigError(f"device {asked!r}: wanted auto, cpu, cuda, cuda:N or mps (if the machine has it)")
+
+
+def choose_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes with it, float32 where it would only be emulated."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu":
+        can = torch.cpu.get_capabilities()
+        return torch.bfloat16 if can.get("amx_bf16") or can.get("avx512_bf16") else torch.float32
+    return torch.float32
+
+
+def device_name(device: torch.device) -> str:
+    """What people call the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return f"Apple GPU ({platform.processor() or platform.machine()})"
+    name = str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())
+    return f"{name}, {torch.get_num_threads()} threads"

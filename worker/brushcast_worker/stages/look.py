@@ -1,0 +1,53 @@
+"""Look: what a stream is painted as, and how it crosses over to another look without a flash.
+
+Letters: B rows (1 here), L prompt tokens, C width of a token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+FADE_CHUNKS = 4  # 16 pictures: about half a second at 30 per second
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A point on the way from one look to another. `tokens`: the prompt's; `s0`: the noise level of the strength."""
+
+    tokens_BLC: Tensor
+    s0: float
+
+
+@dataclass(slots=True)
+class Fade:
+    """One stream's look: where it comes from, where it goes, and how far it is. Part of an engine's state."""
+
+    start: Look
+    end: Look
+    done_chunks: int = FADE_CHUNKS
+
+    @property
+    def over(self) -> bool:
+        return self.done_chunks >= FADE_CHUNKS
+
+    def towards(self, look: Look) -> Fade:
+        """A new fade that begins where this one stands."""
+        return Fade(self.now(), look, 0)
+
+    def advance(self) -> Look:
+        """The look of the next chunk; call once per chunk."""
+        self.done_chunks = min(self.done_chunks + 1, FADE_CHUNKS)
+        return self.now()
+
+    def now(self) -> Look:
+        """The look of the last chunk that was advanced to."""
+        if self.over:
+            return self.end
+        part = self.done_chunks / FADE_CHUNKS
+        part = part * part * (3 - 2 * part)  # slow at both ends
+        return Look(
+            self.start.tokens_BLC.lerp(self.end.tokens_BLC, part),
+            self.start.s0 + (self.end.s0 - self.start.s0) * part,
+        )
