@@ -10,25 +10,39 @@ socket must be open follows from `wanted_epoch`. sockets.Dialler drives it.
     any ─fatal FAULT, other major version→ REFUSED   tried again only slowly, or when asked
     any ─close→ CLOSED
 
-The worker's side is server_link.ServerLink, exported here too.
+The worker's side is server_link.ServerLink; the events and time limits are in events.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Sequence
 from random import Random
 
-from brushcast.errors import ConfigError, MalformedMessage, VersionMismatch
+from brushcast.errors import MalformedMessage, VersionMismatch
+from brushcast.wire.events import (
+    LOCAL_TIMES,
+    REMOTE_TIMES,
+    ClientEvent,
+    ClientState,
+    Connected,
+    Faulted,
+    FrameRefused,
+    LinkTimes,
+    Lost,
+    Refused,
+    Result,
+    StateAcknowledged,
+    StatusReceived,
+)
 from brushcast.wire.messages import (
     Codec,
+    Control,
     Fault,
     Flags,
     Header,
     Hello,
     Kind,
-    Message,
     Parts,
     Payload,
     PixelFormat,
@@ -40,15 +54,6 @@ from brushcast.wire.messages import (
     pack_control,
     parse,
 )
-from brushcast.wire.server_link import (
-    Closed,
-    FrameArrived,
-    Opened,
-    ServerEvent,
-    ServerLink,
-    ServerTimes,
-    StateSet,
-)
 
 __all__ = [
     "LOCAL_TIMES",
@@ -56,155 +61,21 @@ __all__ = [
     "ClientEvent",
     "ClientLink",
     "ClientState",
-    "Closed",
     "Connected",
     "Faulted",
-    "FrameArrived",
     "FrameRefused",
     "LinkTimes",
     "Lost",
-    "Opened",
     "Refused",
     "Result",
-    "ServerEvent",
-    "ServerLink",
-    "ServerTimes",
     "StateAcknowledged",
-    "StateSet",
     "StatusReceived",
 ]
 
 MS = 1_000_000  # nanoseconds
 SLOW_STEPS = 3  # a worker that needs this many of its own measured steps for a chunk is hung
+REFUSING_NS = 1000 * MS  # refusals nearer than this to each other are one spell without progress
 MIN_BACKOFF_MS = 20  # full jitter may draw 0: a refused connection must not become a busy loop
-
-
-class ClientState(Enum):
-    """Where the connection stands; the values are what people read."""
-
-    IDLE = "not started"
-    WAITING = "waiting to connect again"
-    CONNECTING = "connecting"
-    READY = "ready"
-    REFUSED = "refused"
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkTimes:
-    """The link's time limits, all in milliseconds.
-
-    heartbeat_ms, liveness: a PING every heartbeat; silence for `liveness` heartbeats is death.
-    handshake_ms: from opening the socket to WELCOME.
-    progress_ms: without credit, how long the worker may take to the next result once warmed.
-    lossless_ms: the same for lossless streams.
-    backoff_first_ms, backoff_limit_ms: the n-th delay is drawn from 0 to first * 2^n, at most limit.
-    stable_ms: a connection that held this long resets the back-off.
-    refused_retry_ms: the slow retry of a refused link.
-    """
-
-    heartbeat_ms: int = 1000
-    liveness: int = 3
-    handshake_ms: int = 1500
-    progress_ms: int = 700
-    lossless_ms: int = 60_000
-    backoff_first_ms: int = 100
-    backoff_limit_ms: int = 2000
-    stable_ms: int = 2000
-    refused_retry_ms: int = 30_000
-
-    def __post_init__(self) -> None:
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ConfigError(f"{name} {value!r}: wanted a whole number of at least 1")
-
-
-LOCAL_TIMES = LinkTimes()
-REMOTE_TIMES = LinkTimes(handshake_ms=4000, progress_ms=2500, backoff_limit_ms=8000)
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """A worker welcomed this epoch and acknowledged the state; frames may be sent."""
-
-    epoch: int
-    welcome: Welcome
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A restyled picture of the current epoch; payload as `header.codec` says (codec.decode)."""
-
-    header: Header
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FrameRefused:
-    """The worker refused or dropped this frame; its credit is back."""
-
-    seq: int
-    captured_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The connection ended, or an attempt failed (`was_ready` False); the link goes on by itself.
-
-    seqs: frames that were on their way and will get no result (lossless: send them again).
-    """
-
-    reason: str
-    seqs: tuple[int, ...]
-    was_ready: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Connecting again will not help until something changes; `message` is one sentence for people.
-
-    seqs: as in Lost.
-    """
-
-    message: str
-    seqs: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StateAcknowledged:
-    """The worker has this revision of the state; what it sends from now on follows it."""
-
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class StatusReceived:
-    """A PONG: how the worker fares. round_trip_ns: of the PING (0 for the answer to a SET)."""
-
-    status: WorkerStatus
-    revision: int
-    round_trip_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Faulted:
-    """The worker cannot do something that was asked, and goes on without it."""
-
-    code: str
-    message: str
-
-
-ClientEvent = (
-    Connected
-    | Result
-    | FrameRefused
-    | Lost
-    | Refused
-    | StateAcknowledged
-    | StatusReceived
-    | Faulted
-)
 
 
 class ClientLink:
@@ -223,13 +94,27 @@ class ClientLink:
         self.times = times
         self.state = ClientState.IDLE
         self.stream_state = state
-        self.welcome: Welcome | None = None
-        self.status: WorkerStatus | None = None
-        self.acknowledged_revision: int | None = None
+        self.welcome: Welcome | None = None  # of this epoch
+        self.status: WorkerStatus | None = None  # of this epoch
+        self.acknowledged_revision: int | None = None  # in this epoch
         self.round_trip_ns: int | None = None
-        self.connections = 0
-        self.refusal = ""
+        self.connections = 0  # welcomes so far: one less than that are reconnects
+        self.refusal = ""  # why the link is REFUSED, for people
         self.dropped: Counter[str] = Counter()  # messages and frames that went nowhere, by reason
+        self._client, self._version, self._rng = client, version, rng
+        self._in_flight: dict[int, int] = {}  # seq → captured_ns, oldest first
+        self._outgoing: list[Parts] = []
+        self._events: list[ClientEvent] = []
+        self._attempts = 0  # since the last stable connection
+        self._deadline_ns = 0  # of the handshake (CONNECTING) or of the retry (WAITING, REFUSED)
+        self._hello_revision = 0
+        self._ready_ns = self._heard_ns = self._ping_ns = 0
+        self._last_seq = -1
+        self._ended = False
+        self._cold_revision = 0  # a result of this revision shows that the worker is warm
+        self._warm = False
+        self._owing_ns: int | None = None  # since when the worker owes a result
+        self._refused_ns = 0  # the last refusal of a frame
 
     @property
     def ready(self) -> bool:
@@ -239,21 +124,24 @@ class ClientLink:
     @property
     def credit(self) -> int:
         """How many frames may be sent now."""
-        raise NotImplementedError
+        if self.welcome is None or not self.ready:
+            return 0
+        return self.welcome.credit_frames - len(self._in_flight)
 
     @property
     def in_flight(self) -> int:
         """How many frames have been sent without an answer."""
-        raise NotImplementedError
+        return len(self._in_flight)
 
     @property
     def wanted_epoch(self) -> int | None:
         """The epoch whose own, fresh socket must be open now; None: no socket."""
-        raise NotImplementedError
+        return self.epoch if self.state in (ClientState.CONNECTING, ClientState.READY) else None
 
     def start(self, now_ns: int) -> None:
         """Begin to connect."""
-        raise NotImplementedError
+        assert self.state is ClientState.IDLE, self.state
+        self._connect(now_ns)
 
     def send_frame(
         self,
@@ -271,41 +159,284 @@ class ClientLink:
         """Queue a frame. False (and nothing happened) when not ready, without credit, or when the
         size is not the state's. `seq` must rise within an epoch; `end`: the last of a lossless
         stream, after which nothing may follow."""
-        raise NotImplementedError
+        if self.credit <= 0:
+            return False
+        if (width, height) != (self.stream_state.width, self.stream_state.height):
+            self.dropped["wrong_size"] += 1
+            return False
+        assert seq > self._last_seq, (seq, self._last_seq)
+        assert not self._ended, "a frame after the end"
+        header = Header(
+            kind=Kind.FRAME,
+            flags=Flags.END if end else Flags.NONE,
+            session=self.session,
+            epoch=self.epoch,
+            revision=self.stream_state.revision,
+            seq=seq,
+            captured_ns=captured_ns,
+            deadline_ms=deadline_ms,
+            width=width,
+            height=height,
+            stride=3 * width,
+            pixel_format=PixelFormat.RGB8,
+            codec=codec,
+        )
+        self._outgoing.append(pack(header, payload))
+        self._in_flight[seq] = captured_ns
+        self._last_seq, self._ended = seq, end
+        if self._owes and (self._owing_ns is None or now_ns > self._refused_ns + REFUSING_NS):
+            self._owing_ns = now_ns
+        return True
 
     def set_state(self, state: StreamState, now_ns: int) -> None:
         """The stream's new state, with a higher revision: sent now if ready, and on every
         connection from now on."""
-        raise NotImplementedError
+        old = self.stream_state
+        assert state.revision > old.revision, (state.revision, old.revision)
+        self.stream_state = state
+        if _looks_and_size(state) != _looks_and_size(old):
+            self._cold_revision, self._warm = state.revision, False
+        if self.ready:
+            self._send(Kind.SET, state)
 
-    def receive(self, parts: list[bytes], now_ns: int) -> None:
+    def receive(self, parts: Sequence[bytes], now_ns: int) -> None:
         """A message from the socket of this epoch. Never raises for what is in it."""
-        raise NotImplementedError
+        if self.wanted_epoch is None:
+            self.dropped["not_connected"] += 1
+            return
+        try:
+            message = parse(parts)
+        except VersionMismatch as error:
+            self._refuse(str(error), now_ns)
+            return
+        except MalformedMessage:
+            self.dropped["malformed"] += 1
+            return
+        header, body = message.header, message.body
+        mine = (header.session, header.epoch) == (self.session, self.epoch)
+        # A worker that could not read our HELLO answers for no session; this socket is ours alone.
+        nameless = header.kind is Kind.FAULT and header.session == header.epoch == 0
+        if not mine and not nameless:
+            self.dropped["other_epoch"] += 1
+            return
+        self._heard_ns = now_ns
+        match body:
+            case Fault():
+                self._on_fault(body, now_ns)
+            case Welcome() if self.state is ClientState.CONNECTING:
+                self._on_welcome(body, now_ns)
+            case Pong() if self.ready:
+                self._on_pong(header, body, now_ns)
+            case bytes() if header.kind is Kind.RESULT and self.ready:
+                self._on_result(header, body, now_ns)
+            case None if header.kind is Kind.BYE:
+                self._lose("the worker said goodbye", now_ns)
+            case _:
+                self.dropped["unexpected"] += 1
 
     def tick(self, now_ns: int) -> None:
         """Let time pass: heartbeat, liveness, progress, retries. Receive before ticking."""
-        raise NotImplementedError
+        if self.state is ClientState.READY:
+            self._tick_ready(now_ns)
+        elif self.state is ClientState.CONNECTING:
+            if now_ns >= self._deadline_ns:
+                self._lose("the worker does not answer", now_ns)
+        elif self.state in (ClientState.WAITING, ClientState.REFUSED):
+            if now_ns >= self._deadline_ns:
+                self._connect(now_ns)
 
     def next_wakeup_ns(self, now_ns: int) -> int:
         """When `tick` must be called at the latest; never before `now_ns`."""
-        raise NotImplementedError
+        if self.state in (ClientState.IDLE, ClientState.CLOSED):
+            return now_ns + self.times.heartbeat_ms * MS
+        if self.state is not ClientState.READY:
+            return max(now_ns, self._deadline_ns)
+        due = [self._ping_ns, self._heard_ns + self._liveness_ns]
+        if self._owes and self._owing_ns is not None:
+            due.append(self._owing_ns + self._progress_limit_ns)
+        return max(now_ns, min(due))
 
     def socket_lost(self, reason: str, now_ns: int) -> None:
         """The socket of this epoch is gone (refused, reset); quicker than waiting for silence."""
-        raise NotImplementedError
+        if self.wanted_epoch is not None:
+            self._lose(reason, now_ns)
 
     def reconnect(self, now_ns: int, reason: str = "asked to connect again") -> None:
         """Start a new epoch now, whatever the state and the back-off (not when closed)."""
-        raise NotImplementedError
+        if self.state is ClientState.CLOSED:
+            return
+        if self.wanted_epoch is not None:
+            self._lose(reason, now_ns)
+        self._attempts = 0
+        self._connect(now_ns)
 
     def close(self, now_ns: int) -> None:
         """Say BYE and stop for good."""
-        raise NotImplementedError
+        if self.ready:
+            self._send(Kind.BYE)
+        self.state = ClientState.CLOSED
+        self._in_flight.clear()
 
     def outgoing(self) -> list[Parts]:
         """The messages to send, in order; each is handed out once."""
-        raise NotImplementedError
+        taken, self._outgoing = self._outgoing, []
+        return taken
 
     def events(self) -> list[ClientEvent]:
         """What happened since the last call, in order."""
-        raise NotImplementedError
+        taken, self._events = self._events, []
+        return taken
+
+    # Connecting and losing
+
+    def _connect(self, now_ns: int) -> None:
+        self.epoch += 1
+        self.state = ClientState.CONNECTING
+        self._forget_connection()
+        state = self.stream_state
+        self._hello_revision = self._cold_revision = state.revision
+        self._deadline_ns = now_ns + self.times.handshake_ms * MS
+        self._send(Kind.HELLO, Hello(client=self._client, version=self._version, state=state))
+
+    def _forget_connection(self) -> tuple[int, ...]:
+        """Everything that belongs to one epoch; returns the frames that were on their way."""
+        seqs = tuple(self._in_flight)
+        self._in_flight.clear()
+        self._outgoing.clear()
+        self.welcome = self.status = self.acknowledged_revision = self.round_trip_ns = None
+        self._last_seq, self._ended = -1, False
+        self._warm, self._owing_ns = False, None
+        return seqs
+
+    def _lose(self, reason: str, now_ns: int, *, hung: bool = False) -> None:
+        was_ready = self.ready
+        self.state = ClientState.WAITING
+        times = self.times
+        ceiling_ms = min(times.backoff_limit_ms, times.backoff_first_ms << min(self._attempts, 16))
+        delay_ms = max(float(MIN_BACKOFF_MS), self._rng.uniform(0, ceiling_ms))
+        self._attempts += 1
+        self._deadline_ns = now_ns + round(delay_ms * MS)
+        self._events.append(Lost(reason, self._forget_connection(), was_ready, hung))
+
+    def _refuse(self, message: str, now_ns: int) -> None:
+        self.state = ClientState.REFUSED
+        self.refusal = message
+        self._deadline_ns = now_ns + self.times.refused_retry_ms * MS
+        self._events.append(Refused(message, self._forget_connection()))
+
+    # Messages
+
+    def _on_welcome(self, welcome: Welcome, now_ns: int) -> None:
+        if welcome.revision != self._hello_revision:
+            self.dropped["wrong_revision"] += 1
+            return
+        self.state = ClientState.READY
+        self.welcome = welcome
+        self.refusal = ""
+        self.connections += 1
+        self._ready_ns = now_ns
+        self._ping_ns = now_ns + self.times.heartbeat_ms * MS
+        self._events.append(Connected(self.epoch, welcome))
+        self._acknowledge(welcome.revision)
+        if self.stream_state.revision > welcome.revision:
+            self._send(Kind.SET, self.stream_state)
+
+    def _on_result(self, header: Header, payload: bytes, now_ns: int) -> None:
+        captured_ns = self._in_flight.pop(header.seq, None)
+        if captured_ns is None:
+            self.dropped["unknown_seq"] += 1
+            return
+        if header.flags & Flags.REFUSED:  # returns its credit, but is no progress
+            self._refused_ns = now_ns
+            self._events.append(FrameRefused(header.seq, captured_ns))
+            return
+        self._owing_ns = now_ns if self._owes else None
+        if header.captured_ns != captured_ns or header.revision > self.stream_state.revision:
+            self.dropped["wrong_echo"] += 1
+            return
+        if not self._warm and header.revision >= self._cold_revision:
+            self._warm = True
+            self._ping_ns = min(self._ping_ns, now_ns)  # ask at once how long its steps take
+        self._acknowledge(header.revision)
+        self._events.append(Result(header, payload))
+
+    def _on_pong(self, header: Header, pong: Pong, now_ns: int) -> None:
+        self.status = pong.status
+        round_trip_ns = 0
+        if header.captured_ns:
+            round_trip_ns = max(0, now_ns - header.captured_ns)
+            self.round_trip_ns = round_trip_ns
+        self._acknowledge(pong.revision)
+        self._events.append(StatusReceived(pong.status, pong.revision, round_trip_ns))
+
+    def _on_fault(self, fault: Fault, now_ns: int) -> None:
+        if fault.fatal:
+            self._refuse(fault.message, now_ns)
+        else:
+            self._events.append(Faulted(fault.code, fault.message))
+
+    def _acknowledge(self, revision: int) -> None:
+        known = self.acknowledged_revision
+        if revision <= self.stream_state.revision and (known is None or revision > known):
+            self.acknowledged_revision = revision
+            self._events.append(StateAcknowledged(revision))
+
+    # Time
+
+    def _tick_ready(self, now_ns: int) -> None:
+        if now_ns >= self._heard_ns + self._liveness_ns:
+            silent = f"the worker is silent: nothing heard for {self._liveness_ns // MS} ms"
+            self._lose(silent, now_ns, hung=True)
+            return
+        if self._owes and self._owing_ns is not None:
+            limit_ns = self._progress_limit_ns
+            if now_ns >= self._owing_ns + limit_ns:
+                stuck = f"the worker makes no progress: no result for {limit_ns // MS} ms"
+                self._lose(stuck, now_ns, hung=True)
+                return
+        if now_ns >= self._ready_ns + self.times.stable_ms * MS:
+            self._attempts = 0
+        if now_ns >= self._ping_ns:
+            self._ping_ns = now_ns + self.times.heartbeat_ms * MS
+            self._outgoing.append(pack(self._header(Kind.PING, now_ns)))
+
+    @property
+    def _liveness_ns(self) -> int:
+        return self.times.heartbeat_ms * self.times.liveness * MS
+
+    @property
+    def _owes(self) -> bool:
+        """The worker has all that it may have, so a result must come. Short of that it may rightly
+        wait for the rest of a chunk."""
+        return bool(self._in_flight) and (self.credit == 0 or self._ended)
+
+    @property
+    def _progress_limit_ns(self) -> int:
+        """How long the worker may owe a result: a slow worker is not a dead one, so its own
+        measured step counts; the first chunk of an epoch or of a new look may take longer."""
+        times = self.times
+        limit_ms = float(times.progress_ms)
+        if self.stream_state.lossless:
+            limit_ms = times.lossless_ms
+        if not self._warm and self.welcome is not None:
+            limit_ms = max(limit_ms, self.welcome.warmup_ms)
+        elif self.status is not None:
+            limit_ms = max(limit_ms, min(SLOW_STEPS * self.status.step_ms, times.lossless_ms))
+        return round(limit_ms * MS)
+
+    def _send(self, kind: Kind, body: Control | None = None) -> None:
+        self._outgoing.append(pack_control(self._header(kind), body))
+
+    def _header(self, kind: Kind, captured_ns: int = 0) -> Header:
+        return Header(
+            kind=kind,
+            session=self.session,
+            epoch=self.epoch,
+            revision=self.stream_state.revision,
+            captured_ns=captured_ns,
+        )
+
+
+def _looks_and_size(state: StreamState) -> tuple[object, ...]:
+    """What makes the worker prepare something when it changes."""
+    return state.preset, state.prompt, state.width, state.height, state.steps, state.lossless
