@@ -71,7 +71,9 @@ class Audience:
             tick += 1
             for side in {side for client in self._clients for side in client.watching}:
                 picture = self._backend.preview(side)
-                if picture is not None:
+                if picture is None:
+                    self._pictures.pop(side, None)
+                else:
                     self._pictures[side] = picture
             for client in self._clients:
                 if client.watching:
