@@ -1,0 +1,108 @@
+"""The command line is a contract: help everywhere, exit codes, one clear line, JSON alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from brushcast.__main__ import cli, run_command
+
+COMMANDS = [
+    ["run"],
+    ["restyle"],
+    ["bench"],
+    ["presets", "list"],
+    ["presets", "show"],
+    ["presets", "import"],
+    ["presets", "export"],
+    ["models", "list"],
+    ["models", "fetch"],
+    ["models", "verify"],
+    ["doctor"],
+]
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command([*command, "--help"]) == 0
+    assert "Usage:" in capsys.readouterr().out
+
+
+def test_the_options_of_the_contract_are_there() -> None:
+    contract = {
+        "run": "source sink preset worker panel for report",
+        "restyle": "preset prompt strength size seed steps report",
+        "bench": "engine size steps device json",
+    }
+    for name, wanted in contract.items():
+        options = {o for p in cli.commands[name].params for o in p.opts}
+        assert {f"--{option}" for option in wanted.split()} <= options
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (["paint"], "paint"),
+        (["run", "--preset", "oi1"], "unknown preset 'oi1'"),
+        (["run", "--size", "511x288"], "511x288"),
+        (["run", "--size", "500x288"], "multiples of 16"),
+        (["run", "--for", "-3"], "--for -3"),
+        (["run", "--worker", "http://x"], "http://x"),
+        (["run", "--panel", "nowhere"], "HOST:PORT"),
+        (["run", "--report", "/absent/r.json"], "/absent/r.json"),
+        (["restyle"], "INPUT"),
+        (["restyle", "absent.mp4", "out.mp4"], "absent.mp4"),
+        (["restyle", "absent.mp4", "out.mp4", "--strength", "3"], "strength 3"),
+        (["restyle", "absent.mp4", "/absent/out.mp4"], "/absent"),
+        (["bench", "--size", "100x100"], "multiples of 16"),
+        (["presets", "show", "oi1"], "unknown preset"),
+        (["presets", "import", "absent.toml"], "absent.toml"),
+        (["models", "verify", "sora"], "unknown model 'sora'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_input_gets_one_line_and_exit_code_2(
+    command: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(command) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert complaint in said.err
+
+
+def test_json_is_alone_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["presets", "list", "--json"]) == 0
+    assert {"name": "ink", "title": "Ink"} in json.loads(capsys.readouterr().out)
+    assert run_command(["presets", "show", "ink", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "ink"
+
+
+def test_a_preset_goes_out_and_comes_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.toml"
+    assert run_command(["presets", "export", "ink", str(file)]) == 0
+    file.write_text(file.read_text().replace("Ink", "My ink"))
+    assert run_command(["presets", "import", str(file)]) == 0
+    capsys.readouterr()
+    assert run_command(["presets", "show", "mine"]) == 0
+    assert 'title = "My ink"' in capsys.readouterr().out
+
+
+def test_export_into_a_folder_that_is_not_there_is_wrong_input() -> None:
+    assert run_command(["presets", "export", "ink", "/absent/ink.toml"]) == 2
+
+
+def test_a_wrong_level_of_logging_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BRUSHCAST_LOG", "LOUD")
+    assert run_command(["presets", "list"]) == 2
+    assert "BRUSHCAST_LOG=LOUD" in capsys.readouterr().err

@@ -1,0 +1,193 @@
+"""The supervisor's decisions, with children that are only notebooks."""
+
+import queue
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import brushcast.supervisor as module
+from brushcast.child import ChildEvent
+from brushcast.config import RunConfig
+from brushcast.errors import ChildError, InputError
+from brushcast.supervisor import Supervisor
+
+
+class PaperChild:
+    """Looks like a Child; everything it is told is written down."""
+
+    made: list["PaperChild"] = []  # noqa: RUF012
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        events: "queue.Queue[ChildEvent]",
+        *,
+        first_line: Mapping[str, Any] | None = None,
+        niceness: int = 0,
+    ) -> None:
+        self.name, self.arguments, self.first_line = name, list(arguments), first_line
+        self.alive, self.heard, self.killed = True, list[Mapping[str, Any]](), False
+        self.made.append(self)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        self.heard.append(message)
+
+    def hang_up(self) -> None:
+        self.alive = False
+
+    def kill(self) -> None:
+        self.killed, self.alive = True, False
+
+    def join(self, patience_s: float = 0) -> None:
+        pass
+
+    def states(self) -> list[str]:
+        return [str(m["state"]) for m in self.heard if m.get("command") == "worker"]
+
+
+class Run:
+    """A supervisor that was started, and the events that the test makes up."""
+
+    def __init__(self, tmp_path: Path, **options: Any) -> None:
+        PaperChild.made = []
+        self.told: list[str] = []
+        self.supervisor = Supervisor(
+            RunConfig(**options), user_presets=tmp_path, tell=self.told.append
+        )
+        self.supervisor._ring = module.Ring.create(RunConfig().output_size)
+        self.supervisor._start()
+
+    def child(self, name: str) -> Any:
+        return next(child for child in reversed(PaperChild.made) if child.name == name)
+
+    def event(self, child: Any, kind: str, **data: Any) -> None:
+        self.supervisor._handle(ChildEvent(child, kind, data))
+
+    def dies(self, name: str) -> None:
+        child = self.child(name)
+        child.alive = False
+        self.event(child, "exited", code=-9, last_words="boom")
+
+    def later(self) -> None:
+        """Whatever is due in the next while is due now."""
+        self.supervisor._due = {name: 0.0 for name in self.supervisor._due}
+        self.supervisor._start_what_is_due()
+
+    def worker_is_up(self) -> None:
+        worker = self.child("worker")
+        self.event(worker, "listening", endpoint="tcp://127.0.0.1:7000")
+        self.event(worker, "ready", engine="pocket", device="cpu", device_name="a CPU")
+
+
+@pytest.fixture(autouse=True)
+def paper_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "Child", PaperChild)
+
+
+def test_a_local_run_starts_three_children_and_tells_the_bridge_where_the_worker_is(
+    tmp_path: Path,
+) -> None:
+    run = Run(tmp_path)
+    assert sorted(child.name for child in PaperChild.made) == ["bridge", "camera", "worker"]
+    run.worker_is_up()
+    last = run.child("bridge").heard[-1]
+    assert (last["state"], last["endpoint"]) == ("READY", "tcp://127.0.0.1:7000")
+    assert "Worker: pocket on a CPU" in run.told
+
+
+def test_a_remote_worker_is_not_started_here(tmp_path: Path) -> None:
+    Run(tmp_path, worker="tcp://10.0.0.2:7000")
+    assert sorted(child.name for child in PaperChild.made) == ["bridge", "camera"]
+
+
+def test_a_warm_spare_takes_the_place_of_a_dead_worker_at_the_same_address(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.worker_is_up()
+    run.later()
+    spare = run.child("spare")
+    run.event(spare, "standby")
+    run.dies("worker")
+    assert run.child("bridge").states()[-1] == "BACKOFF"
+    run.later()
+    assert run.supervisor._children["worker"] is spare
+    assert spare.heard[-1] == {"command": "serve", "bind": "tcp://127.0.0.1:7000"}
+
+
+def test_without_a_ready_spare_a_new_worker_takes_the_same_address(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.worker_is_up()
+    run.dies("worker")
+    run.later()
+    arguments = PaperChild.made[-1].arguments
+    assert arguments[arguments.index("--bind") + 1] == "tcp://127.0.0.1:7000"
+
+
+def test_a_worker_that_never_paints_is_given_up_and_a_person_can_retry(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for _ in range(5):
+        run.worker_is_up()
+        run.dies("worker")
+        run.supervisor._due.pop("spare", None)
+        run.later()
+    bridge = run.child("bridge")
+    assert bridge.states()[-1] == "FAILED"
+    assert bridge.heard[-1]["message"] == "boom"
+    starts = len(PaperChild.made)
+    run.later()
+    assert len(PaperChild.made) == starts, "nothing is started until a person asks"
+    run.event(bridge, "retry")
+    run.later()
+    assert len(PaperChild.made) == starts + 1
+
+
+def test_a_hung_worker_is_shot(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.worker_is_up()
+    run.event(run.child("bridge"), "stuck", reason="no progress for 700 ms")
+    assert run.child("worker").killed
+
+
+def test_bridge_and_camera_are_started_again_with_what_they_need(tmp_path: Path) -> None:
+    run = Run(tmp_path, sinks=("file:o.mp4",))
+    run.worker_is_up()
+    for name in ("bridge", "camera"):
+        run.dies(name)
+        run.later()
+    assert run.child("camera").first_line["restarted"] is True, "the recording is not overwritten"
+    assert run.child("bridge").first_line["endpoint"] == "tcp://127.0.0.1:7000"
+
+
+def test_what_cannot_work_at_the_start_ends_the_run_with_its_sentence(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.event(run.child("camera"), "error", message="sink x: wanted y")
+    assert isinstance(run.supervisor._failure, InputError)
+    assert str(run.supervisor._failure) == "sink x: wanted y"
+
+
+def test_a_camera_process_that_keeps_failing_ends_the_run(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for _ in range(5):
+        run.dies("camera")
+        run.later()
+    assert isinstance(run.supervisor._failure, ChildError)
+
+
+def test_a_switch_on_the_panel_reaches_the_camera_process(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.event(run.child("bridge"), "sink", id="null", on=False)
+    assert run.child("camera").heard[-1] == {"command": "sink", "id": "null", "on": False}
+
+
+def test_the_run_ends_in_time_with_a_report(tmp_path: Path) -> None:
+    PaperChild.made = []
+    supervisor = Supervisor(RunConfig(seconds=0.2), user_presets=tmp_path, tell=lambda line: None)
+    before = time.monotonic()
+    report = supervisor.run()
+    assert time.monotonic() - before < 30
+    assert report["frames_out"] == 0
+    assert not any(child.alive for child in PaperChild.made)
+    assert not supervisor._ring.path.exists(), "nothing stays in shared memory"
