@@ -118,7 +118,7 @@ def run(
     from brushcast.presets import find_preset, load_presets
     from brushcast.report import check_report_path, write_report
     from brushcast.supervisor import Supervisor
-    from brushcast.wire.messages import parse_endpoint
+    from brushcast.wire.sockets import parse_endpoint
 
     find_preset(preset, load_presets(user_presets_folder()))
     if worker != "local":
