@@ -1,0 +1,145 @@
+"""The board: what people and reports are told. The clock is only a number."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brushcast.board import Board
+from brushcast.config import BridgeConfig
+from brushcast.desk import Desk
+from brushcast.frame import Size
+from brushcast.panel.backend import PanelState, Pause, PortState, ProductState, WorkerPhase
+from brushcast.playout import Playout, Styled
+from brushcast.presets import load_presets
+from brushcast.source import SourceStatus
+from brushcast.wire.link import LOCAL_TIMES, ClientLink, Lost
+from brushcast.wire.messages import Header, Kind, StreamState, Welcome, WorkerStatus
+
+SECOND_NS = 1_000_000_000
+
+
+def welcome() -> Welcome:
+    return Welcome(
+        worker="w", version="1", engine="pocket", device="cpu", device_name="a CPU",
+        chunk_frames=4, credit_frames=8, revision=1,
+    )  # fmt: skip
+
+
+class Scene:
+    """A board with everything that feeds it."""
+
+    def __init__(self, *, remote: bool = False) -> None:
+        presets = load_presets()
+        config = BridgeConfig(
+            source="testcard", preset="ink", endpoint="", remote=remote, ring="", panel=None,
+            panel_token="", output_size=Size(1280, 720), model_size=Size(512, 288), rate_fps=30,
+            fit="crop", steps=0, user_presets="",
+        )  # fmt: skip
+        self.desk = Desk(presets, presets["ink"])
+        self.board = Board(config, presets, 0)
+        self.playout: Playout[Any] = Playout()
+        state = StreamState(
+            revision=1, preset="ink", prompt="ink", strength=0.6, seed=7, width=512, height=288
+        )
+        self.link = ClientLink(
+            state, client="t", version="0", times=LOCAL_TIMES, rng=random.Random(1)
+        )
+
+    def panel(self, now_ns: int = SECOND_NS) -> PanelState:
+        state = self.board.panel_state(self.link, self.desk, now_ns)
+        self.desk.post(state)
+        return state
+
+    def paint(self, now_ns: int) -> None:
+        header = Header(kind=Kind.RESULT, seq=1, captured_ns=now_ns - SECOND_NS // 4)
+        self.board.styled(header, now_ns, reused=False)
+        picture = Styled(np.zeros((2, 2, 3)), now_ns, now_ns - SECOND_NS // 4)
+        self.playout.put(picture, now_ns)
+        for tick in range(4):
+            shown = self.playout.pick(now_ns + tick * SECOND_NS // 30)
+            self.board.shown(shown, self.playout)
+
+
+def test_it_starts_with_the_card_and_says_so() -> None:
+    state = Scene().panel()
+    assert state.state is ProductState.STARTING
+    assert state.worker.state is WorkerPhase.STARTING
+    assert not state.privacy.raw_shown
+
+
+def test_live_pictures_make_it_live() -> None:
+    scene = Scene()
+    scene.board.connected(welcome())
+    scene.paint(SECOND_NS)
+    state = scene.panel(2 * SECOND_NS)
+    assert state.state is ProductState.LIVE
+    assert (state.worker.engine, state.worker.device_name) == ("pocket", "a CPU")
+    assert state.worker.delay_ms is not None
+    assert scene.board.statistics()["first_frame_ms"] == 1000.0
+
+
+def test_a_worker_that_keeps_failing_is_named_with_its_cause() -> None:
+    scene = Scene()
+    scene.board.worker_said({"state": "FAILED", "message": "weights are missing"})
+    state = scene.panel()
+    assert state.state is ProductState.FAILED
+    assert "weights are missing" in state.message
+    assert state.advice
+
+
+def test_a_pause_is_off_whatever_else_happens() -> None:
+    scene = Scene()
+    scene.panel()
+    scene.desk.request(Pause(on=True))
+    assert scene.panel().state is ProductState.OFF
+
+
+def test_a_loss_is_counted_and_the_way_back_is_measured() -> None:
+    scene = Scene()
+    scene.board.connected(welcome())
+    scene.paint(SECOND_NS)
+    scene.board.lost(Lost("silent", (7, 8), was_ready=True), 2 * SECOND_NS)
+    scene.board.lost(Lost("no answer", (), was_ready=False), 2 * SECOND_NS)
+    scene.paint(4 * SECOND_NS)
+    figures = scene.board.statistics()
+    assert figures["reconnects"] == 1
+    assert figures["dropped"] == {"lost_with_worker": 2}
+    assert figures["restyled_after_ms"] == [2000]
+
+
+def test_each_change_of_the_rung_is_kept_with_its_time() -> None:
+    scene = Scene()
+    for second, rung in enumerate(["full", "full", "smaller", "full"]):
+        scene.board.status(WorkerStatus(rung=rung), second * SECOND_NS)
+    rungs = scene.board.statistics()["rungs"]
+    assert [(r["at_s"], r["rung"]) for r in rungs] == [(0, "full"), (2, "smaller"), (3, "full")]
+    assert scene.panel().worker.rung_name == ""
+
+
+@pytest.mark.parametrize("phase", ["opening", "live", "failed"])
+def test_the_source_is_shown_as_it_is(phase: Any) -> None:
+    scene = Scene()
+    message = "unplugged" if phase == "failed" else ""
+    scene.board.source_said(SourceStatus(phase=phase, title="Cam", message=message), overtaken=3)
+    source = scene.panel().source
+    assert (source.state, source.message) == (PortState(phase), message)
+    assert scene.board.statistics()["dropped"] == {"overtaken": 3}
+
+
+def test_the_sinks_are_what_the_camera_process_says() -> None:
+    scene = Scene()
+    sink = {"id": "null", "title": "Null", "kind": "null", "on": True, "state": "LIVE", "frames": 9}
+    scene.board.camera_said({"sinks": [sink], "fps": 30.0, "gap_ms": {"max": 41.0}})
+    state = scene.panel()
+    assert (state.sinks[0].frames, state.sinks[0].state) == (9, PortState.LIVE)
+    assert (state.output.fps, state.output.gap_max_ms) == (30.0, 41.0)
+
+
+def test_a_prompt_that_the_worker_does_not_know_is_told() -> None:
+    scene = Scene()
+    scene.board.faulted("prompt 'zzz': no known word")
+    assert "zzz" in scene.panel().look.message
+    scene.board.look_changed(2)
+    assert scene.panel().look.message == ""
