@@ -99,6 +99,11 @@ class Board:
     def look_changed(self, revision: int) -> None:
         self._revision, self._look_message = revision, ""
 
+    @property
+    def process_ready(self) -> bool:
+        """The worker's process said that it is ready (of a remote one nothing is known)."""
+        return self._process["state"] == "READY" and not self._config.remote
+
     def worker_said(self, message: Mapping[str, Any]) -> None:
         """What the supervisor knows of the worker's process."""
         self._process = message

@@ -16,8 +16,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import zmq
-
 import brushcast
 from brushcast import codec
 from brushcast.board import Board
@@ -48,13 +46,13 @@ from brushcast.wire.link import (
     StatusReceived,
 )
 from brushcast.wire.messages import Codec, Flags, StreamState
-from brushcast.wire.sockets import Dialler, Waker, parse_endpoint
+from brushcast.wire.sockets import Dialler, Waker, open_context, parse_endpoint
 
 log = logging.getLogger(__name__)
 
 REPORT_EVERY_NS = 1_000_000_000
 KEEP_ALIVE_NS = 200_000_000  # an unchanged picture is written again so often: the ring is not stale
-HUNG_REASONS = ("silent", "no progress")  # of Lost: then the process still runs and must be shot
+UNANSWERED_MOST = 3  # attempts in a row without an answer from a process that says that it is ready
 
 
 class Bridge:
@@ -90,6 +88,7 @@ class Bridge:
         self._written_ns = 0
         self._tick_ns = 0
         self._report_ns = 0
+        self._unanswered = 0  # attempts to connect in a row
         self._overtaken = 0  # frames that another replaced before this thread came to take them
         self._running = True
 
@@ -97,7 +96,7 @@ class Bridge:
         """Until the supervisor says stop or is gone. Raises InputError for what cannot be
         opened."""
         config = self._config
-        self._context = zmq.Context()
+        self._context = open_context()
         self._waker = Waker()
         self._ring = Ring.attach(Path(config.ring))
         self._source = self._open_source()
@@ -255,12 +254,15 @@ class Bridge:
         if isinstance(event, Result):
             self._result(event, now_ns)
         elif isinstance(event, Connected):
+            self._unanswered = 0
             self._pace.reset()
             self._board.connected(event.welcome)
         elif isinstance(event, Lost):
             log.info("the worker is lost: %s", event.reason)
             self._board.lost(event, now_ns)
-            if event.was_ready and any(reason in event.reason for reason in HUNG_REASONS):
+            self._unanswered = 0 if event.was_ready else self._unanswered + 1
+            if event.hung or (self._unanswered >= UNANSWERED_MOST and self._board.process_ready):
+                self._unanswered = 0
                 say("stuck", reason=event.reason)
         elif isinstance(event, Refused):
             self._board.refused(event.message)

@@ -18,7 +18,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import zmq
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -47,8 +46,8 @@ from brushcast.wire.link import (
     Refused,
     Result,
 )
-from brushcast.wire.messages import Codec, StreamState
-from brushcast.wire.sockets import Dialler, Waker, parse_endpoint
+from brushcast.wire.messages import Codec, StreamState, Welcome
+from brushcast.wire.sockets import Dialler, Waker, open_context, parse_endpoint
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +100,9 @@ class _Restyling:
         self._end_sent = False
         self._frames_in = self._frames_out = self._reconnects = 0
         self._first_frame_ms: float | None = None
+        self._dialler: Dialler | None = None
+        self._link: ClientLink | None = None
+        self._welcome: Welcome | None = None
         self._policy = RestartPolicy(random.Random())
         self._events: queue.Queue[ChildEvent] = queue.Queue(maxsize=1000)
         self._progress = Progress(
@@ -116,11 +118,9 @@ class _Restyling:
 
     def run(self) -> dict[str, Any]:
         self._started_s = time.monotonic()
-        self._context = zmq.Context()
+        self._context = open_context()
         self._waker = Waker()
         self._child = self._start_worker("tcp://127.0.0.1:0")
-        self._dialler: Dialler | None = None
-        self._link: ClientLink | None = None
         self._recording = Recording(
             self._config.target,
             self._output_size,
@@ -252,14 +252,14 @@ class _Restyling:
         while self._link.credit and not self._again and not self._end_sent:
             if not self._look_ahead():
                 break
-            frame, self._next = self._next, None
+            newest, self._next = self._next, None
             self._look_ahead()
-            if frame is not None:
-                if self._next is None and not self._all_decoded:
-                    self._next = frame  # is it the last one? not known yet
-                    break
-                self._frames_in += 1
-                self._send(frame, end=self._all_decoded and self._next is None)
+            assert newest is not None
+            if self._next is None and not self._all_decoded:
+                self._next = newest  # is it the last one? not known yet
+                break
+            self._frames_in += 1
+            self._send(newest, end=self._next is None)
         self._dialler.flush()
 
     def _look_ahead(self) -> bool:
@@ -334,7 +334,7 @@ class _Restyling:
 
     def _report(self, *, complete: bool) -> dict[str, Any]:
         seconds = time.monotonic() - self._started_s
-        welcome = getattr(self, "_welcome", None)
+        welcome = self._welcome
         painting_s = seconds - (self._first_frame_ms or 0.0) / 1000
         return {
             "version": brushcast.__version__,
