@@ -97,6 +97,7 @@ class Pip:
                 process.terminate()
             code = process.wait()
             reader.join()
+            process.stdout.close()
         self.log.flush()
         if code != 0:
             raise failure("".join(tail), what, self.log_path)

@@ -3,6 +3,7 @@ costs milliseconds."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -61,7 +62,8 @@ def write(venv: Venv, stamp: Stamp) -> None:
 
 def erase(venv: Venv) -> None:
     """From here on, until `write`, the environment counts as half-made."""
-    _path(venv).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        _path(venv).unlink()
 
 
 def lock_file(root: Path, kind: Kind) -> Path:
