@@ -1,0 +1,304 @@
+"""Recording: an H.264 file that is playable at any moment, also after kill -9, and an ordinary file
+once it is closed.
+
+MP4 is written in fragments of at most one second and rewritten into an ordinary file's tables on
+close; Matroska and MPEG-TS are streams by nature. Colours are BT.709, limited range, and tagged as
+such.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import cv2
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from brushcast.errors import SinkError
+from brushcast.frame import Pixels, Size
+
+log = logging.getLogger(__name__)
+
+FORMATS = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".ts": "mpegts",
+}
+TIME_BASE = Fraction(1, 90_000)
+# At 1280x720 and 30 per second one thread of `ultrafast` takes a fifth of a core; `superfast`
+# already half of one.
+LIVE_OPTIONS = {"preset": "ultrafast", "crf": "20", "threads": "1", "bf": "0"}
+# No B frames: with them a file of fragments would start late against its sound (no edit list).
+OFFLINE_OPTIONS = {"preset": "veryfast", "crf": "18", "bf": "0"}
+FRAGMENT_S = 1
+
+_BT709, _LIMITED = 1, 1  # AVCOL_SPC_BT709 (and _PRI_, _TRC_ of the same number), AVCOL_RANGE_MPEG
+# ITU-R BT.709, 8 bit, limited range: rows Y, Cb, Cr of (R, G, B, 1).
+_KR, _KB = 0.2126, 0.0722
+_KG = 1 - _KR - _KB
+_RGB_TO_YCBCR: NDArray[np.float32] = np.array(
+    [
+        [219 / 255 * _KR, 219 / 255 * _KG, 219 / 255 * _KB, 16],
+        [
+            -112 / 255 * _KR / (1 - _KB),
+            -112 / 255 * _KG / (1 - _KB),
+            112 / 255,
+            128,
+        ],
+        [
+            112 / 255,
+            -112 / 255 * _KG / (1 - _KR),
+            -112 / 255 * _KB / (1 - _KR),
+            128,
+        ],
+    ],
+    np.float32,
+)
+
+
+def check_target(path: Path) -> None:
+    """Raises SinkError when a recording can never be written there: folder, unknown ending, no such
+    or no writable folder.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise SinkError(
+            f"{path}: ending {path.suffix or 'missing'!r}; wanted one of {', '.join(FORMATS)}"
+        )
+    if path.is_dir():
+        raise SinkError(f"{path}: is a folder; wanted a file")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise SinkError(f"{path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise SinkError(f"{path}: the folder {folder} is not writable")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise SinkError(f"{path}: exists and is not writable")
+
+
+class Recording:
+    """One file being written. One owner thread. An existing file is replaced."""
+
+    def __init__(
+        self,
+        target: Path,
+        size: Size,
+        rate: Fraction,
+        *,
+        sound_of: Path | None = None,
+        live: bool = False,
+    ) -> None:
+        """rate: pictures per second, for the header and the key frames; times may differ from it.
+
+        sound_of: a clip whose first audio stream is copied in as it is (left out when the format
+        cannot hold it).
+        live: spend little CPU (one thread). Raises SinkError.
+        """
+        check_target(target)
+        self.target = target
+        self.size = size
+        self.pictures = 0
+        self._rate = rate
+        self._yuv = YuvConverter(size)
+        self._last_ticks = -1
+        self._duration_ticks = round(1 / rate / TIME_BASE)
+        self._sound: _Sound | None = _open_sound(sound_of) if sound_of is not None else None
+        options = LIVE_OPTIONS if live else OFFLINE_OPTIONS
+        try:
+            try:
+                self._open(options)
+            except (av.error.FFmpegError, ValueError):
+                if self._sound is None:
+                    raise
+                log.warning("this file format cannot hold the sound of the input: left out")
+                self._sound.close()
+                self._sound = None
+                self._open(options)
+        except (av.error.FFmpegError, ValueError, OSError) as error:
+            raise SinkError(f"{target}: cannot be written ({_reason(error)})") from None
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, pixels_HWC: Pixels, time_s: Fraction) -> None:
+        """Add a picture ([H W 3] uint8 RGB of `size`) that is shown from time_s on, counted from
+        the start.
+
+        Times that do not rise are moved on by the least step. Raises SinkError, for example on a
+        full disk.
+        """
+        height, width, _ = pixels_HWC.shape
+        assert (width, height) == (self.size.width, self.size.height), (width, height)
+        ticks = max(round(time_s / TIME_BASE), self._last_ticks + 1)
+        self._last_ticks = ticks
+        frame = self._yuv.convert(pixels_HWC)
+        frame.pts, frame.time_base = ticks, TIME_BASE
+        try:
+            self._mux(frame)
+            self._copy_sound(time_s)
+        except (av.error.FFmpegError, OSError) as error:
+            raise SinkError(f"{self.target}: cannot be written ({_reason(error)})") from None
+        self.pictures += 1
+
+    def close(self) -> None:
+        """Finish the file. Never raises; may be called twice. What could not be finished is
+        playable so far.
+        """
+        try:
+            if self._container is not None:
+                self._mux(None)
+                if self._last_ticks >= 0:
+                    self._copy_sound(self._last_ticks * TIME_BASE + 1 / self._rate)
+                self._container.close()
+        except (av.error.FFmpegError, ValueError, OSError) as error:
+            log.warning("the recording could not be finished (%s)", _reason(error))
+            with contextlib.suppress(av.error.FFmpegError, ValueError, OSError):
+                self._container.close()
+        finally:
+            if self._sound is not None:
+                self._sound.close()
+                self._sound = None
+
+    def _open(self, options: dict[str, str]) -> None:
+        format_name = FORMATS[self.target.suffix.lower()]
+        muxer = {"flush_packets": "1"}
+        if format_name in ("mp4", "mov"):
+            muxer["movflags"] = "frag_keyframe+empty_moov+default_base_moof+hybrid_fragmented"
+        container = av.open(f"file:{self.target}", "w", format=format_name, options=muxer)
+        try:
+            video = container.add_stream("libx264", rate=self._rate)
+            assert isinstance(video, VideoStream)
+            video.width, video.height, video.pix_fmt = self.size.width, self.size.height, "yuv420p"
+            context = video.codec_context
+            context.time_base = TIME_BASE
+            context.gop_size = max(1, round(self._rate * FRAGMENT_S))
+            context.colorspace, context.color_range = _BT709, _LIMITED
+            context.color_primaries, context.color_trc = _BT709, _BT709
+            context.options = dict(options)
+            if self._sound is not None:
+                self._sound.begin(container)
+            container.start_encoding()
+        except BaseException:
+            with contextlib.suppress(av.error.FFmpegError, ValueError, OSError):
+                container.close()
+            raise
+        self._container: OutputContainer = container
+        self._video: VideoStream = video
+
+    def _mux(self, frame: VideoFrame | None) -> None:
+        for packet in self._video.encode(frame):
+            packet.duration = self._duration_ticks  # the encoder leaves it open
+            self._container.mux(packet)
+
+    def _copy_sound(self, until_s: Fraction) -> None:
+        if self._sound is not None:
+            for packet in self._sound.packets(until_s):
+                self._container.mux(packet)
+
+
+class _Sound:
+    """The packets of a clip's first audio stream, handed over up to a time."""
+
+    def __init__(self, container: InputContainer) -> None:
+        self._container = container
+        self._stream = container.streams.audio[0]
+        self._start_s = Fraction(container.start_time or 0, av.time_base)
+        self._target: AudioStream | None = None
+        self._packets: Iterator[Packet[AudioStream]] = container.demux(self._stream)
+        self._waiting: Packet[AudioStream] | None = None
+
+    def begin(self, target: OutputContainer) -> None:
+        self._target = target.add_stream_from_template(self._stream)
+
+    def packets(self, until_s: Fraction) -> Iterator[Packet[AudioStream]]:
+        assert self._target is not None
+        while True:
+            packet = self._waiting or self._following()
+            self._waiting = None
+            if packet is None:
+                return
+            assert packet.dts is not None
+            time_base = packet.time_base
+            if packet.dts * time_base - self._start_s > until_s:
+                self._waiting = packet
+                return
+            shift = round(self._start_s / time_base)
+            packet.dts -= shift
+            if packet.pts is not None:
+                packet.pts -= shift
+            packet.stream = self._target
+            yield packet
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _following(self) -> Packet[AudioStream] | None:
+        try:
+            return next((packet for packet in self._packets if packet.dts is not None), None)
+        except av.error.FFmpegError:
+            log.warning("the input's sound ends in the middle of something")
+            return None
+
+
+def _open_sound(path: Path) -> _Sound | None:
+    try:
+        container = av.open(f"file:{path}", "r")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise SinkError(f"{path}: the sound cannot be read ({_reason(error)})") from None
+    if not container.streams.audio:
+        container.close()
+        return None
+    return _Sound(container)
+
+
+class YuvConverter:
+    """[H W 3] uint8 RGB of one size, even sides → yuv420p frames, BT.709 limited range. One owner
+    thread.
+
+    OpenCV into arrays that are kept: 2 ms at 1280x720 where swscale takes 4, and half of what fresh
+    arrays cost (page faults).
+    """
+
+    def __init__(self, size: Size) -> None:
+        self._size = size
+        self._packed_HWC: Pixels = np.empty((size.height, size.width, 3), np.uint8)
+        self._halved_HWC: Pixels = np.empty((size.height // 2, size.width // 2, 3), np.uint8)
+
+    def convert(self, pixels_HWC: Pixels) -> VideoFrame:
+        """A new frame; the input is only read."""
+        packed_HWC, halved_HWC = self._packed_HWC, self._halved_HWC
+        height, width, _ = packed_HWC.shape
+        cv2.transform(pixels_HWC, _RGB_TO_YCBCR, dst=packed_HWC)
+        half = (width // 2, height // 2)
+        cv2.resize(packed_HWC, half, dst=halved_HWC, interpolation=cv2.INTER_AREA)
+        frame = VideoFrame(width, height, "yuv420p")
+        for channel, picture_HWC in enumerate((packed_HWC, halved_HWC, halved_HWC)):
+            plane = frame.planes[channel]
+            rows: Pixels = np.frombuffer(memoryview(plane), np.uint8)
+            place = rows.reshape(-1, plane.line_size)[
+                : picture_HWC.shape[0], : picture_HWC.shape[1]
+            ]
+            cv2.extractChannel(picture_HWC, channel, dst=place)
+        frame.colorspace, frame.color_range = _BT709, _LIMITED
+        return frame
+
+
+def _reason(error: BaseException) -> str:
+    text = str(getattr(error, "strerror", None) or error)
+    return text[:1].lower() + text[1:]
