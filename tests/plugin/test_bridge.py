@@ -1,0 +1,239 @@
+"""The bridge against a worker of the test's own, over real sockets and a real ring.
+
+The source is saturated red and blue, the painter returns grey: one coloured pixel in the ring is a
+raw pixel that leaked.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import brushcast.bridge as module
+from brushcast import codec
+from brushcast.bridge import Bridge
+from brushcast.config import BridgeConfig
+from brushcast.frame import Frame, Pixels, Size
+from brushcast.playout import Kind
+from brushcast.ring import Ring
+from brushcast.wire.events import FrameArrived, Opened, StateSet
+from brushcast.wire.messages import Codec, Welcome
+from brushcast.wire.server_link import ServerLink
+from brushcast.wire.sockets import RouterSocket, open_context, parse_endpoint
+
+OUTPUT = Size(320, 180)
+MODEL = Size(128, 80)
+
+
+class ColourSource:
+    """Saturated pictures at 30 per second."""
+
+    title, size, rate_fps = "colours", OUTPUT, 30.0
+
+    def __init__(self) -> None:
+        self._seq = 0
+
+    def read(self, stop: threading.Event) -> Frame | None:
+        if stop.wait(1 / 30):
+            return None
+        pixels = np.zeros((OUTPUT.height, OUTPUT.width, 3), np.uint8)
+        pixels[:, :160, 0] = pixels[:, 160:, 2] = 250
+        self._seq += 1
+        return Frame(pixels, self._seq, time.monotonic_ns())
+
+    def close(self) -> None:
+        pass
+
+
+class GreyWorker:
+    """Answers every frame with a grey picture; can be told to be rude."""
+
+    def __init__(self, endpoint: str = "tcp://127.0.0.1:0") -> None:
+        self._context = open_context()
+        self._router = RouterSocket(self._context, parse_endpoint(endpoint))
+        self.endpoint = str(self._router.endpoint)
+        self.states: list[Any] = []
+        self.answering = True
+        self.raw_bytes_instead = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="grey-worker")
+        self._thread.start()
+
+    def _run(self) -> None:
+        welcome = Welcome(
+            worker="grey", version="0", engine="grey", device="cpu", device_name="a test",
+            chunk_frames=1, credit_frames=2, warmup_ms=700,
+        )  # fmt: skip
+        links: dict[bytes, ServerLink] = {}
+        while not self._stop.is_set():
+            self._router.wait(20_000_000)
+            while (received := self._router.receive()) is not None:
+                peer, parts = received
+                now_ns = time.monotonic_ns()
+                link = links.setdefault(peer, ServerLink(welcome, now_ns=now_ns))
+                link.receive(parts, now_ns)
+                self._serve(link)
+                for message in link.outgoing():
+                    self._router.send(peer, message)
+
+    def _serve(self, link: ServerLink) -> None:
+        for event in link.events():
+            if isinstance(event, Opened | StateSet):
+                self.states.append(event.state)
+            elif isinstance(event, FrameArrived) and self.answering:
+                header = event.header
+                painted = codec.decode(header, event.payload)
+                if not self.raw_bytes_instead:
+                    level = np.uint8(60 + header.seq % 120)
+                    painted = np.full_like(painted, level)
+                    width, height, kind = header.width, header.height, Codec.RAW
+                    payload = codec.encode(painted, Codec.RAW)
+                else:  # a JPEG that is none, as a broken or hostile worker might send
+                    payload, kind = memoryview(b"\xff\xd8 no picture \xff\xd9"), Codec.JPEG
+                    width, height = header.width, header.height
+                link.send_result(
+                    payload, epoch=header.epoch, seq=header.seq, revision=header.revision,
+                    width=width, height=height, codec=kind,
+                )  # fmt: skip
+
+    def die(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._router.close(0)
+        self._context.destroy(linger=0)
+
+
+class Stage:
+    """A bridge that runs, and everything that it said and showed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+        monkeypatch.setattr(module, "open_source", lambda *_: ColourSource())
+        self.said: list[tuple[str, dict[str, Any]]] = []
+        monkeypatch.setattr(module, "say", lambda event, **data: self.said.append((event, data)))
+        self.ring = Ring.create(OUTPUT)
+        config = BridgeConfig(
+            source="colours", preset="ink", endpoint="", remote=False, ring=str(self.ring.path),
+            panel=None, panel_token="", output_size=OUTPUT, model_size=MODEL, rate_fps=30,
+            fit="crop", steps=0, user_presets="",
+        )  # fmt: skip
+        self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.bridge = Bridge(config, self.messages)
+        self.kinds: list[Kind] = []
+        self.leaked = False
+        self._thread = threading.Thread(target=self.bridge.run, name="bridge")
+        self._thread.start()
+        self.worker_is("STARTING", "")
+        self.worker_is("READY", endpoint)
+
+    def worker_is(self, state: str, endpoint: str) -> None:
+        message = {"command": "worker", "state": state, "endpoint": endpoint, "message": ""}
+        self.messages.put(message)
+
+    def watch(self, until: Callable[[], bool], seconds: float = 8.0) -> bool:
+        """Look at the ring all the time until something is true; False when it never was."""
+        ends, number = time.monotonic() + seconds, 0
+        while time.monotonic() < ends:
+            picture = self.ring.newest(number)
+            if picture is not None:
+                number = picture.number
+                self.kinds.append(picture.kind)
+                styled = picture.kind in (Kind.LIVE, Kind.HELD)
+                self.leaked = self.leaked or (styled and saturation(picture.pixels_HWC) > 100)
+            if until():
+                return True
+            time.sleep(0.005)
+        return False
+
+    def figures(self) -> dict[str, Any]:
+        return self.bridge._board.statistics()
+
+    def close(self) -> None:
+        self.messages.put(None)
+        self._thread.join(10)
+        self.ring.close()
+        self.ring.unlink()
+
+
+def saturation(pixels_HWC: Pixels) -> float:
+    """Mean spread of the channels: 0 for grey, 250 for the source."""
+    return float(np.ptp(pixels_HWC, axis=2).mean())
+
+
+@pytest.fixture
+def worker() -> Iterator[GreyWorker]:
+    worker = GreyWorker()
+    yield worker
+    worker.die()
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch, worker: GreyWorker) -> Iterator[Stage]:
+    stage = Stage(monkeypatch, worker.endpoint)
+    yield stage
+    stage.close()
+
+
+def test_first_the_card_then_painted_pictures_and_never_the_camera(stage: Stage) -> None:
+    assert stage.watch(lambda: stage.figures()["styled"] > 30)
+    assert stage.kinds[0] is Kind.CARD
+    assert stage.kinds[-1] is Kind.LIVE
+    assert not stage.leaked
+
+
+def test_a_new_look_reaches_the_worker(stage: Stage, worker: GreyWorker) -> None:
+    assert stage.watch(lambda: stage.figures()["styled"] > 3)
+    stage.bridge._desk.request(module.ChangeLook(preset="neon", strength=0.9))
+    assert stage.watch(lambda: worker.states[-1].preset == "neon")
+    assert worker.states[-1].strength == 0.9
+
+
+def test_a_worker_that_is_gone_is_held_then_carded_and_comes_back(
+    stage: Stage, worker: GreyWorker
+) -> None:
+    assert stage.watch(lambda: stage.figures()["styled"] > 10)
+    endpoint = worker.endpoint
+    worker.die()
+    stage.worker_is("BACKOFF", endpoint)
+    assert stage.watch(lambda: stage.kinds[-1] is Kind.CARD)
+    seen = stage.kinds[:]
+    assert Kind.BLURRED in seen
+    second = GreyWorker(endpoint)
+    try:
+        styled = stage.figures()["styled"]
+        stage.worker_is("READY", endpoint)
+        assert stage.watch(lambda: stage.figures()["styled"] > styled + 10)
+        assert stage.watch(lambda: stage.kinds[-1] is Kind.LIVE)
+        assert second.states[0].preset == "ink", "the state was replayed"
+        assert stage.figures()["reconnects"] == 1
+    finally:
+        second.die()
+    assert not stage.leaked
+
+
+def test_a_worker_that_hangs_is_reported_though_its_process_lives(
+    stage: Stage, worker: GreyWorker
+) -> None:
+    assert stage.watch(lambda: stage.figures()["styled"] > 10)
+    worker.answering = False
+    assert stage.watch(lambda: any(event == "stuck" for event, _ in stage.said))
+
+
+def test_results_that_are_no_pictures_are_never_shown(stage: Stage, worker: GreyWorker) -> None:
+    worker.raw_bytes_instead = True
+    assert stage.watch(lambda: stage.figures()["dropped"].get("malformed", 0) > 3)
+    assert set(stage.kinds) == {Kind.CARD}
+
+
+def test_pausing_shows_the_card_at_once_and_nothing_older_comes_back(stage: Stage) -> None:
+    assert stage.watch(lambda: stage.figures()["styled"] > 10)
+    stage.bridge._desk.request(module.Pause(on=True))
+    assert stage.watch(lambda: stage.kinds[-1] is Kind.CARD)
+    stage.kinds.clear()
+    stage.watch(lambda: False, seconds=1.0)
+    assert set(stage.kinds) <= {Kind.CARD}
+    stage.bridge._desk.request(module.Pause(on=False))
+    assert stage.watch(lambda: stage.kinds[-1] is Kind.LIVE)
