@@ -282,9 +282,9 @@ def _is_free(device: Device) -> bool:
     return device.takes_pictures
 
 
-def _advice() -> str:
-    if sys.platform.startswith("linux"):
+def _advice(platform: str = sys.platform) -> str:
+    if platform.startswith("linux"):
         return f"To get one: {LOOPBACK_ADVICE}"
-    if sys.platform == "darwin":
+    if platform == "darwin":
         return "To get one: install OBS 30 or newer and start its virtual camera once"
-    return "To get one: install OBS (obsproject.com) or Unity Capture, and stop OBS's own virtual camera"
+    return "To get one: install OBS or Unity Capture, and stop the virtual camera of OBS itself"
