@@ -83,9 +83,7 @@ class Repository:
     def calls(self) -> list[list[str]]:
         """pip's calls since the last time."""
         path = self.root / "calls"
-        calls = (
-            [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        )
+        lines = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
         return [json.loads(line) for line in lines]
 
