@@ -49,6 +49,8 @@ SHARED = (
     "brushcast.presets",
     "brushcast.metrics",
     "brushcast.errors",
+    "brushcast.child",  # the lines that every child process speaks with the supervisor
+    "brushcast.__version__",
 )
 CLOCKS_AND_WORLD = ("torch", "zmq", "threading", "time", "socket", "asyncio")
 TABLE = (
@@ -134,6 +136,8 @@ def imports(tree: ast.Module) -> Iterator[Import]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
+            if name == "brushcast":
+                name = "brushcast.__version__"  # a bare `import brushcast` is good for nothing else
             yield Import(name=name, line=node.lineno, is_lazy=id(node) in in_functions)
 
 
