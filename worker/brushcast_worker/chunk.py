@@ -14,7 +14,6 @@ from torch import Tensor
 
 from brushcast.frame import Frame, Pixels
 
-
 PADDING_SEQ = -1  # of a picture that only fills up a chunk: nobody waits for it
 
 
@@ -22,9 +21,9 @@ PADDING_SEQ = -1  # of a picture that only fills up a chunk: nobody waits for it
 class Chunk:
     """Pictures of one stream, in order. Lives on the GPU thread.
 
-    x_TCHW: float in [-1, 1], on the engine's device. seqs, captured_ns: of each picture; a seq of PADDING_SEQ
-    marks one that was repeated to fill the chunk.
-    reused: nothing was computed for it, an earlier result stands for it (a cache hit).
+    x_TCHW: float in [-1, 1], on the engine's device. seqs, captured_ns: of each picture; a seq of
+    PADDING_SEQ marks one that was repeated to fill the chunk. reused: nothing was computed for it,
+    an earlier result stands for it (a cache hit), the same in every picture.
     """
 
     x_TCHW: Tensor
@@ -33,7 +32,7 @@ class Chunk:
     reused: bool = False
 
     def __post_init__(self) -> None:
-        assert self.x_TCHW.ndim == 4 and self.x_TCHW.shape[1] == 3, self.x_TCHW.shape
+        assert self.x_TCHW.shape[1:2] == (3,), self.x_TCHW.shape
         assert len(self.seqs) == len(self.captured_ns) == self.x_TCHW.shape[0]
 
 
@@ -43,13 +42,30 @@ def chunk_from_frames(frames: Sequence[Frame], device: torch.device) -> Chunk:
     if device.type == "cuda":
         pixels_THWC = pixels_THWC.pin_memory().to(device, non_blocking=True)
     x_TCHW = pixels_THWC.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
-    return Chunk(
-        x_TCHW, tuple(f.seq for f in frames), tuple(f.captured_ns for f in frames)
-    )
+    return Chunk(x_TCHW, tuple(f.seq for f in frames), tuple(f.captured_ns for f in frames))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """A chunk in host memory: the pictures as [H W 3] uint8, and the least and greatest value
+    before rounding (NaN if any value was)."""
+
+    pictures: list[Pixels]
+    low: float
+    high: float
+
+
+def read_back(chunk: Chunk) -> ReadBack:
+    """Copy a chunk to host memory; waits for the device."""
+    x_TCHW = chunk.x_TCHW[:1] if chunk.reused else chunk.x_TCHW
+    low, high = torch.stack(torch.aminmax(x_TCHW)).tolist()
+    return ReadBack(frames_from_chunk(chunk), low, high)
 
 
 def frames_from_chunk(chunk: Chunk) -> list[Pixels]:
-    """The pictures as [H W 3] uint8 arrays in host memory; waits for the device."""
-    scaled = chunk.x_TCHW.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255)
-    pixels_THWC = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return [np.ascontiguousarray(pixels_HWC) for pixels_HWC in pixels_THWC]
+    """The pictures as [H W 3] uint8 arrays in host memory; waits for the device. A reused chunk
+    repeats one picture."""
+    x_TCHW = chunk.x_TCHW[:1] if chunk.reused else chunk.x_TCHW
+    scaled = x_TCHW.permute(0, 2, 3, 1).float().add(1).mul_(127.5).round_().clamp_(0, 255)
+    pixels_THWC = scaled.to(torch.uint8).contiguous().cpu().numpy()
+    return list(pixels_THWC) * (len(chunk.seqs) if chunk.reused else 1)

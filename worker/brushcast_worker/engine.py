@@ -19,9 +19,10 @@ EngineState = Any  # opaque: made by Engine.open, changed by Engine.step, of one
 class EngineInfo:
     """What an engine is and can do; constant after load.
 
-    device: as torch writes it (`cpu`, `cuda:0`); device_name: for people. dtype: of the computation.
-    chunk_frames: pictures per chunk in the steady state. steps: the denoising steps that may be asked for.
-    default_size, size_multiple: both sides must be multiples of it. description: one line for people.
+    device: as torch writes it (`cpu`, `cuda:0`); device_name: for people. dtype: of the
+    computation. chunk_frames: pictures per chunk in the steady state. steps: the denoising steps
+    that may be asked for. default_size, size_multiple: both sides must be multiples of it.
+    description: one line for people.
     """
 
     name: str
@@ -38,9 +39,11 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One stream's next chunk. `preset` and `steps` may differ from the last job's: the state follows.
+    """One stream's next chunk. `preset` and `steps` may differ from the last job's: the state
+    follows.
 
-    lossless: a cached result may stand for this chunk only where the pictures are the same but for coding noise.
+    lossless: a cached result may stand for this chunk only where the pictures are the same but for
+    coding noise.
     """
 
     state: EngineState
@@ -53,7 +56,8 @@ class Job:
 class Engine(Protocol):
     """Loaded weights. Constant after load, no stream state, no clock, deterministic by seed.
 
-    Owned by the GPU thread, the only one that may call it. The same jobs from a fresh state give the same bits.
+    Owned by the GPU thread, the only one that may call it. The same jobs from a fresh state give
+    the same bits.
     """
 
     info: EngineInfo
@@ -63,7 +67,8 @@ class Engine(Protocol):
         ...
 
     def open(self, preset: Preset, size: Size) -> EngineState:
-        """A new stream's state: all its memory is allocated here. Raises OutOfMemory, ConfigError, PromptError."""
+        """A new stream's state: all its memory is allocated here. Raises OutOfMemory, ConfigError,
+        PromptError."""
         ...
 
     def frames_wanted(self, state: EngineState) -> int:
@@ -73,15 +78,17 @@ class Engine(Protocol):
     def step(self, jobs: Sequence[Job]) -> list[Chunk | None]:
         """Advance each stream by one chunk, all in one forward; results in the order of `jobs`.
 
-        None: this stream needs more input before a chunk comes out (stream batch of n steps: n - 1 times).
-        A chunk that comes out carries the seqs of the pictures that it shows; where the number of steps has just
-        fallen it holds two chunks' pictures. Jobs of one call have one size. Raises OutOfMemory, PromptError.
+        None: this stream needs more input before a chunk comes out (stream batch of n steps: n - 1
+        times). A chunk that comes out carries the seqs of the pictures that it shows; where the
+        number of steps has just fallen it holds two chunks' pictures. Jobs of one call have one
+        size. Raises OutOfMemory, PromptError.
         """
         ...
 
 
 class StageTimer(Protocol):
-    """Told by an engine which stage begins; the bench measures with it, everyone else passes nothing."""
+    """Told by an engine which stage begins; the bench measures with it, everyone else passes
+    nothing."""
 
     def begin(self, stage: str) -> None: ...
 

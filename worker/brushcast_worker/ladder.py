@@ -1,8 +1,9 @@
 """Ladder: what a stream gives up, in which order, and when. Pure: the caller brings the clock.
 
-One ladder per live stream. It hears of every finished chunk (was it late, how old was it) and answers
-with a rung when the rung changes: down within three chunks or as soon as the queue is hopelessly old, up one rung at a
-time after ten good seconds, and more slowly each time that going up was a mistake.
+One ladder per live stream. It hears of every finished chunk (was it late, how old was it) and
+answers with a rung when the rung changes: down within three chunks or as soon as the queue is
+hopelessly old, up one rung at a time after ten good seconds, and more slowly each time that going
+up was a mistake.
 """
 
 from __future__ import annotations
@@ -14,19 +15,25 @@ from typing import Literal
 Kind = Literal["steps", "interpolate", "size", "rate", "hold"]
 
 LATE_IN_A_ROW = 3  # chunks; requirements.md: "3 in a row over the latency threshold"
-HOPELESS_AGE = 2.0  # a chunk this many times older than its deadline allows: do not wait for a third one
-SETTLE_NS = 600_000_000  # after a change the chunks that were already under way are not held against the new rung
+# a chunk this many times older than its deadline allows: do not wait for a third one
+HOPELESS_AGE = 2.0
+# after a change the chunks that were already under way are not held against the new rung
+SETTLE_NS = 600_000_000
 UP_AFTER_NS = 10_000_000_000  # good time before a rung is tried again
 UP_AFTER_MAX_NS = 160_000_000_000  # the same after repeated failures, doubled each time
-UP_FAILED_NS = 8_000_000_000  # a step down this soon after a step up means that the step up was wrong
+# a step down this soon after a step up means that the step up was wrong
+UP_FAILED_NS = 8_000_000_000
 UP_HEADROOM = 0.8  # the higher rung must be expected to need at most this part of the deadline
-STEP_COST = 0.5  # a denoising step against encoding and decoding, of the pocket model; only rungs are compared with it
+# a denoising step against encoding and decoding, of the pocket model; only rungs are compared with
+# it
+STEP_COST = 0.5
 OBSERVED = 16  # chunks whose age is remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """One place on the ladder. `steps`: denoising steps; `area`: part of the asked picture's area that is computed."""
+    """One place on the ladder. `steps`: denoising steps; `area`: part of the asked picture's area
+    that is computed."""
 
     kind: Kind | None
     name: str
@@ -52,7 +59,8 @@ IMPLEMENTED: frozenset[Kind] = frozenset({"steps", "size"})
 
 
 def rungs_for(steps: int) -> tuple[Rung, ...]:
-    """The reachable rungs of a stream that asks for `steps`, best first. Steps are halved down to 1."""
+    """The reachable rungs of a stream that asks for `steps`, best first. Steps are halved down to
+    1."""
     rungs = [Rung(kind=None, name="full", steps=steps, area=1.0)]
     for kind, name, area in ORDER:
         if kind not in IMPLEMENTED:
@@ -92,8 +100,8 @@ class Ladder:
     def observe(self, now_ns: int, *, age: float, dropped: int = 0) -> Rung | None:
         """A chunk is done. The rung to stand on from now on, or None when nothing changes.
 
-        age: from the first picture's arrival to the result, as a part of the time allowed (above 1: late).
-        dropped: pictures of this stream that went stale in the queue since the last call.
+        age: from the first picture's arrival to the result, as a part of the time allowed (above 1:
+        late). dropped: pictures of this stream that went stale in the queue since the last call.
         """
         late = age > 1 or dropped > 0
         settling = self._changed_ns is not None and now_ns - self._changed_ns < SETTLE_NS

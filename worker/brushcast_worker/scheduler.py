@@ -1,8 +1,10 @@
-"""Scheduler: which streams run next, together, or until when to wait. Pure: no torch, no threads, no clock.
+"""Scheduler: which streams run next, together, or until when to wait. Pure: no torch, no threads,
+no clock.
 
-After StreamDiffusionV2's SLO-aware batching (arXiv 2511.07399, section 3.1): a latency model L(T, B) fitted to what was measured
-says what a batch of B streams of T pictures will take; the batch is as large as the most urgent deadline allows, for throughput
-f = B T / L rises with B until the device is full. T is the engine's chunk, so B is what is chosen here.
+After StreamDiffusionV2's SLO-aware batching (arXiv 2511.07399, section 3.1): a latency model L(T,
+B) fitted to what was measured says what a batch of B streams of T pictures will take; the batch is
+as large as the most urgent deadline allows, for throughput f = B T / L rises with B until the
+device is full. T is the engine's chunk, so B is what is chosen here.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from brushcast_worker.ladder import STEP_COST
 
 KNOWN_SHAPES = 64  # batch shapes whose cost is remembered
 SMOOTHING = 0.25  # weight of the newest measurement; a chunk's cost is steady, its outliers are not
-WORTH_WAITING = 0.85  # wait for another stream only if the batch costs less than this part of the two runs
+# wait for another stream only if the batch costs less than this part of the two runs
+WORTH_WAITING = 0.85
 SAFETY_NS = 5_000_000  # the way to the link thread and onto the wire
-LOSSLESS_PATIENCE_NS = 2_000_000_000  # a lossless stream has no deadline, but live ones do not starve it for longer
+# a lossless stream has no deadline, but live ones do not starve it for longer
+LOSSLESS_PATIENCE_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,10 @@ class Shape:
 class Waiting:
     """One stream as the scheduler sees it.
 
-    deadlines_ns: of the waiting pictures, oldest first. wanted: pictures that the next chunk must have.
-    flush_ns: when the oldest picture that has no result yet is due, those inside the engine included; None: nothing is owed.
-    full_ns: when the next chunk is expected to be full, from the rate of arrivals; None: unknown. ended: no more pictures will come.
+    deadlines_ns: of the waiting pictures, oldest first. wanted: pictures that the next chunk must
+    have. flush_ns: when the oldest picture that has no result yet is due, those inside the engine
+    included; None: nothing is owed. full_ns: when the next chunk is expected to be full, from the
+    rate of arrivals; None: unknown. ended: no more pictures will come.
     """
 
     id: Hashable
@@ -54,7 +59,8 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Run these streams now, in one forward, each with its oldest pictures; short ones are padded."""
+    """Run these streams now, in one forward, each with its oldest pictures; short ones are
+    padded."""
 
     ids: tuple[Hashable, ...]
     expected_ns: int
@@ -109,14 +115,16 @@ class LatencyModel:
 
 
 class Scheduler:
-    """Chooses the next batch. Owned by the GPU thread; holds the latency model and nothing of any stream."""
+    """Chooses the next batch. Owned by the GPU thread; holds the latency model and nothing of any
+    stream."""
 
     def __init__(self, max_streams: int = 8) -> None:
         self.latency = LatencyModel()
         self._max_streams = max_streams
 
     def stale(self, stream: Waiting, now_ns: int) -> int:
-        """How many of the oldest waiting pictures to drop: those that would be late even if they ran now.
+        """How many of the oldest waiting pictures to drop: those that would be late even if they
+        ran now.
 
         Never of a lossless stream, and never so many that the newest pictures do not fill a chunk.
         """
@@ -144,7 +152,8 @@ class Scheduler:
         return Batch(ids, self.latency.expect_ns(first.shape, count, first.wanted))
 
     def _starts_ns(self, stream: Waiting) -> int:
-        """When this stream can or must run: at once with a full chunk, else just in time to pad what is owed."""
+        """When this stream can or must run: at once with a full chunk, else just in time to pad
+        what is owed."""
         if len(stream.deadlines_ns) >= stream.wanted:
             return 0
         if stream.flush_ns is None:
@@ -157,7 +166,8 @@ class Scheduler:
         return stream.flush_ns - needed_ns
 
     def _best_count(self, first: Waiting, most: int, now_ns: int) -> int:
-        """The largest B that meets the most urgent deadline; if none does, the B of the best throughput."""
+        """The largest B that meets the most urgent deadline; if none does, the B of the best
+        throughput."""
         most = min(most, self._max_streams)
         costs = [self.latency.expect_ns(first.shape, b, first.wanted) for b in range(1, most + 1)]
         in_time = [b for b, cost in enumerate(costs, 1) if now_ns + cost <= _due_ns(first)]
@@ -173,7 +183,8 @@ class Scheduler:
         ready: Sequence[Waiting],
         now_ns: int,
     ) -> int | None:
-        """Until when to wait for one more stream of this shape, if a larger batch is cheaper and in time."""
+        """Until when to wait for one more stream of this shape, if a larger batch is cheaper and in
+        time."""
         if first.lossless or count >= self._max_streams:
             return None
         ready_ids = {stream.id for stream in ready}

@@ -1,10 +1,12 @@
-"""CausalEngine: any causal few-step video diffusion model, streamed. `step()` is the table of contents of the product.
+"""CausalEngine: any causal few-step video diffusion model, streamed. `step()` is the table of
+contents of the product.
 
 Letters: B rows, T pictures (or latent frames), C channels, H height, W width.
 
-Stream batch (StreamDiffusionV2, arXiv 2511.07399, section 3.2): every tick one forward holds all latent frames that are under
-way, of every stream: a stream of n steps has n of them, each at its own noise level and with its own cache, and the oldest
-comes out. So a chunk comes out n - 1 ticks after it went in, and a step more costs delay before it costs rate.
+Stream batch (StreamDiffusionV2, arXiv 2511.07399, section 3.2): every tick one forward holds all
+latent frames that are under way, of every stream: a stream of n steps has n of them, each at its
+own noise level and with its own cache, and the oldest comes out. So a chunk comes out n - 1 ticks
+after it went in, and a step more costs delay before it costs rate.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class Looks(Protocol):
 
 @dataclass(slots=True)
 class Temporal:
-    """What a stream remembers of its scene. A cut makes a new one; latent frames under way keep theirs."""
+    """What a stream remembers of its scene. A cut makes a new one; latent frames under way keep
+    theirs."""
 
     noise: NoiseState
     caches: list[RollingCache]  # one per denoising step
@@ -62,7 +65,8 @@ class Temporal:
 
 @dataclass(slots=True)
 class LatentFrame:
-    """A chunk on its way through the denoising steps. `done`: steps behind it; `chunk`: its source pictures."""
+    """A chunk on its way through the denoising steps. `done`: steps behind it; `chunk`: its source
+    pictures."""
 
     chunk: Chunk
     temporal: Temporal
@@ -74,7 +78,8 @@ class LatentFrame:
 
 @dataclass(slots=True)
 class Scene:
-    """The pictures that the next chunk is held against. `still_chunks`: computed ones in a row that did not move."""
+    """The pictures that the next chunk is held against. `still_chunks`: computed ones in a row that
+    did not move."""
 
     reference_CHW: Tensor
     thumb_HW: Tensor
@@ -108,7 +113,8 @@ class _Turn:
 
 
 class CausalEngine:
-    """Implements `engine.Engine` for a causal transformer over a streaming autoencoder. Holds weights only."""
+    """Implements `engine.Engine` for a causal transformer over a streaming autoencoder. Holds
+    weights only."""
 
     def __init__(
         self,
@@ -136,7 +142,8 @@ class CausalEngine:
 
     @torch.inference_mode()
     def open(self, preset: Preset, size: Size) -> CausalState:
-        """A new stream. Raises OutOfMemory, ConfigError for a size that is no multiple of 16, PromptError."""
+        """A new stream. Raises OutOfMemory, ConfigError for a size that is no multiple of 16,
+        PromptError."""
         multiple = self.info.size_multiple
         if size.width % multiple or size.height % multiple:
             raise ConfigError(f"size {size}: wanted both sides in multiples of {multiple}")
@@ -172,7 +179,8 @@ class CausalEngine:
     # ------------------------------------------------------------------ the stages, in order
 
     def _follow(self, job: Job) -> _Turn:
-        """The state follows the job's preset and steps: a new look is faded to, a new seed is a new scene."""
+        """The state follows the job's preset and steps: a new look is faded to, a new seed is a new
+        scene."""
         state, preset = job.state, job.preset
         assert isinstance(state, CausalState)
         assert job.chunk.x_TCHW.shape == (CHUNK, 3, state.size.height, state.size.width)
@@ -199,7 +207,9 @@ class CausalEngine:
                 state.temporal = self._temporal(state.size, state.seed, turn.job.steps)
                 state.scene = None
                 turn.scale = float(
-                    noise_scale(state.temporal.noise, chunk.x_TCHW, state.fade.now().s0, self._noise)
+                    noise_scale(
+                        state.temporal.noise, chunk.x_TCHW, state.fade.now().s0, self._noise
+                    )
                 )
             turn.still = self._repeat(turn, peak)
             thumb_HW = thumbnail(chunk.x_TCHW[-1:])[0]
@@ -241,7 +251,8 @@ class CausalEngine:
         return True
 
     def _encode(self, turns: Sequence[_Turn]) -> None:
-        """Pictures to a latent frame, which joins those under way with the noise level of its motion."""
+        """Pictures to a latent frame, which joins those under way with the noise level of its
+        motion."""
         pictures = [turn.job.chunk.x_TCHW.to(self._dtype) for turn in turns]
         memories = [turn.state.temporal.encoder for turn in turns]
         latents, memories_after = encode(self._autoencoder, pictures, memories)

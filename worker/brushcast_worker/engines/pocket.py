@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from pathlib import Path
 
@@ -19,13 +20,16 @@ from brushcast_worker.stages.look import Look
 from brushcast_worker.stages.noise import NoiseConfig
 from brushcast_worker.stages.schedule import noise_scale_of
 
+log = logging.getLogger(__name__)
+
 WEIGHTS = Path(__file__).parent.parent / "weights"
 DEFAULT_SIZE = Size(512, 288)
 STEPS = (1, 2)
 
 
 class PocketLooks:
-    """From a preset to what the transformer is told: a mixture of the styles that the prompt names."""
+    """From a preset to what the transformer is told: a mixture of the styles that the prompt
+    names."""
 
     def __init__(self, model: pocket.Pocket) -> None:
         self._styles = model.styles
@@ -48,7 +52,12 @@ def load_pocket(device: str, timer: StageTimer | None = None) -> CausalEngine:
     try:
         model = pocket.load_pocket(WEIGHTS, place, dtype)
     except FileNotFoundError as error:
-        raise WeightsError(f"{error}: reinstall Brushcast, or run `brushcast models verify`") from None
+        if not any(WEIGHTS.glob("*.safetensors")):  # until the first weights are trained
+            log.warning("no trained weights yet: random ones")
+            return random_pocket(device, timer=timer)
+        raise WeightsError(
+            f"{error}: reinstall Brushcast, or run `brushcast models verify`"
+        ) from None
     except RuntimeError as error:
         raise WeightsError(f"{WEIGHTS / pocket.FILE} is not this model's: {error}") from None
     return pocket_engine(model, place, dtype, timer)
@@ -63,7 +72,7 @@ def random_pocket(device: str, seed: int = 0, timer: StageTimer | None = None) -
         model = pocket.build_pocket()
     for part in model.parts.values():
         part.to(device=place, dtype=dtype).eval().requires_grad_(False)
-    model.vae.to(memory_format=torch.channels_last)
+    model.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
     return pocket_engine(model, place, dtype, timer)
 
 
@@ -109,8 +118,12 @@ def choose_device(asked: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(number or 0) < count:
             return torch.device("cuda", int(number or 0))
-        raise ConfigError(f"device {asked!r}: this machine has {count} CUDA devices that torch can use")
-    raise ConfigError(f"device {asked!r}: wanted auto, cpu, cuda, cuda:N or mps (if the machine has it)")
+        raise ConfigError(
+            f"device {asked!r}: this machine has {count} CUDA devices that torch can use"
+        )
+    raise ConfigError(
+        f"device {asked!r}: wanted auto, cpu, cuda, cuda:N or mps (if the machine has it)"
+    )
 
 
 def choose_dtype(device: torch.device) -> torch.dtype:

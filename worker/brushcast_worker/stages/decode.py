@@ -1,4 +1,5 @@
-"""Decode: clean latents and their source pictures to styled pictures, each stream with its own memory.
+"""Decode: clean latents and their source pictures to styled pictures, each stream with its own
+memory.
 
 Letters: T pictures (or latent frames), C channels, H height, W width.
 """
@@ -28,7 +29,8 @@ def decode(
     sources_TCHW: Sequence[Tensor],
     memories: Sequence[Memory | None],
 ) -> tuple[list[Tensor], list[Memory]]:
-    """Pictures in [-1, 1] and the new memory of each stream; streams of one shape share a forward."""
+    """Pictures in [-1, 1] and the new memory of each stream; streams of one shape share a
+    forward."""
     pictures: list[Tensor] = [torch.empty(0)] * len(x0_TCHW)
     after: list[Memory] = [()] * len(x0_TCHW)
     for group in alike(sources_TCHW, memories):

@@ -1,4 +1,5 @@
-"""Denoise: one forward for every latent frame that is under way, each at its own noise level (stream batch).
+"""Denoise: one forward for every latent frame that is under way, each at its own noise level
+(stream batch).
 
 Letters: B rows, T latent frames (1 here), C channels, H height, W width.
 """
@@ -20,9 +21,10 @@ from brushcast_worker.stages.schedule import Step, as_rows, renoise
 class Row:
     """One latent frame before one denoising step.
 
-    x0_CHW: what is known of the clean latent (the source's before the first step, the last step's answer after).
-    source_CHW: the source's clean latent. noise_CHW: the stream's fixed noise; level: how much of it is mixed in, 0..1.
-    step: what the transformer is told. cache: of this stream and this step.
+    x0_CHW: what is known of the clean latent (the source's before the first step, the last step's
+    answer after). source_CHW: the source's clean latent. noise_CHW: the stream's fixed noise;
+    level: how much of it is mixed in, 0..1. step: what the transformer is told. cache: of this
+    stream and this step.
     """
 
     x0_CHW: Tensor

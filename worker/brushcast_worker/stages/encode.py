@@ -23,7 +23,8 @@ class Encoder(Protocol):
 def encode(
     autoencoder: Encoder, pictures_TCHW: Sequence[Tensor], memories: Sequence[Memory | None]
 ) -> tuple[list[Tensor], list[Memory]]:
-    """Latents `[T/4 16 H/8 W/8]` and the new memory of each stream; streams of one shape share a forward.
+    """Latents `[T/4 16 H/8 W/8]` and the new memory of each stream; streams of one shape share a
+    forward.
 
     Pictures are in [-1, 1]; a memory of None is a stream's first chunk.
     """
@@ -39,7 +40,8 @@ def encode(
 
 
 def alike(shapes: Sequence[Tensor], memories: Sequence[Memory | None]) -> list[list[int]]:
-    """Which streams can share one forward: those of one shape that all have a memory, or all have none."""
+    """Which streams can share one forward: those of one shape that all have a memory, or all have
+    none."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, (x, memory) in enumerate(zip(shapes, memories, strict=True)):
         groups.setdefault((x.shape, memory is None), []).append(i)

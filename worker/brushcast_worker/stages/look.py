@@ -14,7 +14,8 @@ FADE_CHUNKS = 4  # 16 pictures: about half a second at 30 per second
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A point on the way from one look to another. `tokens`: the prompt's; `s0`: the noise level of the strength."""
+    """A point on the way from one look to another. `tokens`: the prompt's; `s0`: the noise level of
+    the strength."""
 
     tokens_BLC: Tensor
     s0: float
@@ -22,7 +23,8 @@ class Look:
 
 @dataclass(slots=True)
 class Fade:
-    """One stream's look: where it comes from, where it goes, and how far it is. Part of an engine's state."""
+    """One stream's look: where it comes from, where it goes, and how far it is. Part of an engine's
+    state."""
 
     start: Look
     end: Look

@@ -1,6 +1,7 @@
 """Is the scene still, or was there a cut? Two measures of a chunk against the picture before it.
 
-Letters: T pictures, C channels (3, RGB), H height, W width. Both measures stay on the device; the engine reads them once.
+Letters: T pictures, C channels (3, RGB), H height, W width. Both measures stay on the device; the
+engine reads them once.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STILL_BELOW = 3 / 255  # of the range 0..1: above the noise of a webcam at night (2.4), below a blink at 384 px (9 and more)
-LOSSLESS_STILL_BELOW = 0.25 / 255  # a file's held pictures: equal but for what the video codec did to them
+# of the range 0..1: above the noise of a webcam at night (2.4), below a blink at 384 px (9 and
+# more)
+STILL_BELOW = 3 / 255
+# a file's held pictures: equal but for what the video codec did to them
+LOSSLESS_STILL_BELOW = 0.25 / 255
 CUT_ABOVE = 0.5  # of `cut_score`; see there
 CELL = 8
 THUMB_CELL = 16
@@ -19,10 +23,12 @@ _BINS = 16
 
 
 def motion_peak(x_TCHW: Tensor, before_CHW: Tensor) -> Tensor:
-    """The largest mean absolute difference in any cell of 8x8 pixels between any of the pictures and the one before.
+    """The largest mean absolute difference in any cell of 8x8 pixels between any of the pictures
+    and the one before.
 
-    Pictures in [-1, 1], sides in multiples of 8; the answer, a scalar tensor, is of the range 0..1. The mean within a
-    cell hides the noise of a sensor; the maximum over cells keeps what is small but means something: a blink, a lip.
+    Pictures in [-1, 1], sides in multiples of 8; the answer, a scalar tensor, is of the range 0..1.
+    The mean within a cell hides the noise of a sensor; the maximum over cells keeps what is small
+    but means something: a blink, a lip.
     """
     difference_THW = (x_TCHW - before_CHW).abs_().mean(1)
     cells = F.avg_pool2d(difference_THW[:, None], CELL)
@@ -37,10 +43,12 @@ def thumbnail(x_TCHW: Tensor) -> Tensor:
 
 
 def cut_score(thumbs_THW: Tensor) -> Tensor:
-    """How much the worst neighbours among the thumbnails look like two scenes: a scalar tensor, 0 (same) to about 2.
+    """How much the worst neighbours among the thumbnails look like two scenes: a scalar tensor, 0
+    (same) to about 2.
 
-    The mean absolute difference (in units of 0.25) times the part of the picture that changed its brightness class.
-    Fast motion changes pixels but keeps the histogram, a lamp changes the histogram little by little: neither alone is a cut.
+    The mean absolute difference (in units of 0.25) times the part of the picture that changed its
+    brightness class. Fast motion changes pixels but keeps the histogram, a lamp changes the
+    histogram little by little: neither alone is a cut.
     """
     near_THW, far_THW = thumbs_THW[:-1], thumbs_THW[1:]
     difference_T = (far_THW - near_THW).abs().mean((1, 2)) / 0.25

@@ -1,0 +1,164 @@
+"""`brushcast-worker`: the command line. The only place of the worker that reads flags.
+
+Exit codes: 0 success, 1 something failed, 2 the input cannot work (one line on standard error says
+why), 130 Ctrl-C. torch is imported only once it is clear that the flags are right: a mistake is
+answered at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from brushcast.child import say
+from brushcast.errors import BrushcastError, InputError
+from brushcast.frame import Size
+from brushcast.wire.sockets import parse_endpoint
+from brushcast_worker.config import BenchConfig, ServeConfig
+
+APP = "brushcast-worker"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit the process."""
+    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code. Errors become one line on standard error."""
+    try:
+        code = cli.main(list(arguments), prog_name=APP, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return 130
+    except click.ClickException as error:
+        return _complain(error.format_message(), 2)
+    except InputError as error:
+        return _complain(str(error), 2)
+    except BrushcastError as error:
+        return _complain(str(error), 1)
+    except BrokenPipeError:
+        # the reader of our events is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _complain(message: str, code: int) -> int:
+    click.echo(f"{APP}: {' '.join(message.split())}", err=True)
+    return code
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens, not only warnings.")
+def cli(verbose: bool) -> None:
+    """Brushcast's worker: holds the model and restyles streams of pictures."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+@cli.command()
+@click.option(
+    "--bind",
+    default="tcp://127.0.0.1:0",
+    show_default=True,
+    help="Where to listen; port 0: any free one.",
+)
+@click.option("--engine", default="pocket", show_default=True, help="The model.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
+@click.option("--threads", default=0, show_default=True, help="Of a CPU; 0: one per physical core.")
+@click.option(
+    "--standby",
+    is_flag=True,
+    help="Load and warm up, but listen only once told so on standard input.",
+)
+@click.option(
+    "--supervised",
+    is_flag=True,
+    help="End with standard input; leave Ctrl-C to the parent. Implies --json.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines.")
+def serve(
+    bind: str,
+    engine: str,
+    device: str,
+    threads: int,
+    standby: bool,
+    supervised: bool,
+    as_json: bool,
+) -> int:
+    """Serve streams until stopped."""
+    tell = say if supervised or as_json else _tell_people
+    try:
+        config = ServeConfig(
+            bind=parse_endpoint(bind),
+            engine=engine,
+            device=device,
+            threads=threads,
+            supervised=supervised,
+            standby=standby,
+        )
+        from brushcast_worker.serve import run_worker
+
+        return run_worker(config, tell)
+    except BrushcastError as error:
+        if tell is say:
+            say("error", message=" ".join(str(error).split()))
+        raise
+
+
+@cli.command()
+@click.option("--engine", default="pocket", show_default=True, help="The model.")
+@click.option(
+    "--size", default="", help="WIDTHxHEIGHT in multiples of 16; default: the model's own."
+)
+@click.option("--steps", default=0, show_default=True, help="Denoising steps; 0: the model's own.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
+@click.option("--seconds", default=8.0, show_default=True, help="How long to measure.")
+@click.option("--threads", default=0, show_default=True, help="Of a CPU; 0: one per physical core.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
+def bench(
+    engine: str, size: str, steps: int, device: str, seconds: float, threads: int, as_json: bool
+) -> None:
+    """Measure this machine: pictures per second from host memory to host memory, and where the time
+    goes."""
+    config = BenchConfig(
+        engine=engine,
+        device=device,
+        size=Size.parse(size) if size else None,
+        steps=steps,
+        seconds=seconds,
+        threads=threads,
+    )
+    from brushcast_worker.bench import measure
+
+    result = measure(config)
+    click.echo(json.dumps(result) if as_json else _as_table(result))
+
+
+def _tell_people(event: str, **data: Any) -> None:
+    """An event as one line."""
+    words = ", ".join(f"{key} {value}" for key, value in data.items())
+    click.echo(f"{event}: {words}" if words else event)
+
+
+def _as_table(result: dict[str, Any], indent: str = "") -> str:
+    lines = []
+    for key, value in result.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}", _as_table(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key:<20} {value}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

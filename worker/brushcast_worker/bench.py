@@ -1,0 +1,167 @@
+"""Bench: what this machine does with an engine, from uint8 pictures in host memory to uint8
+pictures in host memory.
+
+The engine says when a stage begins; the clock waits for the device at each boundary, so a
+measurement with stages is a little slower than one without. Both are taken: `fps` without,
+`stages_ms` with.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+import brushcast
+from brushcast.errors import ConfigError
+from brushcast.frame import Frame, Pixels, Size
+from brushcast.metrics import Histogram
+from brushcast.presets import load_presets
+from brushcast_worker.chunk import chunk_from_frames, read_back
+from brushcast_worker.config import BenchConfig, physical_cores
+from brushcast_worker.engine import Engine, EngineState, Job, load_engine
+from brushcast_worker.memory import peak_bytes
+
+WARM_UP_CHUNKS = 3
+STAGED_SHARE = 0.3  # of the time goes into the measurement by stages
+PICTURES = 24  # a round of moving pictures, made before the clock runs
+
+
+class StageClock:
+    """A `StageTimer`: milliseconds by stage; waits for the device when a stage begins."""
+
+    def __init__(self, clock_ns: Callable[[], int]) -> None:
+        self.on = False
+        self.spent_ms: dict[str, float] = {}
+        self.device = torch.device("cpu")
+        self._clock_ns = clock_ns
+        self._stage = ""
+        self._begun_ns = 0
+
+    def begin(self, stage: str) -> None:
+        """From here on the time is this stage's."""
+        if not self.on:
+            return
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        now_ns = self._clock_ns()
+        if self._stage:
+            spent_ms = (now_ns - self._begun_ns) / 1e6
+            self.spent_ms[self._stage] = self.spent_ms.get(self._stage, 0.0) + spent_ms
+        self._stage, self._begun_ns = stage, now_ns
+
+
+def measure(config: BenchConfig) -> dict[str, Any]:
+    """The figures of `brushcast bench --json`. Raises ConfigError, WeightsError, OutOfMemory."""
+    torch.set_num_threads(config.threads or physical_cores())
+    clock = StageClock(time.perf_counter_ns)
+    begun_ns = time.perf_counter_ns()
+    engine = load_engine(config.engine, config.device, clock)
+    clock.device = torch.device(engine.info.device)
+    load_ms = (time.perf_counter_ns() - begun_ns) / 1e6
+    size = config.size or engine.info.default_size
+    steps = config.steps or engine.info.default_steps
+    if steps not in engine.info.steps:
+        wanted = " or ".join(map(str, engine.info.steps))
+        raise ConfigError(f"--steps {steps}: {engine.info.name} can do {wanted}")
+    stream = _Stream(engine, clock, size, steps)
+    first_ms = stream.first_picture_ms()
+    for _ in range(WARM_UP_CHUNKS):
+        stream.chunk()
+    plain = _repeat(stream, config.seconds * (1 - STAGED_SHARE))
+    clock.on = True
+    clock.spent_ms.clear()
+    staged = _repeat(stream, config.seconds * STAGED_SHARE)
+    clock.begin("")
+    info = engine.info
+    return {
+        "engine": info.name,
+        "description": info.description,
+        "device": info.device,
+        "device_name": info.device_name,
+        "dtype": info.dtype,
+        "size": str(size),
+        "steps": steps,
+        "threads": torch.get_num_threads(),
+        "fps": round(info.chunk_frames * 1000 / plain.mean, 2),
+        "chunk_ms": {key: plain.summary()[key] for key in ("p50", "p95", "max")},
+        "stages_ms": {key: round(ms / staged.count, 2) for key, ms in clock.spent_ms.items()},
+        "chunk_frames": info.chunk_frames,
+        "first_frame_ms": round(first_ms, 1),
+        "load_ms": round(load_ms, 1),
+        "peak_memory_mb": round(peak_bytes(info.device) / 1e6, 1),
+        "chunks": plain.count,
+        "versions": {
+            "brushcast": brushcast.__version__,
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda or "",
+            "python": platform.python_version(),
+        },
+    }
+
+
+class _Stream:
+    """A stream of moving pictures through the engine."""
+
+    def __init__(self, engine: Engine, clock: StageClock, size: Size, steps: int) -> None:
+        self._engine, self._clock, self._size, self._steps = engine, clock, size, steps
+        self._preset = next(iter(load_presets().values()))
+        self._pictures = _moving_pictures(size)
+        self._seq = 0
+        self._state: EngineState = None
+
+    def first_picture_ms(self) -> float:
+        """From nothing but loaded weights to the first picture; the source's own rate is not
+        counted."""
+        begun_ns = time.perf_counter_ns()
+        self._state = self._engine.open(self._preset, self._size)
+        while not self.chunk():
+            pass
+        return (time.perf_counter_ns() - begun_ns) / 1e6
+
+    def chunk(self) -> int:
+        """One chunk through; how many pictures came out."""
+        frames = []
+        for _ in range(self._engine.frames_wanted(self._state)):
+            frames.append(Frame(self._pictures[self._seq % PICTURES], self._seq, 0))
+            self._seq += 1
+        self._clock.begin("transfer_in")
+        job = Job(
+            state=self._state,
+            chunk=chunk_from_frames(frames, self._clock.device),
+            preset=self._preset,
+            steps=self._steps,
+        )
+        (result,) = self._engine.step([job])
+        self._clock.begin("transfer_out")
+        pictures = read_back(result).pictures if result is not None else []
+        self._clock.begin("other")
+        return len(pictures)
+
+
+def _repeat(stream: _Stream, seconds: float) -> Histogram:
+    took_ms = Histogram()
+    end_ns = time.perf_counter_ns() + int(seconds * 1e9)
+    while time.perf_counter_ns() < end_ns or not took_ms.count:
+        begun_ns = time.perf_counter_ns()
+        stream.chunk()
+        took_ms.add((time.perf_counter_ns() - begun_ns) / 1e6)
+    return took_ms
+
+
+def _moving_pictures(size: Size) -> list[Pixels]:
+    """Smooth blobs that move all over the picture: nothing is still, nothing is a cut."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0 : size.height, 0 : size.width].astype(np.float32)
+    waves = rng.uniform(0.02, 0.12, (3, 2))
+    pictures = []
+    for number in range(PICTURES):
+        turn = 2 * np.pi * number / PICTURES
+        planes = [np.sin(a * x + b * y + turn + i) for i, (a, b) in enumerate(waves)]
+        pixels_HWC = (127.5 + 110 * np.stack(planes, -1)).astype(np.uint8)
+        pictures.append(np.ascontiguousarray(pixels_HWC))
+    return pictures

@@ -1,0 +1,83 @@
+"""What the worker's command line asked for, checked once. Built in `__main__` only."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from brushcast.errors import ConfigError
+from brushcast.frame import Size
+from brushcast.wire.sockets import Endpoint
+
+MAX_THREADS = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """`brushcast-worker serve`. threads: of torch on a CPU, 0 = one per physical core.
+
+    supervised: standard input is the lifeline. standby: loaded and warm, but nothing is bound
+    before a line arrives.
+    """
+
+    bind: Endpoint
+    engine: str = "pocket"
+    device: str = "auto"
+    threads: int = 0
+    supervised: bool = False
+    standby: bool = False
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
+        if not self.bind.loopback:
+            raise ConfigError(
+                f"--bind {self.bind}: beyond this machine a worker needs keys, which this version "
+                "does not have; wanted tcp://127.0.0.1:PORT"
+            )
+        if self.standby and not self.supervised:
+            raise ConfigError(
+                "--standby: wanted together with --supervised, which tells it when to serve"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchConfig:
+    """`brushcast-worker bench`. size None, steps 0: the engine's choice. clip None: a picture that
+    moves by itself."""
+
+    engine: str = "pocket"
+    device: str = "auto"
+    size: Size | None = None
+    steps: int = 0
+    seconds: float = 8.0
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
+        if not (math.isfinite(self.seconds) and 0 < self.seconds <= 3600):
+            raise ConfigError(f"--seconds {self.seconds}: wanted a number above 0, at most 3600")
+        if self.steps < 0:
+            raise ConfigError(f"--steps {self.steps}: wanted 0 or more")
+
+
+def check_threads(threads: int) -> None:
+    """Raises ConfigError."""
+    if not 0 <= threads <= MAX_THREADS:
+        raise ConfigError(f"--threads {threads}: wanted 0 (automatic) to {MAX_THREADS}")
+
+
+def physical_cores() -> int:
+    """Cores that this process may use, hyper-threads counted once: more threads than that slow
+    convolutions down."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    logical = len(allowed) if allowed is not None else os.cpu_count() or 1
+    cores = set()
+    for number in sorted(allowed or ()):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text().strip())
+        except OSError:
+            return logical
+    return len(cores) or logical

@@ -1,0 +1,332 @@
+"""The GPU thread: MAIN PATH of the worker. Mail in, the scheduler's choice, one engine step, mail
+out.
+
+    run ─► _read_mail ─► session.arrive …          pictures join their stream's queue ─► _choose
+    ─► scheduler.next            stale ones are dropped; which streams run, or until when to wait ─►
+    _run       ─► chunk ─► engine.step ─► pictures ─► Painted └► cost back to the scheduler,
+    lateness back to the stream's ladder
+
+The thread owns the engine, every session and the device; nothing else touches them. It talks to the
+link thread by mail only.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from brushcast.errors import EngineError, InputError, OutOfMemory
+from brushcast.frame import Frame, Size
+from brushcast.presets import Preset
+from brushcast_worker.chunk import PADDING_SEQ, Chunk, chunk_from_frames, read_back
+from brushcast_worker.engine import Engine, Job
+from brushcast_worker.mail import (
+    Arrived,
+    Changed,
+    Closed,
+    Opened,
+    Painted,
+    Problem,
+    Refused,
+    Status,
+    Stream,
+    ToGpu,
+    ToLink,
+)
+from brushcast_worker.memory import used_bytes
+from brushcast_worker.scheduler import Batch, Scheduler, Wait
+from brushcast_worker.session import Session, look_of
+
+log = logging.getLogger(__name__)
+
+STATUS_EVERY_NS = 500_000_000
+LONGEST_WAIT_NS = 250_000_000  # how long stopping may take, and how old a status may get
+FAILURES_IN_A_ROW = 3  # of the engine, for reasons unknown: then this process is not worth keeping
+WARM_UP_CHUNKS = 2  # the first builds the kernels, the second tells the cost
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One stream's part of a batch."""
+
+    session: Session
+    preset: Preset
+    frames: list[Frame]
+
+
+class Loop:
+    """Runs on the GPU thread: `warm_up`, then `run`, until `stop` is set."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        inbox: queue.Queue[ToGpu],
+        post: Callable[[ToLink], None],
+        clock_ns: Callable[[], int],
+        stop: threading.Event,
+    ) -> None:
+        """post: hands mail to the link thread; may be called from this thread at any time."""
+        self._engine = engine
+        self._inbox = inbox
+        self._post = post
+        self._clock_ns = clock_ns
+        self._stop = stop
+        self._device = torch.device(engine.info.device)
+        self._scheduler = Scheduler()
+        self._sessions: dict[Stream, Session] = {}
+        self._failures_in_a_row = 0
+        self._status_ns = 0
+
+    def warm_up(self, preset: Preset, size: Size) -> int:
+        """Runs the engine on grey pictures, so that the first real chunk is not the slow one. The
+        cost in ns."""
+        info = self._engine.info
+        grey = torch.full((size.height, size.width, 3), 127, dtype=torch.uint8).numpy()
+        state = self._engine.open(preset, size)
+        took_ns = 0
+        for number in range(WARM_UP_CHUNKS * info.default_steps):
+            wanted = self._engine.frames_wanted(state)
+            shade = grey + 40 * (number % 2)  # not still: everything is computed
+            frames = [Frame(shade.copy(), PADDING_SEQ, 0) for _ in range(wanted)]
+            begun_ns = self._clock_ns()
+            chunk = chunk_from_frames(frames, self._device)
+            job = Job(state=state, chunk=chunk, preset=preset, steps=info.default_steps)
+            (result,) = self._engine.step([job])
+            if result is not None:
+                read_back(result)
+            took_ns = self._clock_ns() - begun_ns
+        return took_ns
+
+    def run(self) -> None:
+        """Until stopped. Raises EngineError when the engine failed again and again."""
+        wait_ns = LONGEST_WAIT_NS
+        while not self._stop.is_set():
+            self._read_mail(wait_ns)
+            choice = self._choose(self._clock_ns())
+            if isinstance(choice, Batch):
+                self._run([self._sessions[stream] for stream in choice.ids])  # type: ignore[index]
+                wait_ns = 0
+            else:
+                wait_ns = self._patience_ns(choice)
+            self._tell_status()
+
+    # ------------------------------------------------------------------ mail in
+
+    def _read_mail(self, wait_ns: int) -> None:
+        """Everything that has arrived; waits for the first of it as long as there is nothing to
+        run."""
+        try:
+            self._open_letter(
+                self._inbox.get(timeout=wait_ns / 1e9) if wait_ns else self._inbox.get_nowait()
+            )
+            while True:
+                self._open_letter(self._inbox.get_nowait())
+        except queue.Empty:
+            return
+
+    def _open_letter(self, letter: ToGpu) -> None:
+        session = self._sessions.get(letter.stream)
+        if isinstance(letter, Opened):
+            self._sessions[letter.stream] = Session(letter.stream, letter.state, self._engine.info)
+            self._follow(self._sessions[letter.stream], letter)
+        elif session is None:
+            return  # the mail of a stream that ended while it was on its way
+        elif isinstance(letter, Arrived):
+            session.arrive(letter)
+        elif isinstance(letter, Changed):
+            self._follow(session, letter)
+        elif isinstance(letter, Closed):
+            del self._sessions[letter.stream]
+
+    def _follow(self, session: Session, letter: Opened | Changed) -> None:
+        """A new look, if the engine knows it; a wording that it does not know leaves the last good
+        one."""
+        look: Preset | None
+        try:
+            look = look_of(letter.state)
+            self._engine.check(look)
+        except InputError as error:
+            look = None
+            message = str(error) if session.preset is None else f"{error}; the last look stays"
+            nothing_to_show = session.preset is None
+            self._post(Problem(session.stream, "prompt", message, fatal=nothing_to_show))
+        self._refuse(session, session.follow(letter.state, look), "the size changed")
+
+    # ------------------------------------------------------------------ what to run
+
+    def _choose(self, now_ns: int) -> Batch | Wait:
+        waiting = []
+        for session in self._sessions.values():
+            if session.preset is None:
+                continue
+            wanted = self._wanted(session)
+            stale = self._scheduler.stale(session.as_waiting(wanted), now_ns)
+            self._refuse(session, session.drop_oldest(stale), "stale")
+            waiting.append(session.as_waiting(wanted))
+        return self._scheduler.next(waiting, now_ns)
+
+    def _wanted(self, session: Session) -> int:
+        if session.engine_state is None:
+            return self._engine.info.chunk_frames
+        return self._engine.frames_wanted(session.engine_state)
+
+    def _patience_ns(self, wait: Wait) -> int:
+        if wait.until_ns is None:
+            return LONGEST_WAIT_NS
+        return min(max(wait.until_ns - self._clock_ns(), 1), LONGEST_WAIT_NS)
+
+    # ------------------------------------------------------------------ run it
+
+    def _run(self, sessions: Sequence[Session]) -> None:
+        """One batch, from waiting pictures to painted ones."""
+        begun_ns = self._clock_ns()
+        turns: list[Turn] = []
+        try:
+            for session in sessions:
+                turns.append(self._take(session))
+            jobs = [self._job(turn) for turn in turns]
+            results = self._engine.step(jobs)
+            for turn, result in zip(turns, results, strict=True):
+                if result is not None:
+                    self._hand_out(turn, result)
+        except OutOfMemory as error:
+            self._make_room(turns, error)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever a model can raise; reported, and counted
+            self._survive(turns, error)
+            return
+        self._failures_in_a_row = 0
+        self._account(turns, results, self._clock_ns() - begun_ns)
+
+    def _take(self, session: Session) -> Turn:
+        assert session.preset is not None
+        if session.engine_state is None:
+            session.engine_state = self._engine.open(session.preset, session.size)
+        return Turn(session, session.preset, session.take(self._wanted(session)))
+
+    def _job(self, turn: Turn) -> Job:
+        session = turn.session
+        return Job(
+            state=session.engine_state,
+            chunk=chunk_from_frames(turn.frames, self._device),
+            preset=turn.preset,
+            steps=session.steps,
+            lossless=session.lossless,
+        )
+
+    def _hand_out(self, turn: Turn, result: Chunk) -> None:
+        """Results to the link thread, unless they must not be shown."""
+        session = turn.session
+        back = read_back(result)
+        wrong = session.looks_wrong(back.low, back.high, result.seqs)
+        if wrong is not None:
+            self._reject(session, result, wrong)
+            return
+        for seq, pixels_HWC in zip(result.seqs, back.pictures, strict=True):
+            if seq != PADDING_SEQ:
+                revision = session.asked.revision
+                self._post(
+                    Painted(
+                        stream=session.stream,
+                        seq=seq,
+                        revision=revision,
+                        pixels_HWC=pixels_HWC,
+                        reused=result.reused,
+                    )
+                )
+        rung = session.finish(result.seqs, self._clock_ns(), reused=result.reused)
+        if rung is not None:
+            log.info(
+                "stream %x: now at rung %r (%s)", session.stream.session, rung.name, session.size
+            )
+            self._refuse_lost(session)
+
+    def _account(
+        self, turns: Sequence[Turn], results: Sequence[Chunk | None], took_ns: int
+    ) -> None:
+        """What the batch cost, for the next choice. Nothing is learnt from one that computed
+        nothing."""
+        for turn in turns:
+            turn.session.step_ms = took_ns / 1e6
+        if any(result is not None and result.reused for result in results):
+            return
+        first = turns[0].session
+        shape = first.as_waiting(len(turns[0].frames)).shape
+        self._scheduler.latency.learn(shape, len(turns), len(turns[0].frames), took_ns)
+
+    # ------------------------------------------------------------------ what goes wrong
+
+    def _make_room(self, turns: Sequence[Turn], error: OutOfMemory) -> None:
+        """Out of memory: one rung down in this process, and the user is told; no rung left: the
+        stream ends."""
+        log.warning("out of memory: %s", error)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        for turn in turns:
+            session = turn.session
+            session.take_back(turn.frames)
+            lost = session.start_anew()
+            rung = session.out_of_memory(self._clock_ns())
+            if rung is None:
+                message = f"the memory of {self._engine.info.device_name} does not do: {error}"
+                self._end(session, "memory", message)
+                continue
+            self._refuse(session, lost, "out of memory")
+            message = f"out of memory: the picture is now painted at {session.size}"
+            self._post(Problem(session.stream, "memory", message, fatal=False))
+
+    def _survive(self, turns: Sequence[Turn], error: Exception) -> None:
+        """The engine failed for a reason unknown: every stream of the batch starts anew."""
+        log.exception("the engine failed", exc_info=error)
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= FAILURES_IN_A_ROW:
+            raise EngineError(
+                f"the engine failed {FAILURES_IN_A_ROW} times in a row, the last time with "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        for turn in turns:
+            turn.session.counts["failures"] += 1
+            if turn.session.lossless:
+                turn.session.take_back(turn.frames)
+            self._refuse(turn.session, turn.session.start_anew(), "the engine failed")
+
+    def _reject(self, session: Session, result: Chunk, why: str) -> None:
+        """A result that must not be shown: held back and counted; a lossless stream cannot do
+        without it."""
+        log.warning("stream %x: a result was rejected: %s", session.stream.session, why)
+        session.counts["rejected"] += 1
+        if session.lossless:
+            self._end(session, "bad-output", f"the model gave no usable picture ({why})")
+            return
+        self._refuse(session, session.reject(result.seqs), "bad output")
+
+    def _refuse_lost(self, session: Session) -> None:
+        """A new size is a new engine state: what was inside the old one has no result."""
+        if session.engine_state is None:
+            self._refuse(session, session.start_anew(), "the size changed")
+
+    def _refuse(self, session: Session, seqs: Sequence[int], reason: str) -> None:
+        session.counts["refused"] += len(seqs)
+        for seq in seqs:
+            self._post(Refused(session.stream, seq, reason))
+
+    def _end(self, session: Session, code: str, message: str) -> None:
+        self._sessions.pop(session.stream, None)
+        self._post(Problem(session.stream, code, message, fatal=True))
+
+    # ------------------------------------------------------------------ status
+
+    def _tell_status(self) -> None:
+        now_ns = self._clock_ns()
+        if now_ns - self._status_ns < STATUS_EVERY_NS:
+            return
+        self._status_ns = now_ns
+        memory_bytes = used_bytes(self._engine.info.device)
+        for session in self._sessions.values():
+            self._post(Status(session.stream, session.status(now_ns, memory_bytes)))

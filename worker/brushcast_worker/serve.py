@@ -1,0 +1,156 @@
+"""Serve: the worker's threads put together, started and stopped.
+
+main thread   the GPU thread: loads the engine, warms it up, runs the loop
+link thread   server.Server
+lifeline      reads standard input (supervised), child.read_messages
+parent        waits for what the lifeline reads; its end stops everything, a hung model included
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import brushcast
+from brushcast.child import read_messages
+from brushcast.presets import Preset, load_presets
+from brushcast.wire.messages import Welcome
+from brushcast.wire.sockets import Context, Endpoint, RouterSocket, Waker, parse_endpoint
+from brushcast_worker.config import ServeConfig, physical_cores
+from brushcast_worker.engine import EngineInfo, load_engine
+from brushcast_worker.loop import Loop
+from brushcast_worker.mail import Outbox, new_inbox
+from brushcast_worker.server import Server
+
+log = logging.getLogger(__name__)
+
+STOP_PATIENCE_S = 3.0  # a model that does not come back is not waited for
+LEAST_WARM_UP_MS = 3_000
+MOST_WARM_UP_MS = 10_000
+WARM_UP_FACTOR = 10  # another size or a busier machine, against what warming up took here
+
+Tell = Callable[..., None]  # child.say: the event's name, and what it says by keyword
+Messages = queue.Queue[dict[str, Any] | None]
+
+
+def run_worker(config: ServeConfig, tell: Tell) -> int:
+    """Serve until stopped; the exit code. Raises ConfigError, WeightsError, OutOfMemory before it
+    is ready, and EngineError when the engine failed again and again."""
+    stop, waker, context = threading.Event(), Waker(), Context()
+    messages = read_messages() if config.supervised else None
+    _handle_signals(config, stop)
+    socket = None
+    try:
+        socket = None if config.standby else RouterSocket(context, config.bind)
+        torch.set_num_threads(config.threads or physical_cores())
+        engine = load_engine(config.engine, config.device)
+        inbox, outbox = new_inbox(), Outbox(waker.wake, stop)
+        loop = Loop(engine, inbox=inbox, post=outbox.post, clock_ns=time.monotonic_ns, stop=stop)
+        took_ns = loop.warm_up(_some_preset(), engine.info.default_size)
+        if socket is None:
+            tell("standby", **_about(engine.info))
+            endpoint = _wait_to_serve(messages, config.bind)
+            if endpoint is None:
+                return 0
+            socket = RouterSocket(context, endpoint)
+        if messages is not None:
+            parent = threading.Thread(target=_watch_parent, args=(messages, stop), name="parent")
+            parent.daemon = True  # it ends with standard input, which may outlive us
+            parent.start()
+        server = Server(
+            socket,
+            waker,
+            welcome=_welcome(engine.info, took_ns),
+            to_gpu=inbox,
+            mail=outbox,
+            clock_ns=time.monotonic_ns,
+            stop=stop,
+        )
+        link = threading.Thread(target=_serve_links, args=(server, stop), name="link")
+        link.start()
+        try:
+            tell("listening", endpoint=str(socket.endpoint))
+            tell("ready", **_about(engine.info))
+            loop.run()
+        finally:
+            stop.set()
+            waker.wake()
+            link.join(STOP_PATIENCE_S)
+        return 0
+    finally:
+        if socket is not None:
+            socket.close()
+        waker.close()
+        context.term()
+
+
+def _serve_links(server: Server, stop: threading.Event) -> None:
+    """The link thread's top: whatever ends it ends the worker."""
+    try:
+        server.run()
+    except Exception:
+        log.exception("the link thread failed")
+        raise
+    finally:
+        stop.set()
+
+
+def _handle_signals(config: ServeConfig, stop: threading.Event) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if config.supervised:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _wait_to_serve(messages: Messages | None, bind: Endpoint) -> Endpoint | None:
+    """Standby: where to serve, once told; None when the parent is gone."""
+    assert messages is not None, "checked by ServeConfig"
+    while True:
+        message = messages.get()
+        if message is None:
+            return None
+        if message.get("command") == "serve":
+            return parse_endpoint(str(message.get("endpoint", bind)))
+        log.warning("waiting to serve; %.80r is no reason to", message)
+
+
+def _watch_parent(messages: Messages, stop: threading.Event) -> None:
+    """The parent thread: when standard input ends, so does this process, even if the model
+    hangs."""
+    while messages.get() is not None:
+        log.warning("a message from the parent was ignored: the worker serves already")
+    stop.set()
+    time.sleep(STOP_PATIENCE_S)
+    os._exit(1)
+
+
+def _some_preset() -> Preset:
+    return next(iter(load_presets().values()))
+
+
+def _welcome(info: EngineInfo, warm_up_ns: int) -> Welcome:
+    warm_up_ms = warm_up_ns // 1_000_000 * WARM_UP_FACTOR
+    return Welcome(
+        worker="brushcast-worker",
+        version=brushcast.__version__,
+        engine=info.name,
+        device=info.device,
+        device_name=info.device_name,
+        chunk_frames=info.chunk_frames,
+        credit_frames=2 * info.chunk_frames,
+        warmup_ms=max(LEAST_WARM_UP_MS, min(warm_up_ms, MOST_WARM_UP_MS)),
+        size_multiple=info.size_multiple,
+        default_width=info.default_size.width,
+        default_height=info.default_size.height,
+    )
+
+
+def _about(info: EngineInfo) -> dict[str, Any]:
+    return {"engine": info.name, "device": info.device, "device_name": info.device_name}

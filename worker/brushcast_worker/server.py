@@ -1,0 +1,248 @@
+"""The link thread: the listening socket, one ServerLink per peer, and mail to and from the GPU
+thread.
+
+A peer that sends nonsense costs nobody else anything: its link counts, warns and ignores it, and
+pictures are decoded before they reach the GPU thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from brushcast import codec
+from brushcast.errors import MalformedMessage
+from brushcast.frame import Frame
+from brushcast.wire import events as wire
+from brushcast.wire.messages import Codec, Flags, Header, Parts, Payload, Welcome
+from brushcast.wire.server_link import ServerLink
+from brushcast.wire.sockets import RouterSocket, Waker
+from brushcast_worker.mail import (
+    Arrived,
+    Changed,
+    Closed,
+    Opened,
+    Outbox,
+    Painted,
+    Problem,
+    Refused,
+    Status,
+    Stream,
+    ToGpu,
+    ToLink,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_STREAMS = 8
+# a live picture that asks for none: the link itself calls a worker hung after 700 ms
+LIVE_DEADLINE_NS = 600_000_000
+LOSSLESS_DEADLINE_NS = 60_000_000_000
+LONGEST_WAIT_NS = 250_000_000
+# then results are sent first: a flood from one peer does not hold up another
+MESSAGES_PER_TURN = 64
+BACKLOG_MOST = 64  # messages that a peer does not read; credit keeps an honest one far below
+RETRY_NS = 3_000_000
+
+
+@dataclass(slots=True)
+class Peer:
+    """One routing id. codec: how its last frame came, and so how its results go. backlog: what its
+    socket did not take yet; a result that were dropped here would take its credit with it."""
+
+    link: ServerLink
+    stream: Stream | None = None
+    codec: Codec = Codec.RAW
+    backlog: deque[Parts] = field(default_factory=deque)
+
+
+class Server:
+    """Owned by the link thread, which calls `run`."""
+
+    def __init__(
+        self,
+        socket: RouterSocket,
+        waker: Waker,
+        *,
+        welcome: Welcome,
+        to_gpu: queue.Queue[ToGpu],
+        mail: Outbox,
+        clock_ns: Callable[[], int],
+        stop: threading.Event,
+    ) -> None:
+        self._socket = socket
+        self._waker = waker
+        self._welcome = welcome
+        self._to_gpu = to_gpu
+        self._clock_ns = clock_ns
+        self._stop = stop
+        self._mail = mail
+        self._peers: dict[bytes, Peer] = {}
+        self._by_stream: dict[Stream, bytes] = {}
+
+    def run(self) -> None:
+        """Until stopped; then every peer is told, so that its bridge looks for another worker at
+        once."""
+        while not self._stop.is_set():
+            self._socket.wait(self._patience_ns(), self._waker)
+            self._receive()
+            self._deliver()
+            self._tick()
+            self._send()
+        for peer in self._peers.values():
+            peer.link.close(self._clock_ns())
+        self._send()
+
+    # ------------------------------------------------------------------ from the peers
+
+    def _receive(self) -> None:
+        for _ in range(MESSAGES_PER_TURN):
+            message = self._socket.receive()
+            if message is None:
+                return
+            address, parts = message
+            peer = self._peers.get(address)
+            if peer is None:
+                peer = Peer(ServerLink(self._welcome, now_ns=self._clock_ns()))
+                self._peers[address] = peer
+            peer.link.receive(parts, self._clock_ns())
+            self._handle(address, peer)
+
+    def _handle(self, address: bytes, peer: Peer) -> None:
+        for event in peer.link.events():
+            if isinstance(event, wire.Opened):
+                self._open(address, peer, event)
+            elif isinstance(event, wire.StateSet):
+                if peer.stream is not None:
+                    self._hand_over(peer, Changed(peer.stream, event.state))
+            elif isinstance(event, wire.FrameArrived):
+                self._frame(peer, event)
+            elif isinstance(event, wire.Closed):
+                log.info("stream %x closed: %s", event.session, event.reason)
+                self._forget(peer)
+
+    def _open(self, address: bytes, peer: Peer, event: wire.Opened) -> None:
+        now_ns = self._clock_ns()
+        for other in list(self._peers.values()):
+            if other is not peer and other.stream is not None:
+                if other.stream.session == event.session:
+                    other.link.close(now_ns, "new epoch")
+                    self._forget(other)
+        self._forget(peer)
+        if len(self._by_stream) >= MAX_STREAMS:
+            message = f"this worker serves {MAX_STREAMS} streams already"
+            peer.link.fault("busy", message, fatal=True, now_ns=now_ns)
+            return
+        peer.stream = Stream(event.session, event.epoch)
+        self._by_stream[peer.stream] = address
+        log.info("stream %x opened by %s", event.session, event.hello.client)
+        self._hand_over(peer, Opened(peer.stream, event.state))
+
+    def _frame(self, peer: Peer, event: wire.FrameArrived) -> None:
+        header, now_ns = event.header, self._clock_ns()
+        if peer.stream is None:
+            return
+        try:
+            pixels_HWC = codec.decode(header, event.payload)
+        except MalformedMessage as error:
+            log.debug("a picture that cannot be decoded: %s", error)
+            peer.link.refuse(epoch=header.epoch, seq=header.seq, reason="malformed")
+            return
+        peer.codec = header.codec
+        letter = Arrived(
+            stream=peer.stream,
+            frame=Frame(pixels_HWC, header.seq, header.captured_ns),
+            arrived_ns=now_ns,
+            deadline_ns=now_ns + _allowed_ns(header, peer.link),
+            end=bool(header.flags & Flags.END),
+        )
+        if not self._hand_over(peer, letter):
+            peer.link.refuse(epoch=header.epoch, seq=header.seq, reason="busy")
+
+    def _hand_over(self, peer: Peer, letter: ToGpu) -> bool:
+        """To the GPU thread. A full box means that it hangs: what cannot be dropped ends the
+        stream."""
+        try:
+            self._to_gpu.put_nowait(letter)
+        except queue.Full:
+            if not isinstance(letter, Arrived | Closed):
+                peer.link.close(self._clock_ns(), "the worker does not keep up")
+            return False
+        return True
+
+    def _forget(self, peer: Peer) -> None:
+        if peer.stream is not None:
+            self._by_stream.pop(peer.stream, None)
+            self._hand_over(peer, Closed(peer.stream))
+            peer.stream = None
+
+    # ------------------------------------------------------------------ to the peers
+
+    def _deliver(self) -> None:
+        """The GPU thread's mail to the links."""
+        for letter in self._mail.take():
+            address = self._by_stream.get(letter.stream)
+            if address is not None:
+                self._answer(self._peers[address], letter)
+
+    def _answer(self, peer: Peer, letter: ToLink) -> None:
+        if isinstance(letter, Painted):
+            height, width, _ = letter.pixels_HWC.shape
+            payload: Payload = codec.encode(letter.pixels_HWC, peer.codec)
+            peer.link.send_result(
+                payload,
+                epoch=letter.stream.epoch,
+                seq=letter.seq,
+                revision=letter.revision,
+                width=width,
+                height=height,
+                codec=peer.codec,
+                reused=letter.reused,
+            )
+        elif isinstance(letter, Refused):
+            peer.link.refuse(epoch=letter.stream.epoch, seq=letter.seq, reason=letter.reason)
+        elif isinstance(letter, Problem):
+            now_ns = self._clock_ns()
+            peer.link.fault(letter.code, letter.message, fatal=letter.fatal, now_ns=now_ns)
+        elif isinstance(letter, Status):
+            peer.link.set_status(letter.status)
+
+    def _tick(self) -> None:
+        now_ns = self._clock_ns()
+        for address, peer in list(self._peers.items()):
+            peer.link.tick(now_ns)
+            self._handle(address, peer)
+            if peer.link.expired:
+                self._forget(peer)
+                self._send_to(address, peer)
+                del self._peers[address]
+
+    def _send(self) -> None:
+        for address, peer in self._peers.items():
+            self._send_to(address, peer)
+
+    def _send_to(self, address: bytes, peer: Peer) -> None:
+        peer.backlog.extend(peer.link.outgoing())
+        while peer.backlog and self._socket.send(address, peer.backlog[0]):
+            peer.backlog.popleft()
+        if len(peer.backlog) > BACKLOG_MOST:
+            peer.backlog.clear()
+            peer.link.close(self._clock_ns(), "the bridge does not read")
+
+    def _patience_ns(self) -> int:
+        if any(peer.backlog for peer in self._peers.values()):
+            return RETRY_NS
+        now_ns = self._clock_ns()
+        due_ns = [peer.link.next_wakeup_ns(now_ns) for peer in self._peers.values()]
+        return max(0, min([LONGEST_WAIT_NS, *(due - now_ns for due in due_ns)]))
+
+
+def _allowed_ns(header: Header, link: ServerLink) -> int:
+    if header.deadline_ms:
+        return header.deadline_ms * 1_000_000
+    lossless = link.state is not None and link.state.lossless
+    return LOSSLESS_DEADLINE_NS if lossless else LIVE_DEADLINE_NS
