@@ -4,11 +4,20 @@ not a syntax error."""
 import sys
 
 if sys.version_info < (3, 11):
-    import shutil
+    import os
+    import subprocess
 
-    newer = [p for p in ("python3.13", "python3.12", "python3.11", "python3.14") if shutil.which(p)]
+    newer = ""
+    with open(os.devnull, "w") as nowhere:
+        for name in ("python3.13", "python3.12", "python3.11", "python3.14"):
+            try:
+                if subprocess.call([name, "-c", ""], stdout=nowhere, stderr=nowhere) == 0:
+                    newer = name
+                    break
+            except OSError:
+                pass
     if newer:
-        hint = "run it with %s instead" % newer[0]
+        hint = "run it with %s instead" % newer
     elif sys.platform == "win32":
         hint = "install one from python.org and start it with 'py -3.13 -m installer'"
     else:

@@ -124,10 +124,9 @@ def failure(output: str, what: str, log_path: Path) -> SetupError:
         )
     if re.search(_NO_CONNECTION, output):
         hosts = re.findall(r"host='([^']+)'", output)
-        host = hosts[-1] if hosts else "the package index"
+        host = hosts[-1] if hosts else "the Python package index"
         return NotFetched(
-            f"No network: {host} cannot be reached ({what}); "
-            f"check the connection or the proxy and {again}."
+            f"No network: {host} cannot be reached; check the connection or the proxy and {again}."
         )
     if not_found := re.search(r"No matching distribution found for (\S+)", output):
         return NotFetched(

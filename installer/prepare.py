@@ -123,7 +123,7 @@ class _Setup:
 
     def run(self, why: str) -> None:
         build = torch_build.choose(hardware.probe(), self.wish.asked)
-        problem = "a fresh one was asked for" if self.wish.fresh else self.venv.problem()
+        problem = self._problem()
         self._require_space(build, anew=bool(problem))
         is_first = not os.path.lexists(self.venv.folder)
         if is_first:
@@ -145,6 +145,17 @@ class _Setup:
                 f"{self.log_path})."
             )
         self._stamp(build, _device_line(build, found))
+
+    def _problem(self) -> str:
+        """Why the environment must be made anew; empty: what is there can be completed."""
+        if self.wish.fresh:
+            return "a fresh one was asked for"
+        ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+        theirs = self.venv.python_version()
+        if stamp.read(self.venv) is None and theirs not in ("", ours):
+            # Perhaps it is half-made because that Python was the wrong one.
+            return f"it is half-made with Python {theirs}, and this is {ours}"
+        return self.venv.problem()
 
     def _make(self, build: TorchBuild, *, anew: bool) -> dict[str, bool] | str:
         """All steps; what the check found, or what is wrong with the result."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,15 @@ class Venv:
         if (int(major), int(minor)) < (3, 11):
             return f"its Python is {major}.{minor}"
         return "" if isolated == "True" else "it is no virtual environment"
+
+    def python_version(self) -> str:
+        """Major and minor, "3.11", as its configuration says; empty where there is none."""
+        try:
+            text = (self.folder / "pyvenv.cfg").read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return ""
+        found = re.search(r"^version(?:_info)? *= *(\d+\.\d+)", text, re.MULTILINE)
+        return found[1] if found else ""
 
     def installed_version(self, package: str) -> str:
         """The version in the package's metadata; empty: not installed."""

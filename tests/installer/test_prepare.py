@@ -202,6 +202,17 @@ def test_an_environment_without_a_stamp_is_half_made_and_is_completed(
     assert "Completing .venv: it is half-made." in repository.ensure()
 
 
+def test_half_made_with_another_python_it_is_made_anew_with_this_one(
+    repository: Repository,
+) -> None:
+    repository.ensure()
+    configuration = repository.venv.folder / "pyvenv.cfg"
+    configuration.write_text("home = /usr/bin\nversion = 3.99.1\n")
+    assert repository.ensure() == ""  # whole, it is used whatever Python starts the installer
+    stamp.erase(repository.venv)
+    assert "Making .venv anew: it is half-made with Python 3.99" in repository.ensure()
+
+
 def test_a_damage_that_pip_does_not_mend_makes_it_anew(repository: Repository) -> None:
     repository.ensure()
     (repository.site() / "zmq" / "__init__.py").write_text("import no_such_module")
