@@ -27,7 +27,7 @@ from brushcast.errors import ConfigError, InputError, SinkError, SourceError
 from brushcast.frame import Size, fit
 from brushcast.metrics import Histogram
 from brushcast.playout import Kind, next_tick_ns
-from brushcast.process import freeze_garbage, keep_freed_memory, raise_priority
+from brushcast.process import avoid_pauses, keep_freed_memory, raise_priority
 from brushcast.ring import Ring, RingPicture
 from brushcast.sink import make_sink, parse_sink
 from brushcast.sink_thread import OutputPicture, SinkThread
@@ -115,12 +115,12 @@ def run_camera(
     Raises SinkError when a sink that was asked for cannot be opened at the start of a run.
     """
     raise_priority()
+    avoid_pauses()
     camera = _Camera(config, clock_ns)
     reporter = _Reporter(camera, emit)
     try:
         camera.open_sinks()
         emit("ready", sinks=camera.ready_sinks())
-        freeze_garbage()
         reporter.start()
         while camera.heed(messages) and not reporter.parent_gone:
             due_ns = next_tick_ns(clock_ns(), config.rate_fps, TICK_PHASE)

@@ -49,6 +49,7 @@ DELAY_DOWN = 0.08  # motion 8 % faster is not noticed
 DELAY_DOWN_FAR = 0.25  # far above the target (after a stall) a short hurry beats a long lateness
 DELAY_FAR_NS = 250 * NS_PER_MS
 
+SKIP_AFTER = 0.12  # of a period: so much overdue, a picture pushes the one before it aside
 PENDING_MOST = 64  # two seconds at 30 per second
 # of an output period: how far a picture may leave its due time to keep an even rhythm
 TICK_SLACK = 0.75
@@ -126,7 +127,7 @@ class PlayoutConfig:
     """
 
     rate_fps: float = 30.0
-    max_delay_s: float = 1.5
+    max_delay_s: float = 3.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rate_fps) and self.rate_fps > 0):
@@ -165,6 +166,7 @@ class Playout(Generic[Picture]):
         self._rhythm = _Rhythm(self._config.period_ns)
         self._seq_floor = -1
         self._captured_floor_ns = -1
+        self._epoch = 0
         self._newest: Styled[Picture] | None = None  # the picture that is on, in whatever way
         self._changed_ns = 0  # when it came on
         self._fresh = True  # the next picture is faded in
@@ -193,6 +195,10 @@ class Playout(Generic[Picture]):
         if styled.captured_ns < self._captured_floor_ns:
             self.counts.late += 1
             return
+        if styled.epoch != self._epoch:
+            self._epoch = styled.epoch
+            # another connection, another lateness; its first picture is faded in
+            self._delay.reset()
         self._delay.arrived(now_ns, now_ns - styled.captured_ns)
         if styled.seq <= self._seq_floor:
             self.counts.late += 1
@@ -249,8 +255,8 @@ class Playout(Generic[Picture]):
         slack_ns = self._rhythm.slack_ns()
         if pending[0].captured_ns + self._delay.now > now_ns + slack_ns:
             return None
-        grace_ns = TICK_SLACK * self._config.period_ns
-        while len(pending) > 1 and pending[1].captured_ns + self._delay.now <= now_ns - grace_ns:
+        overdue_ns = now_ns - SKIP_AFTER * self._config.period_ns
+        while len(pending) > 1 and pending[1].captured_ns + self._delay.now <= overdue_ns:
             self.counts.skipped += 1
             del pending[0]
         return pending.pop(0)

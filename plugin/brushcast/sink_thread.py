@@ -160,9 +160,10 @@ class SinkThread:
                 self._sink.write(picture.pixels_HWC, picture.tick - self._first_tick)
                 self._count(picture)
             elif phase == "OPENING" or self._retry_due():
-                self._first_tick, self._last_write_ns = picture.tick, None
+                self._first_tick = picture.tick
                 self._sink.open(self._size, self._rate_fps, picture.pixels_HWC)
                 self._count(picture)
+                self._last_write_ns = None  # the pace begins with the next tick
                 self._retry_ns = self._clock_ns() + RETRY_NS
                 self._settle("LIVE", "")
         except SinkError as error:
