@@ -21,13 +21,16 @@ export function makeLook(send) {
   let sendTimer = 0;
   let sentAt_ms = 0;
 
+  /** Whether it was accepted; a refusal has been shown. */
   async function change(part) {
     const fields = Object.keys(part).filter((field) => field in busy);
     for (const field of fields) busy[field] += 1;
     try {
       await send(part);
+      return true;
     } catch (error) {
       toast(error.message);
+      return false;
     } finally {
       for (const field of fields) busy[field] -= 1;
       if (look) show(look);
@@ -35,7 +38,8 @@ export function makeLook(send) {
   }
 
   // Words
-  const dirty = () => given !== null && prompt.value.trim() !== given && prompt.value.trim() !== "";
+  const words = () => prompt.value.trim().replace(/\s+/g, " "); // as the server keeps them
+  const dirty = () => given !== null && words() !== given && words() !== "";
 
   function showWords() {
     const changed = dirty();
@@ -56,8 +60,8 @@ export function makeLook(send) {
     }
   }
 
-  function take(words) {
-    prompt.value = words;
+  function take(text) {
+    prompt.value = text;
     keepDraft();
     showWords();
   }
@@ -65,8 +69,10 @@ export function makeLook(send) {
   byId("words").addEventListener("submit", async (event) => {
     event.preventDefault();
     if (!dirty()) return;
+    const sent = words();
+    if (!(await change({ prompt: sent }))) return;
     shelved = "";
-    await change({ prompt: prompt.value.trim() });
+    if (words() === sent) take(given);
   });
   prompt.addEventListener("input", () => {
     keepDraft();
@@ -93,6 +99,16 @@ export function makeLook(send) {
     byId("looks").replaceChildren(...list.map(tile));
   }
 
+  async function choose(name) {
+    const typed = dirty() ? prompt.value : "";
+    shelved = typed || shelved;
+    given = null; // the preset's own words come with the answer
+    if (await change({ preset: name })) return;
+    given = look.prompt;
+    if (typed) shelved = "";
+    take(typed || given);
+  }
+
   function tile(preset) {
     const button = document.createElement("button");
     button.type = "button";
@@ -114,11 +130,7 @@ export function makeLook(send) {
     name.className = "name";
     name.textContent = preset.title;
     button.append(thumb, name);
-    button.addEventListener("click", () => {
-      if (dirty()) shelved = prompt.value;
-      given = null; // the preset's own words come with the answer
-      change({ preset: preset.name });
-    });
+    button.addEventListener("click", () => choose(preset.name));
     return button;
   }
 
@@ -171,13 +183,12 @@ export function makeLook(send) {
     for (const button of document.querySelectorAll(".look")) {
       pressed(button, button.dataset.name === look.preset);
     }
-    const untouched = given === null || prompt.value.trim() === given || prompt.value.trim() === "";
-    const focused = document.activeElement === prompt && given !== null;
     if (given !== look.prompt) {
       const draft = given === null && !shelved ? savedDraft() : null;
+      const typing = dirty();
       given = look.prompt;
       if (draft) prompt.value = draft;
-      else if (untouched && !focused) prompt.value = given;
+      else if (!typing) prompt.value = given;
     }
     if (!busy.strength && !sendTimer) showStrength(Math.round(look.strength * 100));
     if (!busy.seed && document.activeElement !== seed) seed.value = String(look.seed);
