@@ -170,7 +170,7 @@ class Fault:
 
 
 Control = Hello | Welcome | StreamState | Pong | Fault
-BodyT = TypeVar("BodyT", Hello, Welcome, StreamState, Pong, Fault)
+BodyT = TypeVar("BodyT", bound=Control)
 
 
 def pack_body(body: Control) -> bytes:

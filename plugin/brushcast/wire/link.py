@@ -74,7 +74,7 @@ __all__ = [
 
 MS = 1_000_000  # nanoseconds
 SLOW_STEPS = 3  # a worker that needs this many of its own measured steps for a chunk is hung
-REFUSING_NS = 1000 * MS  # refusals nearer than this to each other are one spell without progress
+REFUSING_NS = 250 * MS  # refusals nearer than this to each other are one spell without progress
 MIN_BACKOFF_MS = 20  # full jitter may draw 0: a refused connection must not become a busy loop
 
 
@@ -109,8 +109,8 @@ class ClientLink:
         self._deadline_ns = 0  # of the handshake (CONNECTING) or of the retry (WAITING, REFUSED)
         self._hello_revision = 0
         self._ready_ns = self._heard_ns = self._ping_ns = 0
-        self._last_seq = -1
-        self._ended = False
+        self._set_ns = 0  # the last SET
+        self._last_seq, self._ended = -1, False
         self._cold_revision = 0  # a result of this revision shows that the worker is warm
         self._warm = False
         self._owing_ns: int | None = None  # since when the worker owes a result
@@ -184,7 +184,8 @@ class ClientLink:
         self._outgoing.append(pack(header, payload))
         self._in_flight[seq] = captured_ns
         self._last_seq, self._ended = seq, end
-        if self._owes and (self._owing_ns is None or now_ns > self._refused_ns + REFUSING_NS):
+        going_on = self._owing_ns is not None and now_ns < self._refused_ns + REFUSING_NS
+        if self._owes(now_ns) and not going_on:
             self._owing_ns = now_ns
         return True
 
@@ -197,7 +198,7 @@ class ClientLink:
         if _looks_and_size(state) != _looks_and_size(old):
             self._cold_revision, self._warm = state.revision, False
         if self.ready:
-            self._send(Kind.SET, state)
+            self._send_state(now_ns)
 
     def receive(self, parts: Sequence[bytes], now_ns: int) -> None:
         """A message from the socket of this epoch. Never raises for what is in it."""
@@ -214,7 +215,7 @@ class ClientLink:
             return
         header, body = message.header, message.body
         mine = (header.session, header.epoch) == (self.session, self.epoch)
-        # A worker that could not read our HELLO answers for no session; this socket is ours alone.
+        # A worker that could not read our HELLO answers for no session.
         nameless = header.kind is Kind.FAULT and header.session == header.epoch == 0
         if not mine and not nameless:
             self.dropped["other_epoch"] += 1
@@ -252,7 +253,7 @@ class ClientLink:
         if self.state is not ClientState.READY:
             return max(now_ns, self._deadline_ns)
         due = [self._ping_ns, self._heard_ns + self._liveness_ns]
-        if self._owes and self._owing_ns is not None:
+        if self._owing_ns is not None and self._owes(now_ns):
             due.append(self._owing_ns + self._progress_limit_ns)
         return max(now_ns, min(due))
 
@@ -272,10 +273,10 @@ class ClientLink:
 
     def close(self, now_ns: int) -> None:
         """Say BYE and stop for good."""
+        self._outgoing.clear()
         if self.ready:
             self._send(Kind.BYE)
         self.state = ClientState.CLOSED
-        self._in_flight.clear()
 
     def outgoing(self) -> list[Parts]:
         """The messages to send, in order; each is handed out once."""
@@ -339,7 +340,7 @@ class ClientLink:
         self._events.append(Connected(self.epoch, welcome))
         self._acknowledge(welcome.revision)
         if self.stream_state.revision > welcome.revision:
-            self._send(Kind.SET, self.stream_state)
+            self._send_state(now_ns)
 
     def _on_result(self, header: Header, payload: bytes, now_ns: int) -> None:
         captured_ns = self._in_flight.pop(header.seq, None)
@@ -350,7 +351,7 @@ class ClientLink:
             self._refused_ns = now_ns
             self._events.append(FrameRefused(header.seq, captured_ns))
             return
-        self._owing_ns = now_ns if self._owes else None
+        self._owing_ns = now_ns if self._owes(now_ns) else None
         if header.captured_ns != captured_ns or header.revision > self.stream_state.revision:
             self.dropped["wrong_echo"] += 1
             return
@@ -366,6 +367,9 @@ class ClientLink:
         if header.captured_ns:
             round_trip_ns = max(0, now_ns - header.captured_ns)
             self.round_trip_ns = round_trip_ns
+            # Nothing gets lost on a healthy connection; where a SET did, this heals it.
+            if pong.revision < self.stream_state.revision and header.captured_ns > self._set_ns:
+                self._send_state(now_ns)
         self._acknowledge(pong.revision)
         self._events.append(StatusReceived(pong.status, pong.revision, round_trip_ns))
 
@@ -381,6 +385,10 @@ class ClientLink:
             self.acknowledged_revision = revision
             self._events.append(StateAcknowledged(revision))
 
+    def _send_state(self, now_ns: int) -> None:
+        self._set_ns = now_ns
+        self._send(Kind.SET, self.stream_state)
+
     # Time
 
     def _tick_ready(self, now_ns: int) -> None:
@@ -388,7 +396,7 @@ class ClientLink:
             silent = f"the worker is silent: nothing heard for {self._liveness_ns // MS} ms"
             self._lose(silent, now_ns, hung=True)
             return
-        if self._owes and self._owing_ns is not None:
+        if self._owing_ns is not None and self._owes(now_ns):
             limit_ns = self._progress_limit_ns
             if now_ns >= self._owing_ns + limit_ns:
                 stuck = f"the worker makes no progress: no result for {limit_ns // MS} ms"
@@ -404,11 +412,11 @@ class ClientLink:
     def _liveness_ns(self) -> int:
         return self.times.heartbeat_ms * self.times.liveness * MS
 
-    @property
-    def _owes(self) -> bool:
-        """The worker has all that it may have, so a result must come. Short of that it may rightly
-        wait for the rest of a chunk."""
-        return bool(self._in_flight) and (self.credit == 0 or self._ended)
+    def _owes(self, now_ns: int) -> bool:
+        """The worker has (or keeps refusing) all that it may have, so a result must come. Short of
+        that it may rightly wait for the rest of a chunk."""
+        refusing = now_ns < self._refused_ns + REFUSING_NS
+        return bool(self._in_flight) and (self.credit == 0 or self._ended or refusing)
 
     @property
     def _progress_limit_ns(self) -> int:

@@ -1,0 +1,117 @@
+"""Bodies are checked where they are made and where they are read."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brushcast.errors import ConfigError, MalformedMessage
+from brushcast.wire.bodies import Control, Fault, Hello, Pong, StreamState, WorkerStatus
+from brushcast.wire.bodies import pack_body as pack
+from brushcast.wire.bodies import unpack_body as unpack
+from tests.plugin.wire.samples import BODIES, STATES, state, welcome
+
+
+@given(st.one_of(list(BODIES.values())))
+def test_every_body_comes_back(body: Control) -> None:
+    assert unpack(type(body), pack(body)) == body
+
+
+@given(st.binary(max_size=300), st.sampled_from([Hello, StreamState, Pong, Fault]))
+def test_arbitrary_bytes_are_malformed(payload: bytes, cls: type[StreamState]) -> None:
+    with pytest.raises(MalformedMessage):
+        unpack(cls, payload)
+
+
+JSON_LIKE = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=9)
+    | st.binary(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@given(STATES, st.sampled_from([*StreamState.__dataclass_fields__]), JSON_LIKE)
+def test_a_value_of_any_other_kind_is_malformed_or_valid(
+    body: StreamState, name: str, value: object
+) -> None:
+    table = msgpack.unpackb(pack(body))
+    table[name] = value
+    try:
+        read = unpack(StreamState, msgpack.packb(table))
+    except MalformedMessage:
+        return
+    assert getattr(read, name) == value
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"revision": -1}, "revision -1: wanted a whole number from 0"),
+        ({"revision": True}, "revision True"),
+        ({"preset": "No Spaces"}, "preset name 'No Spaces'"),
+        ({"preset": ""}, "preset name ''"),
+        ({"prompt": "x" * 2001}, "prompt: wanted text of at most 2000"),
+        ({"prompt": "\ud800"}, "lone surrogates"),
+        ({"prompt": "a\0b"}, "without NUL"),
+        ({"strength": 1.01}, "strength 1.01: wanted a number from 0 to 1"),
+        ({"strength": float("nan")}, "strength nan"),
+        ({"seed": 2**32}, "seed 4294967296"),
+        ({"width": 513}, "size 513x2: wanted even sides"),
+        ({"height": 8194}, "height 8194: wanted a whole number from 2 to 8192"),
+        ({"steps": 65}, "steps 65"),
+        ({"lossless": 1}, "lossless 1: wanted true or false"),
+    ],
+)
+def test_a_state_out_of_range_is_a_users_error(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        state(**changes)  # type: ignore[arg-type]
+
+
+def test_missing_unknown_and_repeated_keys_are_malformed() -> None:
+    table = msgpack.unpackb(pack(state()))
+    with pytest.raises(MalformedMessage, match="unknown key 'colour'"):
+        unpack(StreamState, msgpack.packb({**table, "colour": 1}))
+    assert unpack(StreamState, msgpack.packb({**table, "colour": [1]}), newer=True) == state()
+    del table["seed"]
+    with pytest.raises(MalformedMessage, match="the key 'seed' is missing"):
+        unpack(StreamState, msgpack.packb(table))
+    twice = b"\x82" + msgpack.packb("code") + b"\x01" + msgpack.packb("code") + b"\x02"
+    with pytest.raises(MalformedMessage, match="same key twice"):
+        unpack(Fault, twice)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xc1",
+        b"\x91" * 5000,  # nested too deep
+        b"\xdf\xff\xff\xff\xff",  # a map of four thousand million keys
+        b"\xdb\xff\xff\xff\xff",  # a text of four gigabytes
+        b"\xc7\x01\x05x",  # an extension
+        msgpack.packb({1: 2}),
+        msgpack.packb(None),
+    ],
+)
+def test_hostile_msgpack_is_malformed(payload: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        unpack(Fault, payload)
+
+
+def test_the_longest_prompt_fits_and_is_carried() -> None:
+    long = state(prompt="\U0001f3a8" * 2000)
+    hello = Hello(client="bridge", version="1", state=long)
+    assert unpack(Hello, pack(hello)) == hello
+    assert len(pack(hello)) < 16 * 1024
+
+
+def test_names_for_terminals_are_printable() -> None:
+    with pytest.raises(ConfigError, match="rung"):
+        WorkerStatus(rung="\x1b[2J")
+    with pytest.raises(ConfigError, match="device_name"):
+        welcome(device_name="two\nlines")
+    with pytest.raises(ConfigError, match="credit_frames 0"):
+        welcome(credit_frames=0, chunk_frames=1)
