@@ -17,15 +17,17 @@ from brushcast.playout import Kind, Layer, Shown
 log = logging.getLogger(__name__)
 
 BADGE = "badge-reconnecting"
-BADGE_WIDTH = 0.28  # of the picture's width: readable in a 320 px preview, small in a stream
+BADGE_WIDTH = 0.2  # of the picture's width: readable in a 320 px preview, small in a stream
 BADGE_MARGIN = 0.025
 BLUR_REDUCTION = 16  # each side; a face at 1280x720 is then a dozen blobs
-CARD_TITLES = {
-    "starting": "Starting...",
-    "reconnecting": "One moment, please",
-    "failed": "The picture is not available",
-    "paused": "Paused",
+# Name of a card → (its picture, what is written when there is none).
+CARDS = {
+    "starting": ("card-starting.png", "Starting..."),
+    "reconnecting": ("card-waiting.png", "Be right back"),
+    "failed": ("card-off.png", "Brushcast is off"),
+    "paused": ("card-off.png", "Brushcast is off"),
 }
+CROP_FROM_ASPECT = 1.25  # narrower pictures would cut the card's words: bars then
 _BACKGROUND_RGB = (24, 26, 33)
 _TEXT_RGB = (235, 232, 225)
 
@@ -58,7 +60,9 @@ class Composer:
         return _frozen(np.asarray(mixed, np.uint8))
 
     def card(self, name: str) -> Pixels:
-        """The card of that name (see CARD_TITLES) at this size; read-only."""
+        """The card of that name (see CARDS; anything else is written out) at this size;
+        read-only.
+        """
         if name not in self._cards:
             self._cards[name] = _frozen(load_card(name, self.size))
         return self._cards[name]
@@ -110,13 +114,13 @@ def blur(pixels_HWC: Pixels) -> Pixels:
 
 
 def load_card(name: str, size: Size) -> Pixels:
-    """The packaged card picture cropped to `size`; drawn plainly when there is no file of that
-    name.
-    """
-    image = load_asset(f"card-{name}.png")
+    """The packaged picture of that card at `size`; drawn plainly when there is none."""
+    file, title = CARDS.get(name, ("", name))
+    image = load_asset(file) if file else None
     if image is None:
-        return _plain(CARD_TITLES.get(name, name), size)
-    return np.array(fit(_rgb(image), size, "crop"))
+        return _plain(title, size)
+    how: Fit = "crop" if size.width >= CROP_FROM_ASPECT * size.height else "pad"
+    return np.array(fit(_rgb(image), size, how))
 
 
 def load_badge(size: Size) -> tuple[Pixels, NDArray[np.float32]]:
