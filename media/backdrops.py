@@ -22,7 +22,7 @@ def _fbm(height_px: int, width_px: int, cell_px: float, octaves: int, seed: int)
         total += weight * cv2.resize(grid, (width_px, height_px), interpolation=cv2.INTER_CUBIC)
         norm += weight
         weight, cell_px = weight * 0.5, max(cell_px * 0.5, 2.0)
-    return np.clip(total / norm, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(total / norm, 0, 1), np.float32)
 
 
 def _disc_blur(image: Image, radius_px: float) -> Image:
@@ -31,9 +31,8 @@ def _disc_blur(image: Image, radius_px: float) -> Image:
     grid = np.arange(size) - size // 2
     away = np.hypot(grid[:, None], grid[None, :])
     kernel = np.clip(radius_px + 0.5 - away, 0, 1)
-    return cv2.filter2D(
-        image, -1, (kernel / kernel.sum()).astype(np.float32), borderType=cv2.BORDER_REFLECT
-    )
+    kernel = (kernel / kernel.sum()).astype(np.float32)
+    return np.asarray(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT), np.float32)
 
 
 class _Canvas:
@@ -52,7 +51,7 @@ class _Canvas:
         mask = np.zeros(self.pixels.shape[:2], np.uint8)
         fixed = np.round(np.asarray(points) * self.unit * 16).astype(np.int32)
         cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, shift=4)
-        return mask.astype(np.float32) / 255
+        return np.asarray(mask / 255, np.float32)
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> Image:
         return self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
@@ -62,7 +61,10 @@ class _Canvas:
         c, s = np.cos(turn), np.sin(turn)
         px, py = rx * np.cos(angles), ry * np.sin(angles)
         return self.polygon(
-            [(float(x + c * u - s * v), float(y + s * u + c * v)) for u, v in zip(px, py, strict=True)]
+            [
+                (float(x + c * u - s * v), float(y + s * u + c * v))
+                for u, v in zip(px, py, strict=True)
+            ]
         )
 
     def glow(self, x: float, y: float, radius: float, colour: Colour) -> None:
@@ -93,10 +95,13 @@ def room(width_px: int, height_px: int) -> Image:
 def _window(c: _Canvas, rng: np.random.Generator) -> None:
     x0, y0, x1, y1 = 1.16, 0.10, 1.60, 0.70
     v = np.clip((c.y - y0) / (y1 - y0), 0, 1)[..., None]
-    top, mid, low = (np.array(k, np.float32) for k in ((0.10, 0.16, 0.36), (0.62, 0.34, 0.34), (1.55, 0.72, 0.26)))
+    top, mid, low = (
+        np.array(k, np.float32)
+        for k in ((0.10, 0.16, 0.36), (0.62, 0.34, 0.34), (1.55, 0.72, 0.26))
+    )
     sky = np.where(v < 0.5, top + (mid - top) * v * 2, mid + (low - mid) * (v * 2 - 1))
     streak = _fbm(c.pixels.shape[0], c.pixels.shape[1], 90, 4, 9)
-    streak = cv2.blur(streak, (int(c.unit * 0.12) | 1, 3))
+    streak = np.asarray(cv2.blur(streak, (int(c.unit * 0.12) | 1, 3)), np.float32)
     sky = sky * (0.75 + 0.6 * np.clip((streak - 0.45) * 4, 0, 1))[..., None]
     c.paint(c.box(x0, y0, x1, y1), sky.astype(np.float32))
     x = x0
@@ -124,7 +129,8 @@ def _window(c: _Canvas, rng: np.random.Generator) -> None:
 
 def _shelf(c: _Canvas, rng: np.random.Generator) -> None:
     palette = ((0.42, 0.09, 0.06), (0.07, 0.20, 0.26), (0.62, 0.42, 0.16), (0.10, 0.19, 0.10),
-               (0.60, 0.53, 0.42), (0.16, 0.10, 0.22), (0.50, 0.22, 0.10), (0.20, 0.30, 0.36))  # fmt: skip
+               (0.60, 0.53, 0.42), (0.16, 0.10, 0.22), (0.50, 0.22, 0.10),
+               (0.20, 0.30, 0.36))  # fmt: skip
     for y in (0.36, 0.62, 0.88):
         x = -0.02
         while x < 0.40:
@@ -136,8 +142,14 @@ def _shelf(c: _Canvas, rng: np.random.Generator) -> None:
                 break
             base = np.array(palette[int(rng.integers(len(palette)))], np.float32)
             across = np.clip((c.x - x) / wide, 0, 1)[..., None]
-            c.paint(c.box(x, y - tall, x + wide - 0.002, y), 0.75 * base * (1.15 - 0.6 * np.abs(across - 0.4)))
-            c.paint(c.box(x, y - tall * 0.78, x + wide - 0.002, y - tall * 0.72), tuple(base * 1.6 + 0.05))
+            c.paint(
+                c.box(x, y - tall, x + wide - 0.002, y),
+                0.75 * base * (1.15 - 0.6 * np.abs(across - 0.4)),
+            )
+            c.paint(
+                c.box(x, y - tall * 0.78, x + wide - 0.002, y - tall * 0.72),
+                tuple(base * 1.6 + 0.05),
+            )
             x += wide
         c.paint(c.box(-0.02, y, 0.45, y + 0.022), (0.155, 0.082, 0.042))
         c.paint(c.box(-0.02, y + 0.022, 0.45, y + 0.045), (0.018, 0.016, 0.016))
@@ -159,44 +171,66 @@ def _plant(c: _Canvas, rng: np.random.Generator) -> None:
         angle = -np.pi / 2 + (i / 25 - 0.5) * 3.0 + rng.normal() * 0.08
         reach = rng.uniform(0.12, 0.27)
         x, y = base[0] + np.cos(angle) * reach, base[1] + np.sin(angle) * reach * 1.15
-        stem = c.polygon([(base[0] - 0.003, base[1]), (base[0] + 0.003, base[1]), (float(x), float(y))])
+        stem = c.polygon(
+            [(base[0] - 0.003, base[1]), (base[0] + 0.003, base[1]), (float(x), float(y))]
+        )
         c.paint(stem, (0.03, 0.06, 0.025))
         light = rng.uniform(0.5, 1.3)
         sun = np.clip(0.6 + (c.x - base[0]) * 2.4, 0.2, 1.5)[..., None]
         leaf = np.array([0.065, 0.155, 0.055], np.float32) * light * sun
-        c.paint(c.ellipse(float(x), float(y), 0.062, 0.024, float(angle + rng.normal() * 0.3)), leaf)
+        c.paint(
+            c.ellipse(float(x), float(y), 0.062, 0.024, float(angle + rng.normal() * 0.3)), leaf
+        )
     side = np.clip(1.1 - np.abs(c.x - 1.225) * 9, 0.3, 1)[..., None]
-    c.paint(c.polygon([(1.17, 0.80), (1.32, 0.80), (1.30, 1.0), (1.19, 1.0)]), side * np.array([0.50, 0.20, 0.11], np.float32))
+    c.paint(
+        c.polygon([(1.17, 0.80), (1.32, 0.80), (1.30, 1.0), (1.19, 1.0)]),
+        side * np.array([0.50, 0.20, 0.11], np.float32),
+    )
 
 
 def hills(width_px: int, height_px: int, drift: float) -> Image:
     """Afternoon hills under clouds; `drift` moves the clouds right, in picture heights."""
     c = _Canvas(width_px, height_px)
     v = np.clip(c.y / 0.62, 0, 1)[..., None]
-    c.pixels[:] = np.array([0.13, 0.30, 0.66], np.float32) * (1 - v) + np.array([0.62, 0.72, 0.78], np.float32) * v
+    c.pixels[:] = (
+        np.array([0.13, 0.30, 0.66], np.float32) * (1 - v)
+        + np.array([0.62, 0.72, 0.78], np.float32) * v
+    )
     wide = int(width_px * 1.2)
     puff = _fbm(height_px, wide, height_px * 0.30, 6, 21)
-    puff = cv2.resize(puff, (wide, int(height_px * 0.62)))
-    puff = cv2.copyMakeBorder(puff, 0, height_px - puff.shape[0], 0, 0, cv2.BORDER_REPLICATE)
+    sky = cv2.resize(puff, (wide, int(height_px * 0.62)))
+    sky = cv2.copyMakeBorder(sky, 0, height_px - sky.shape[0], 0, 0, cv2.BORDER_REPLICATE)
     move = np.array([[1, 0, drift * height_px - width_px * 0.1], [0, 1, 0]], np.float32)
-    puff = cv2.warpAffine(puff, move, (width_px, height_px))
-    body = np.clip((puff - 0.50 + 0.05 * np.sin(c.y * 9)) * 5.5, 0, 1) * np.clip((0.60 - c.y) * 6, 0, 1)
-    under = cv2.GaussianBlur(np.roll(body, -int(height_px * 0.03), axis=0), (0, 0), height_px * 0.02)
-    tone = np.array([1.10, 1.03, 0.95], np.float32) - under[..., None] * np.array([0.42, 0.36, 0.25], np.float32)
+    puff = np.asarray(cv2.warpAffine(sky, move, (width_px, height_px)), np.float32)
+    body = np.clip((puff - 0.50 + 0.05 * np.sin(c.y * 9)) * 5.5, 0, 1) * np.clip(
+        (0.60 - c.y) * 6, 0, 1
+    )
+    under = cv2.GaussianBlur(
+        np.roll(body, -int(height_px * 0.03), axis=0), (0, 0), height_px * 0.02
+    )
+    tone = np.array([1.10, 1.03, 0.95], np.float32) - under[..., None] * np.array(
+        [0.42, 0.36, 0.25], np.float32
+    )
     c.paint(body, tone)
     c.glow(0.25, 0.12, 0.55, (0.30, 0.25, 0.16))
     rough = _fbm(height_px, width_px, height_px * 0.05, 4, 5)
     layers = (
         (0.50, 0.055, 2.3, 0.4, (0.25, 0.36, 0.46)), (0.56, 0.050, 3.4, 2.1, (0.15, 0.27, 0.27)),
-        (0.64, 0.055, 2.6, 4.4, (0.105, 0.225, 0.095)), (0.76, 0.060, 1.9, 0.9, (0.17, 0.27, 0.075)),
+        (0.64, 0.055, 2.6, 4.4, (0.105, 0.225, 0.095)),
+        (0.76, 0.060, 1.9, 0.9, (0.17, 0.27, 0.075)),
     )  # fmt: skip
     for i, (level, height, pace, phase, tint) in enumerate(layers):
-        edge = level - height * (np.sin(c.x * pace + phase) + 0.35 * np.sin(c.x * pace * 2.7 + phase * 2))
+        edge = level - height * (
+            np.sin(c.x * pace + phase) + 0.35 * np.sin(c.x * pace * 2.7 + phase * 2)
+        )
         edge = edge - 0.018 * i * (rough[:1] - 0.5)
         mask = np.clip((c.y - edge) * height_px * 0.6, 0, 1)
         depth = np.clip((c.y - edge) / 0.25, 0, 1)
         lit = (1.45 - 0.75 * depth) * (0.72 + 0.56 * rough if i else 1.0)
-        c.paint(mask.astype(np.float32), (lit[..., None] * np.array(tint, np.float32)).astype(np.float32))
+        c.paint(
+            mask.astype(np.float32),
+            (lit[..., None] * np.array(tint, np.float32)).astype(np.float32),
+        )
     rng = np.random.default_rng(4)
     for _ in range(60):  # trees on the third slope
         x = float(rng.uniform(0, 1.78))

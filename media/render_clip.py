@@ -36,7 +36,7 @@ def tone(linear: Image, dither: Image) -> NDArray[np.uint8]:
     x = linear * EXPOSURE
     x = np.clip((x * (2.51 * x + 0.03)) / (x * (2.43 * x + 0.59) + 0.14), 0, 1)
     out = np.power(x, 1 / 2.2) * 255 + dither
-    return np.clip(out + 0.5, 0, 255).astype(np.uint8)[..., ::-1]
+    return np.asarray(np.clip(out + 0.5, 0, 255), np.uint8)[..., ::-1]
 
 
 def instants(frame: int, samples: int) -> list[Pose]:
@@ -47,10 +47,14 @@ def instants(frame: int, samples: int) -> list[Pose]:
     return [act(frame / FPS + SHUTTER_S * i / count) for i in range(count)]
 
 
-def render(folder: Path, width_px: int, height_px: int, samples: int, frames: range, quality: int) -> None:
+def render(
+    folder: Path, width_px: int, height_px: int, samples: int, frames: range, quality: int
+) -> None:
     """Draw the frames that `folder` does not have yet, as NNNN.webp; quality 101 is lossless."""
     folder.mkdir(parents=True, exist_ok=True)
-    dither = np.random.default_rng(1).uniform(-0.6, 0.6, (height_px, width_px, 1)).astype(np.float32)
+    dither = (
+        np.random.default_rng(1).uniform(-0.6, 0.6, (height_px, width_px, 1)).astype(np.float32)
+    )
     ys, xs = np.mgrid[-1 : 1 : height_px * 1j, -1 : 1 : width_px * 1j].astype(np.float32)
     vignette = (1 - 0.16 * (xs**2 + ys**2) ** 1.2)[..., None].astype(np.float32)
     plate = room(width_px, height_px)
@@ -81,7 +85,11 @@ def encode(folder: Path, target: Path, crf: int, frames: range) -> None:
     import av  # not wanted where frames are only drawn
 
     with av.open(str(target), "w", options={"movflags": "+faststart"}) as out:
-        stream = out.add_stream("libx264", rate=FPS, options={"crf": str(crf), "preset": "veryslow", "tune": "animation"})
+        stream = out.add_stream(
+            "libx264",
+            rate=FPS,
+            options={"crf": str(crf), "preset": "veryslow", "tune": "animation"},
+        )
         stream.pix_fmt, stream.time_base, stream.gop_size = "yuv420p", Fraction(1, FPS), 60
         for i, frame in enumerate(frames):
             image = cv2.imread(str(folder / f"{frame:04d}.webp"))
@@ -91,7 +99,7 @@ def encode(folder: Path, target: Path, crf: int, frames: range) -> None:
                 context = stream.codec_context
                 context.color_primaries = context.color_trc = context.colorspace = 1
                 context.color_range = 1
-            picture = av.VideoFrame.from_ndarray(image, "bgr24").reformat(
+            picture = av.VideoFrame.from_ndarray(np.asarray(image, np.uint8), "bgr24").reformat(
                 format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
             )
             picture.pts = i
@@ -106,7 +114,9 @@ def main() -> None:
     parser.add_argument("--size", default="960x540")
     parser.add_argument("--samples", type=int, choices=sorted(GRIDS), default=3)
     parser.add_argument("--only", default=f"0:{FRAMES}:1", help="first:end:step")
-    parser.add_argument("--quality", type=int, default=101, help="of the frames: WebP, 101 lossless")
+    parser.add_argument(
+        "--quality", type=int, default=101, help="of the frames: WebP, 101 lossless"
+    )
     parser.add_argument("--crf", type=int, default=19)
     parser.add_argument("--frames-only", action="store_true", help="encode nothing")
     parser.add_argument("--target", type=Path, default=TARGET)

@@ -58,7 +58,7 @@ class Sitter:
     """One sitter's compiled shader and frame buffer; who 0 sits in the room, 1 in the hills."""
 
     def __init__(self, who: int, width_px: int, height_px: int) -> None:
-        self.context = moderngl.create_context(standalone=True, backend="egl", require=330)
+        self.context = moderngl.create_standalone_context(require=330, backend="egl")  # type: ignore[arg-type]  # its stub takes the settings for one dict
         head = f"#version 330\n#define WHO {who}\n" + (HERE / "portrait.glsl").read_text()
         self.scout, self.program = (
             self.context.program(vertex_shader=VERTEX, fragment_shader=head + path.read_text())

@@ -54,9 +54,7 @@ def hand_cones(wrist: Vec, frame: NDArray[np.float64], pose: HandPose) -> list[C
     along, across, palm = frame
     metacarpals: list[Cone] = []
     fingers: list[Cone] = []
-    for i, ((u, s), lengths, curl) in enumerate(
-        zip(KNUCKLES, PHALANGES, pose.curls, strict=True)
-    ):
+    for i, ((u, s), lengths, curl) in enumerate(zip(KNUCKLES, PHALANGES, pose.curls, strict=True)):
         knuckle = wrist + along * u + across * s
         root = wrist + along * 0.02 + across * s * 0.55
         metacarpals.append((root, 0.125, knuckle, 0.108))

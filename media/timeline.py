@@ -80,37 +80,44 @@ def thumb_arm(t: float) -> Arm:
     up = eased(t, ((7.3, 0.55), (7.85, 1.0), (8.65, 1.0), (9.35, 0.0)))
     if up <= 0:
         return resting(1)
-    beat = 0.05 * np.sin(2 * np.pi * 1.6 * (t - 7.85)) * eased(t, ((7.8, 0.0), (8.0, 1.0), (8.6, 0.0)))
+    beat = (
+        0.05 * np.sin(2 * np.pi * 1.6 * (t - 7.85)) * eased(t, ((7.8, 0.0), (8.0, 1.0), (8.6, 0.0)))
+    )
     elbow, wrist = np.array([2.05, -3.05, 0.1]), np.array([1.82, -1.62 + beat, 1.0])
     elbow, wrist = _arm(1, up, elbow, wrist)
     frame = _frame(np.array([-0.66, 0.10, 0.74]), np.array([0.10, 1.0, 0.05]), 1.0)
     closed = eased(t, ((7.4, 0.6), (7.8, 1.0), (8.75, 1.0), (9.1, 0.3)))
-    return Arm(elbow=tuple(elbow), wrist=tuple(wrist), frame=frame, hand=blend(RELAXED, THUMB_UP, closed))
+    return Arm(
+        elbow=tuple(elbow), wrist=tuple(wrist), frame=frame, hand=blend(RELAXED, THUMB_UP, closed)
+    )
 
 
 def room_pose(t: float) -> Pose:
     """The streamer in her room, for every time outside the cut."""
     after = t >= 7.0
-    yaw = eased(t, ((2.0, 0.10), (2.75, 0.46), (3.15, 0.46), (3.95, -0.34), (4.4, 0.0), (7.0, -0.10),
-                    (7.9, 0.06), (8.8, -0.06), (9.6, 0.10)))  # fmt: skip
-    roll = eased(t, ((2.0, 0.03), (2.8, -0.10), (3.9, 0.14), (4.5, -0.06), (5.2, 0.07), (6.0, -0.05),
-                     (7.0, 0.12), (8.6, 0.10), (9.6, 0.03)))  # fmt: skip
+    yaw = eased(t, ((2.0, 0.10), (2.75, 0.46), (3.15, 0.46), (3.95, -0.34), (4.4, 0.0),
+                    (7.0, -0.10), (7.9, 0.06), (8.8, -0.06), (9.6, 0.10)))  # fmt: skip
+    roll = eased(t, ((2.0, 0.03), (2.8, -0.10), (3.9, 0.14), (4.5, -0.06), (5.2, 0.07),
+                     (6.0, -0.05), (7.0, 0.12), (8.6, 0.10), (9.6, 0.03)))  # fmt: skip
     pitch = eased(t, ((2.0, 0.02), (2.7, -0.07), (3.6, 0.08), (4.5, 0.0), (7.2, 0.0), (7.7, 0.10),
                       (8.1, -0.02), (8.5, 0.05), (9.6, 0.02)))  # fmt: skip
-    look = eased(t, ((1.95, -0.10), (2.15, 0.20), (3.1, 0.20), (3.3, -0.18), (4.0, -0.12), (4.2, 0.0),
-                     (7.0, 0.0), (9.3, 0.0), (9.5, -0.10)))  # fmt: skip
+    look = eased(t, ((1.95, -0.10), (2.15, 0.20), (3.1, 0.20), (3.3, -0.18), (4.0, -0.12),
+                     (4.2, 0.0), (7.0, 0.0), (9.3, 0.0), (9.5, -0.10)))  # fmt: skip
     smile = eased(t, ((2.0, 0.62), (2.5, 0.35), (4.0, 0.5), (4.5, 1.0), (6.0, 1.0), (7.0, 1.0),
                       (8.8, 0.95), (9.6, 0.62)))  # fmt: skip
     mouth = talking(t, 2.25, 3.9) + talking(t, 4.45, 5.3) * 0.8
-    mouth += eased(t, ((5.2, 0.0), (5.5, 0.42), (6.0, 0.38), (7.0, 0.34), (8.2, 0.30), (8.9, 0.0))) * (
-        1.0 if after or t > 5.1 else 0.0
+    mouth += eased(
+        t, ((5.2, 0.0), (5.5, 0.42), (6.0, 0.38), (7.0, 0.34), (8.2, 0.30), (8.9, 0.0))
+    ) * (1.0 if after or t > 5.1 else 0.0)
+    brow = eased(
+        t, ((2.0, 0.1), (2.6, 0.7), (3.2, 0.0), (4.4, 0.8), (6.0, 0.6), (7.5, 0.7), (9.6, 0.1))
     )
-    brow = eased(t, ((2.0, 0.1), (2.6, 0.7), (3.2, 0.0), (4.4, 0.8), (6.0, 0.6), (7.5, 0.7), (9.6, 0.1)))
     return Pose(
         yaw=yaw, pitch=pitch, roll=roll, mouth=mouth, smile=smile, brow=brow,
         blink=blink(t, (0.75, 2.08, 3.2, 4.28, 8.9)),
         gaze=(look, 0.0),
-        lean=eased(t, ((2.0, 0.0), (2.8, 0.10), (3.9, -0.10), (4.5, 0.0), (7.0, -0.06), (9.6, 0.0))),
+        lean=eased(t, ((2.0, 0.0), (2.8, 0.10), (3.9, -0.10), (4.5, 0.0), (7.0, -0.06),
+                       (9.6, 0.0))),
         left=waving_arm(t) if t < 6.5 else resting(-1),
         right=thumb_arm(t) if after else resting(1),
     )  # fmt: skip
