@@ -44,8 +44,7 @@ ARRIVALS_MOST = 256
 # eight such pictures.
 LATENESS_QUANTILE = 0.97
 DELAY_MARGIN_NS = 4 * NS_PER_MS  # the bridge's own tick is that late at p99 on two busy cores
-DELAY_UP = 0.5  # per second of time: motion runs at half speed while the delay grows
-DELAY_DOWN = 0.08  # motion 8 % faster is not noticed
+DELAY_DOWN = 0.08  # per second of time: motion 8 % faster is not noticed
 DELAY_DOWN_FAR = 0.25  # far above the target (after a stall) a short hurry beats a long lateness
 DELAY_FAR_NS = 250 * NS_PER_MS
 
@@ -323,7 +322,8 @@ class Playout(Generic[Picture]):
 
 
 class _Delay:
-    """The delay law. `now` moves towards a high quantile of the recent lateness, never faster than
+    """The delay law. `now` follows a high quantile of the recent lateness: up at once, since a
+    picture later than the delay has made the last one stand still already; down no faster than
     motion may be bent.
     """
 
@@ -355,7 +355,8 @@ class _Delay:
             return
         passed_ns, self._moved_ns = now_ns - self._moved_ns, now_ns
         if self.now < self._target:
-            self.now = min(self._target, self.now + DELAY_UP * passed_ns)
+            # the picture has stood still for so long already: go on from there
+            self.now = self._target
         else:
             far = self.now - self._target > DELAY_FAR_NS
             pace = DELAY_DOWN_FAR if far else DELAY_DOWN
