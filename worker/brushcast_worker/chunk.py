@@ -23,13 +23,15 @@ class Chunk:
 
     x_TCHW: float in [-1, 1], on the engine's device. seqs, captured_ns: of each picture; a seq of
     PADDING_SEQ marks one that was repeated to fill the chunk. reused: nothing was computed for it,
-    an earlier result stands for it (a cache hit), the same in every picture.
+    an earlier result stands for it (a cache hit), the same in every picture. pixels: the same
+    pictures in host memory, where they came from there.
     """
 
     x_TCHW: Tensor
     seqs: tuple[int, ...]
     captured_ns: tuple[int, ...]
     reused: bool = False
+    pixels: tuple[Pixels, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.x_TCHW.shape[1:2] == (3,), self.x_TCHW.shape
@@ -42,7 +44,12 @@ def chunk_from_frames(frames: Sequence[Frame], device: torch.device) -> Chunk:
     if device.type == "cuda":
         pixels_THWC = pixels_THWC.pin_memory().to(device, non_blocking=True)
     x_TCHW = pixels_THWC.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
-    return Chunk(x_TCHW, tuple(f.seq for f in frames), tuple(f.captured_ns for f in frames))
+    return Chunk(
+        x_TCHW,
+        tuple(frame.seq for frame in frames),
+        tuple(frame.captured_ns for frame in frames),
+        pixels=tuple(frame.pixels_HWC for frame in frames),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ def frames_from_chunk(chunk: Chunk) -> list[Pixels]:
     """The pictures as [H W 3] uint8 arrays in host memory; waits for the device. A reused chunk
     repeats one picture."""
     x_TCHW = chunk.x_TCHW[:1] if chunk.reused else chunk.x_TCHW
-    scaled = x_TCHW.permute(0, 2, 3, 1).float().add(1).mul_(127.5).round_().clamp_(0, 255)
-    pixels_THWC = scaled.to(torch.uint8).contiguous().cpu().numpy()
+    # 127.5 x + 128 and cut off: rounds half up, and 1 is 255. Channels lie innermost already.
+    levels_TCHW = x_TCHW.float().mul(127.5).add_(128).clamp_(0, 255).to(torch.uint8)
+    pixels_THWC = levels_TCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return list(pixels_THWC) * (len(chunk.seqs) if chunk.reused else 1)

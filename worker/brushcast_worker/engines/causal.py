@@ -32,16 +32,18 @@ from brushcast_worker.stages.decode import decode
 from brushcast_worker.stages.denoise import Row, denoise
 from brushcast_worker.stages.encode import Memory, encode
 from brushcast_worker.stages.look import Fade, Look
-from brushcast_worker.stages.noise import NoiseConfig, NoiseState, noise_scale, open_noise
-from brushcast_worker.stages.schedule import Step, pocket_steps
-from brushcast_worker.stages.still import (
+from brushcast_worker.stages.motion import (
     CUT_ABOVE,
     LOSSLESS_STILL_BELOW,
     STILL_BELOW,
-    cut_score,
-    motion_peak,
+    Motion,
+    Seen,
+    measure,
+    noise_level,
     thumbnail,
 )
+from brushcast_worker.stages.noise import NoiseConfig, open_noise
+from brushcast_worker.stages.schedule import Step, pocket_steps
 
 
 class Looks(Protocol):
@@ -57,8 +59,9 @@ class Temporal:
     """What a stream remembers of its scene. A cut makes a new one; latent frames under way keep
     theirs."""
 
-    noise: NoiseState
+    noise_CHW: Tensor  # drawn once per stream
     caches: list[RollingCache]  # one per denoising step
+    level: float | None = None  # of the noise in the last chunk
     encoder: Memory | None = None
     decoder: Memory | None = None
 
@@ -77,17 +80,6 @@ class LatentFrame:
 
 
 @dataclass(slots=True)
-class Scene:
-    """The pictures that the next chunk is held against. `still_chunks`: computed ones in a row that
-    did not move."""
-
-    reference_CHW: Tensor
-    thumb_HW: Tensor
-    shown_CHW: Tensor | None = None
-    still_chunks: int = 0
-
-
-@dataclass(slots=True)
 class CausalState:
     """One stream's state: made by `open`, changed by `step`."""
 
@@ -97,7 +89,9 @@ class CausalState:
     wording: tuple[str, float]  # prompt and strength that the fade leads to
     temporal: Temporal
     context: Context | None = None
-    scene: Scene | None = None
+    seen: Seen | None = None  # None: the next chunk has no past
+    shown_CHW: Tensor | None = None  # the last picture that came out
+    still_chunks: int = 0  # computed ones in a row that did not move
     under_way: list[LatentFrame] = field(default_factory=list)
 
 
@@ -107,7 +101,6 @@ class _Turn:
 
     job: Job
     state: CausalState
-    scale: float = 0.0
     still: bool = False
     out: list[Chunk] = field(default_factory=list)
 
@@ -164,7 +157,8 @@ class CausalEngine:
         with _memory_errors(jobs[0].state.size, len(jobs)):
             turns = [self._follow(job) for job in jobs]
             self._begin("still")
-            self._still_or_cut(turns)
+            for turn in turns:
+                self._still_or_cut(turn)
             moving = [turn for turn in turns if not turn.still]
             if moving:
                 self._begin("encode")
@@ -184,6 +178,7 @@ class CausalEngine:
         state, preset = job.state, job.preset
         assert isinstance(state, CausalState)
         assert job.chunk.x_TCHW.shape == (CHUNK, 3, state.size.height, state.size.width)
+        assert len(job.chunk.pixels) == CHUNK
         if job.steps not in self.info.steps:
             raise ConfigError(f"{job.steps} steps: wanted one of {self.info.steps}")
         if state.wording != (preset.prompt, preset.strength):
@@ -191,62 +186,44 @@ class CausalEngine:
             state.wording = (preset.prompt, preset.strength)
         if state.seed != preset.seed:
             state.seed = preset.seed
-            state.temporal, state.scene = self._temporal(state.size, preset.seed, job.steps), None
+            state.temporal, state.seen = self._temporal(state.size, preset.seed, job.steps), None
         caches = state.temporal.caches
         while len(caches) < job.steps:  # a further step starts with what the one before it knows
             caches.append(copy.deepcopy(caches[-1]))
         return _Turn(job, state)
 
-    def _still_or_cut(self, turns: Sequence[_Turn]) -> None:
-        """Measures every chunk against its scene, and waits for the device once for all of them."""
-        measured = torch.stack([self._measure(turn) for turn in turns])
-        for turn, (peak, cut, scale) in zip(turns, measured.tolist(), strict=True):
-            state, chunk = turn.state, turn.job.chunk
-            turn.scale = scale
-            if cut > CUT_ABOVE:
-                state.temporal = self._temporal(state.size, state.seed, turn.job.steps)
-                state.scene = None
-                turn.scale = float(
-                    noise_scale(
-                        state.temporal.noise, chunk.x_TCHW, state.fade.now().s0, self._noise
-                    )
-                )
-            turn.still = self._repeat(turn, peak)
-            thumb_HW = thumbnail(chunk.x_TCHW[-1:])[0]
-            if state.scene is None:
-                state.scene = Scene(chunk.x_TCHW[-1], thumb_HW)
-            elif not turn.still:
-                state.scene.reference_CHW, state.scene.thumb_HW = chunk.x_TCHW[-1], thumb_HW
+    def _still_or_cut(self, turn: _Turn) -> None:
+        """A cut is a new scene without a past; a chunk that shows nothing new is answered at once."""
+        state, pixels = turn.state, turn.job.chunk.pixels
+        motion = measure(pixels, state.seen)
+        if motion.cut > CUT_ABOVE:
+            state.temporal = self._temporal(state.size, state.seed, turn.job.steps)
+            motion, state.seen = measure(pixels, None), None
+        before, s0 = state.temporal.level, state.fade.now().s0
+        state.temporal.level = noise_level(motion.rms, s0, before, self._noise)
+        turn.still = self._repeat(turn, motion)
+        thumb_HW = thumbnail(pixels[-1])
+        if state.seen is None or not turn.still:
+            state.seen = Seen(pixels[-1], pixels[-1], thumb_HW)
+        else:
+            state.seen = Seen(state.seen.reference_HWC, pixels[-1], thumb_HW)
 
-    def _measure(self, turn: _Turn) -> Tensor:
-        """`[3]`: the peak of motion, the cut score, the noise scale."""
-        x_TCHW, state = turn.job.chunk.x_TCHW, turn.state
-        s0 = state.fade.now().s0
-        scale = noise_scale(state.temporal.noise, x_TCHW, s0, self._noise).float()
-        if state.scene is None:
-            return torch.stack([torch.full_like(scale, 1), torch.zeros_like(scale), scale])
-        thumbs_THW = torch.cat([state.scene.thumb_HW[None], thumbnail(x_TCHW)])
-        return torch.stack(
-            [motion_peak(x_TCHW, state.scene.reference_CHW), cut_score(thumbs_THW), scale]
-        )
-
-    def _repeat(self, turn: _Turn, peak: float) -> bool:
+    def _repeat(self, turn: _Turn, motion: Motion) -> bool:
         """Whether the last output stands for this chunk too; then it is put out."""
-        state, chunk, scene = turn.state, turn.job.chunk, turn.state.scene
+        state, chunk = turn.state, turn.job.chunk
         below = LOSSLESS_STILL_BELOW if turn.job.lossless else STILL_BELOW
-        if scene is None or peak >= below or not state.fade.over:
-            if scene is not None:
-                scene.still_chunks = 0
+        if motion.peak >= below or not state.fade.over:
+            state.still_chunks = 0
             return False
-        settled = scene.shown_CHW is not None and scene.still_chunks >= len(state.under_way)
-        same_steps = len(state.under_way) == turn.job.steps - 1
-        if not settled or not same_steps or scene.shown_CHW is None:
-            scene.still_chunks += 1
+        # What is under way must be still too, or the output would jump back to it.
+        settled = state.still_chunks >= len(state.under_way) == turn.job.steps - 1
+        if state.shown_CHW is None or not settled:
+            state.still_chunks += 1
             return False
         coming = [frame.chunk for frame in state.under_way] + [chunk]
         for frame, next_chunk in zip(state.under_way, coming[1:], strict=True):
             frame.chunk = next_chunk  # the pictures are the same: only their names move on
-        shown_TCHW = scene.shown_CHW.expand(len(coming[0].seqs), -1, -1, -1)
+        shown_TCHW = state.shown_CHW.expand(len(coming[0].seqs), -1, -1, -1)
         turn.out.append(Chunk(shown_TCHW, coming[0].seqs, coming[0].captured_ns, reused=True))
         return True
 
@@ -259,7 +236,8 @@ class CausalEngine:
         for turn, z_TCHW, memory in zip(turns, latents, memories_after, strict=True):
             temporal = turn.state.temporal
             temporal.encoder = memory
-            steps = pocket_steps(turn.job.steps, turn.scale)
+            assert temporal.level is not None, "measured before"
+            steps = pocket_steps(turn.job.steps, temporal.level)
             turn.state.under_way.append(
                 LatentFrame(turn.job.chunk, temporal, z_TCHW[0], z_TCHW[0], steps)
             )
@@ -271,7 +249,7 @@ class CausalEngine:
             context = self._context(turn.state)
             for frame in turn.state.under_way:
                 step, temporal = frame.steps[frame.done], frame.temporal
-                noise_CHW, cache = temporal.noise.noise_CHW, temporal.caches[frame.done]
+                noise_CHW, cache = temporal.noise_CHW, temporal.caches[frame.done]
                 frames.append(frame)
                 rows.append(
                     Row(frame.x0_CHW, frame.source_CHW, noise_CHW, step.sigma, step, cache, context)
@@ -292,7 +270,7 @@ class CausalEngine:
         pictures, memories = decode(
             self._autoencoder,
             [torch.stack([frame.x0_CHW for frame in group]) for group in groups],
-            [torch.cat([f.chunk.x_TCHW for f in group]).to(self._dtype) for group in groups],
+            [_source(group).to(self._dtype) for group in groups],
             [group[0].temporal.decoder for group in groups],
         )
         for turn, group, x_TCHW, memory in zip(owners, groups, pictures, memories, strict=True):
@@ -301,8 +279,7 @@ class CausalEngine:
             seqs = tuple(seq for chunk in chunks for seq in chunk.seqs)
             captured_ns = tuple(ns for chunk in chunks for ns in chunk.captured_ns)
             turn.out.append(Chunk(x_TCHW, seqs, captured_ns))
-            if turn.state.scene is not None:
-                turn.state.scene.shown_CHW = x_TCHW[-1]
+            turn.state.shown_CHW = x_TCHW[-1]
 
     # ------------------------------------------------------------------ parts of a state
 
@@ -315,7 +292,8 @@ class CausalEngine:
     def _temporal(self, size: Size, seed: int, steps: int) -> Temporal:
         config, device, dtype = self._transformer.config, self._device, self._dtype
         height, width = size.height // SCALE, size.width // SCALE
-        noise = open_noise((config.latent_channels, height, width), seed, device, dtype)
+        shape_CHW = (config.latent_channels, height, width)
+        noise_CHW = open_noise(shape_CHW, seed, device, dtype).noise_CHW
         tokens = -(-height // config.patch) * -(-width // config.patch)
         caches = [
             RollingCache(
@@ -330,7 +308,7 @@ class CausalEngine:
             )
             for _ in range(steps)
         ]
-        return Temporal(noise, caches)
+        return Temporal(noise_CHW, caches)
 
 
 def _finished(state: CausalState) -> list[list[LatentFrame]]:
@@ -343,6 +321,11 @@ def _finished(state: CausalState) -> list[list[LatentFrame]]:
         else:
             runs.append([frame])
     return runs
+
+
+def _source(group: Sequence[LatentFrame]) -> Tensor:
+    pictures = [frame.chunk.x_TCHW for frame in group]
+    return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
 
 
 def _joined(chunks: Sequence[Chunk]) -> Chunk | None:

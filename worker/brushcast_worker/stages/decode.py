@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from brushcast_worker.stages.encode import Memory, alike, join, part
+from brushcast_worker.stages.encode import Memory, alike, join, part, stack
 
 
 class Decoder(Protocol):
@@ -35,8 +35,8 @@ def decode(
     after: list[Memory] = [()] * len(x0_TCHW)
     for group in alike(sources_TCHW, memories):
         x_BTCHW, memory = autoencoder.decode(
-            torch.stack([x0_TCHW[i] for i in group]),
-            torch.stack([sources_TCHW[i] for i in group]),
+            stack([x0_TCHW[i] for i in group]),
+            stack([sources_TCHW[i] for i in group]),
             join([memories[i] for i in group]),
         )
         x_BTCHW = x_BTCHW.float().clamp_(-1, 1)  # NaN stays NaN, for the loop to see

@@ -31,7 +31,7 @@ def encode(
     latents: list[Tensor] = [torch.empty(0)] * len(pictures_TCHW)
     after: list[Memory] = [()] * len(pictures_TCHW)
     for group in alike(pictures_TCHW, memories):
-        video_BTCHW = torch.stack([pictures_TCHW[i] for i in group])
+        video_BTCHW = stack([pictures_TCHW[i] for i in group])
         z_BTCHW, memory = autoencoder.encode(video_BTCHW, join([memories[i] for i in group]))
         for row, i in enumerate(group):
             latents[i] = z_BTCHW[row]
@@ -46,6 +46,11 @@ def alike(shapes: Sequence[Tensor], memories: Sequence[Memory | None]) -> list[l
     for i, (x, memory) in enumerate(zip(shapes, memories, strict=True)):
         groups.setdefault((x.shape, memory is None), []).append(i)
     return list(groups.values())
+
+
+def stack(tensors: Sequence[Tensor]) -> Tensor:
+    """`torch.stack`, without a copy of a single one."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def join(memories: Sequence[Memory | None]) -> Memory | None:

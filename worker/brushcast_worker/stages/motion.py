@@ -1,0 +1,134 @@
+"""Motion: how a chunk's pictures differ from what came before. Is the scene still, was there a cut,
+how fast is it?
+
+Measured on the uint8 pictures in host memory, where they come from: a tenth of the cost of the same
+on float tensors, and the answers decide what is run, so on a device every chunk would have to wait
+for them.
+
+Letters: T pictures, H height, W width, C channels (3, RGB).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brushcast.frame import Pixels
+from brushcast_worker.stages.noise import FULL_MOTION, MOTION_DROP, SMOOTHING, NoiseConfig
+
+# Of `peak`, in levels 0..255. A webcam at night has 2.4 from its sensor alone; a blink at 384 px
+# has 9 and more.
+STILL_BELOW = 3.0
+# The pictures that a file holds for several frames: equal but for what the video codec did to them.
+LOSSLESS_STILL_BELOW = 0.25
+# Of `cut`. The real cuts of animation.mp4 have 0.75 and 0.83; the most that motion and exposure
+# reached in 27 clips is 0.16.
+CUT_ABOVE = 0.35
+
+CELL = 8
+_ROWS = 2  # every second row tells the mean motion of a picture as well, for half the time
+_THUMB_STRIDE = 4
+_THUMB_CELL = 4
+_BINS = 16
+
+Thumbnail = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """What was measured of a chunk.
+
+    peak: levels, the largest mean absolute difference to the reference picture in any cell of 8x8
+    pixels. The mean within a cell hides a sensor's noise; the maximum over cells keeps what is
+    small but means something: a blink, a lip. rms: of the fastest pair of neighbours, the picture
+    before the chunk included, in units of [-1, 1]. cut: how much the worst pair of neighbours looks
+    like two scenes, 0 to about 2.
+    """
+
+    peak: float
+    rms: float
+    cut: float
+
+
+@dataclass(slots=True)
+class Seen:
+    """The pictures that the next chunk is held against. reference: the last that was computed;
+    last: the last of all."""
+
+    reference_HWC: Pixels
+    last_HWC: Pixels
+    last_thumb_HW: Thumbnail
+
+
+def measure(pictures_HWC: Sequence[Pixels], seen: Seen | None) -> Motion:
+    """A chunk against what was seen before it; None: nothing was, and all of it is new."""
+    neighbours = pictures_HWC if seen is None else [seen.last_HWC, *pictures_HWC]
+    pairs = list(zip(neighbours[:-1], neighbours[1:], strict=True))
+    rms = max((_rms(a_HWC, b_HWC) for a_HWC, b_HWC in pairs), default=0.0)
+    if seen is None:
+        return Motion(255.0, rms, 0.0)
+    peak = 0.0
+    for picture_HWC in pictures_HWC:
+        peak = max(peak, _peak(picture_HWC, seen.reference_HWC))
+        if peak >= STILL_BELOW:  # it moves: by how much is of no use
+            break
+    thumbs = [seen.last_thumb_HW, *(thumbnail(picture_HWC) for picture_HWC in pictures_HWC)]
+    cut = max(_cut(a_HW, b_HW) for a_HW, b_HW in zip(thumbs[:-1], thumbs[1:], strict=True))
+    return Motion(peak, rms, cut)
+
+
+def thumbnail(pixels_HWC: Pixels) -> Thumbnail:
+    """About [H/16 W/16] luminance in 0..1: what cuts are looked for in."""
+    few_HWC = pixels_HWC[_THUMB_STRIDE // 2 :: _THUMB_STRIDE, _THUMB_STRIDE // 2 :: _THUMB_STRIDE]
+    luma_HW = few_HWC.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    height, width = (side // _THUMB_CELL for side in luma_HW.shape)
+    cells = luma_HW[: height * _THUMB_CELL, : width * _THUMB_CELL]
+    cells = cells.reshape(height, _THUMB_CELL, width, _THUMB_CELL)
+    return np.asarray(cells.mean((1, 3)) / 255, dtype=np.float32)
+
+
+def noise_level(rms: float, s0: float, before: float | None, config: NoiseConfig) -> float:
+    """The chunk's noise scale, pixel form: `noise.noise_scale` for a motion that is known
+    already."""
+    lowered = s0 - MOTION_DROP * min(rms / FULL_MOTION, 1.0)
+    scale = SMOOTHING * lowered + (1 - SMOOTHING) * (s0 if before is None else before)
+    return min(max(scale, config.lowest), config.highest)
+
+
+def _difference(a_HWC: Pixels, b_HWC: Pixels) -> Pixels:
+    return np.maximum(a_HWC, b_HWC) - np.minimum(a_HWC, b_HWC)
+
+
+def _rms(a_HWC: Pixels, b_HWC: Pixels) -> float:
+    difference = _difference(a_HWC[::_ROWS], b_HWC[::_ROWS])
+    squares = np.square(difference, dtype=np.uint16)
+    return float(np.sqrt(squares.sum(dtype=np.uint64) / squares.size)) / 127.5
+
+
+def _peak(a_HWC: Pixels, b_HWC: Pixels) -> float:
+    height, width, channels = a_HWC.shape
+    difference = _difference(a_HWC, b_HWC).reshape(height // CELL, CELL, width * channels)
+    rows = difference.sum(1, dtype=np.uint16).reshape(
+        height // CELL, width // CELL, CELL * channels
+    )
+    return float(rows.sum(2, dtype=np.uint32).max()) / (CELL * CELL * channels)
+
+
+def _cut(a_HW: Thumbnail, b_HW: Thumbnail) -> float:
+    """The mean absolute difference (in units of a quarter of the range) times the part of the
+    picture that changed its class of brightness. Fast motion changes pixels but keeps the
+    histogram, a lamp that is turned up changes the histogram little by little: neither alone is a
+    cut."""
+    difference = float(np.abs(a_HW - b_HW).mean()) / 0.25
+    if difference < 0.05:
+        return 0.0
+    moved = np.abs(_histogram(a_HW) - _histogram(b_HW)).sum() / 2
+    return 2 * difference * float(moved)
+
+
+def _histogram(thumb_HW: Thumbnail) -> NDArray[np.float64]:
+    classes = np.rint(thumb_HW * (_BINS - 1)).astype(np.intp)
+    return np.bincount(classes.ravel(), minlength=_BINS) / thumb_HW.size
