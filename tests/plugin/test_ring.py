@@ -1,0 +1,203 @@
+"""The ring: the newest picture between processes, never torn."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brushcast.errors import SourceError
+from brushcast.frame import Size
+from brushcast.playout import Kind
+from brushcast.ring import SLOTS, Ring
+
+SIZE = Size(320, 180)
+
+# Writes pictures of one value as fast as it can: value, seq and captured_ns belong together.
+WRITER = """
+import sys
+import numpy as np
+from brushcast.playout import Kind
+from brushcast.ring import Ring
+ring = Ring.attach(sys.argv[1])
+pictures = [np.full((180, 320, 3), value, np.uint8) for value in range(251)]
+print("writing", flush=True)
+seq = 0
+while True:
+    ring.write(pictures[seq % 251], Kind.LIVE, seq=seq, captured_ns=7 * seq)
+    seq += 1
+"""
+
+
+@pytest.fixture
+def ring() -> Iterator[Ring]:
+    made = Ring.create(SIZE)
+    yield made
+    made.close()
+    made.unlink()
+
+
+def picture(value: int, size: Size = SIZE) -> np.ndarray:
+    return np.full((size.height, size.width, 3), value, np.uint8)
+
+
+def start_writer(ring: Ring) -> subprocess.Popen[bytes]:
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(ring.path)], stdout=subprocess.PIPE
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline().strip() == b"writing"
+    writer.stdout.close()
+    return writer
+
+
+def test_an_empty_ring_has_nothing(ring: Ring) -> None:
+    assert ring.newest() is None
+    assert ring.written == 0
+
+
+def test_the_newest_picture_is_read_whole_by_another_mapping(ring: Ring) -> None:
+    reader = Ring.attach(ring.path)
+    for value in range(2 * SLOTS):
+        kind = Kind.LIVE if value % 2 else Kind.BLURRED
+        ring.write(picture(value), kind, seq=value, captured_ns=-5, now_ns=1000 + value)
+    got = reader.newest()
+    reader.close()
+    assert got is not None
+    assert (got.number, got.seq, got.captured_ns, got.written_ns) == (8, 7, -5, 1007)
+    assert got.kind is Kind.LIVE
+    assert np.array_equal(got.pixels_HWC, picture(7))
+
+
+def test_what_is_read_belongs_to_the_reader(ring: Ring) -> None:
+    ring.write(picture(1), Kind.LIVE)
+    got = ring.newest()
+    for value in range(2, 12):
+        ring.write(picture(value), Kind.LIVE)
+    assert got is not None
+    assert (got.pixels_HWC == 1).all()
+    got.pixels_HWC[:] = 99
+    newest = ring.newest()
+    assert newest is not None
+    assert (newest.pixels_HWC == 11).all()
+
+
+def test_only_what_is_newer_is_asked_for(ring: Ring) -> None:
+    ring.write(picture(1), Kind.LIVE)
+    assert ring.newest(after=0) is not None
+    assert ring.newest(after=1) is None
+
+
+def test_pictures_of_several_sizes_go_through(ring: Ring) -> None:
+    for size in (Size(64, 64), Size(180, 320), SIZE):
+        ring.write(picture(3, size), Kind.HELD)
+        got = ring.newest()
+        assert got is not None
+        assert got.pixels_HWC.shape == (size.height, size.width, 3)
+
+
+def test_a_picture_that_does_not_fit_is_our_own_mistake(ring: Ring) -> None:
+    with pytest.raises(AssertionError, match="640x360"):
+        ring.write(picture(0, Size(640, 360)), Kind.LIVE)
+
+
+def test_only_the_user_can_read_it(ring: Ring) -> None:
+    assert stat.S_IMODE(ring.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(ring.path.parent.stat().st_mode) == 0o700
+
+
+def test_unlink_leaves_nothing_behind() -> None:
+    made = Ring.create(SIZE)
+    made.close()
+    made.unlink()
+    assert not made.path.parent.exists()
+    made.unlink()
+
+
+def test_no_picture_is_torn_while_another_process_writes_flat_out(ring: Ring) -> None:
+    writer = start_writer(ring)
+    reader = Ring.attach(ring.path)
+    seen = 0
+    last = -1
+    try:
+        for _ in range(1000):
+            got = reader.newest()
+            if got is None:
+                continue
+            seen += 1
+            assert got.seq >= last
+            assert got.captured_ns == 7 * got.seq
+            assert got.pixels_HWC.min() == got.pixels_HWC.max() == got.seq % 251
+            last = got.seq
+    finally:
+        writer.kill()
+        writer.wait()
+        reader.close()
+    assert seen > 100
+
+
+@pytest.mark.skipif(os.name != "posix", reason="stops a process with a signal")
+def test_a_writer_killed_at_any_moment_leaves_a_whole_picture_and_a_ring_to_go_on_with(
+    ring: Ring,
+) -> None:
+    for attempt in range(4):
+        writer = start_writer(ring)
+        time.sleep(0.005 * attempt)  # another moment each time
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        if ring.written:
+            got = ring.newest()
+            assert got is not None
+            assert got.pixels_HWC.min() == got.pixels_HWC.max() == got.seq % 251
+        before = ring.written
+        ring.write(picture(252), Kind.CARD)
+        newest = ring.newest(after=before)
+        assert newest is not None
+        assert newest.kind is Kind.CARD
+        assert (newest.pixels_HWC == 252).all()
+
+
+def test_a_slot_left_half_written_is_never_returned(ring: Ring) -> None:
+    ring.write(picture(1), Kind.LIVE, seq=1)
+    start = ring._slot_start(1)
+    ring._words[start // 8] = 2 * 2 - 1  # the writer of picture 2 died in the middle
+    got = ring.newest()
+    assert got is not None
+    assert got.seq == 1
+    ring.write(picture(2), Kind.LIVE, seq=2)
+    after = ring.newest()
+    assert after is not None
+    assert after.seq == 2
+
+
+def test_a_ring_that_was_replaced_is_noticed(tmp_path: Path) -> None:
+    old = Ring.create(SIZE, tmp_path / "ring")
+    reader = Ring.attach(old.path)
+    assert not reader.replaced()
+    new = Ring.create(SIZE, tmp_path / "ring")
+    assert reader.replaced()
+    for each in (old, reader, new):
+        each.close()
+    (tmp_path / "ring").unlink()
+    assert new.replaced()
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"X" * 8192, b"BRUSHRNG" + b"\0" * 8192])
+def test_what_is_no_ring_is_refused_in_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "ring"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="picture ring .*ring"):
+        Ring.attach(path)
+
+
+def test_a_missing_ring_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="No such file"):
+        Ring.attach(tmp_path / "none")
+    with pytest.raises(SourceError, match="No such file"):
+        Ring.create(SIZE, tmp_path / "none" / "ring")
