@@ -17,7 +17,7 @@ from brushcast.frame import Size
 from brushcast.playout import Kind
 from brushcast.ring import SLOTS, Ring
 
-SIZE = Size(320, 180)
+SIZE = Size(1280, 720)
 
 # Writes pictures of one value as fast as it can: value, seq and captured_ns belong together.
 WRITER = """
@@ -26,11 +26,11 @@ import numpy as np
 from brushcast.playout import Kind
 from brushcast.ring import Ring
 ring = Ring.attach(sys.argv[1])
-pictures = [np.full((180, 320, 3), value, np.uint8) for value in range(251)]
+pictures = [np.full((720, 1280, 3), value, np.uint8) for value in range(23)]
 print("writing", flush=True)
 seq = 0
 while True:
-    ring.write(pictures[seq % 251], Kind.LIVE, seq=seq, captured_ns=7 * seq)
+    ring.write(pictures[seq % 23], Kind.LIVE, seq=seq, captured_ns=7 * seq)
     seq += 1
 """
 
@@ -95,7 +95,7 @@ def test_only_what_is_newer_is_asked_for(ring: Ring) -> None:
 
 
 def test_pictures_of_several_sizes_go_through(ring: Ring) -> None:
-    for size in (Size(64, 64), Size(180, 320), SIZE):
+    for size in (Size(64, 64), Size(720, 1280), SIZE):
         ring.write(picture(3, size), Kind.HELD)
         got = ring.newest()
         assert got is not None
@@ -103,8 +103,8 @@ def test_pictures_of_several_sizes_go_through(ring: Ring) -> None:
 
 
 def test_a_picture_that_does_not_fit_is_our_own_mistake(ring: Ring) -> None:
-    with pytest.raises(AssertionError, match="640x360"):
-        ring.write(picture(0, Size(640, 360)), Kind.LIVE)
+    with pytest.raises(AssertionError, match="1922x1080"):
+        ring.write(picture(0, Size(1922, 1080)), Kind.LIVE)
 
 
 def test_only_the_user_can_read_it(ring: Ring) -> None:
@@ -126,20 +126,20 @@ def test_no_picture_is_torn_while_another_process_writes_flat_out(ring: Ring) ->
     seen = 0
     last = -1
     try:
-        for _ in range(1000):
+        for _ in range(300):
             got = reader.newest()
             if got is None:
                 continue
             seen += 1
             assert got.seq >= last
             assert got.captured_ns == 7 * got.seq
-            assert got.pixels_HWC.min() == got.pixels_HWC.max() == got.seq % 251
+            assert got.pixels_HWC.min() == got.pixels_HWC.max() == got.seq % 23
             last = got.seq
     finally:
         writer.kill()
         writer.wait()
         reader.close()
-    assert seen > 100
+    assert seen > 50
 
 
 @pytest.mark.skipif(os.name != "posix", reason="stops a process with a signal")
@@ -154,7 +154,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_picture_and_a_ring_to_go_o
         if ring.written:
             got = ring.newest()
             assert got is not None
-            assert got.pixels_HWC.min() == got.pixels_HWC.max() == got.seq % 251
+            assert got.pixels_HWC.min() == got.pixels_HWC.max() == got.seq % 23
         before = ring.written
         ring.write(picture(252), Kind.CARD)
         newest = ring.newest(after=before)
