@@ -138,7 +138,7 @@ def _set_portrait(card: Pil.Image, portrait: NDArray[np.uint8]) -> Pil.Image:
     small = cv2.resize(middle, (side, side), interpolation=cv2.INTER_AREA)
     big = Pil.new("L", (side * 4, side * 4), 0)
     ImageDraw.Draw(big).ellipse((0, 0, side * 4 - 1, side * 4 - 1), 255)
-    small = cv2.bilateralFilter(small, 7, 22, 3)  # grain would double the file
+    small = cv2.bilateralFilter(small, 7, 24, 3)  # grain would double the file
     mask = big.resize((side, side), Pil.Resampling.BOX)
     corner = (CENTRE[0] - RADIUS, CENTRE[1] - RADIUS)
     rim = Pil.new("L", (WIDTH * 2, HEIGHT * 2), 0)
