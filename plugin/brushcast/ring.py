@@ -202,6 +202,7 @@ class Ring:
 
         allocate: makes the array to copy into, given its shape (H, W, 3); default: a new one.
         """
+        copy: Pixels | None = None
         for _ in range(ATTEMPTS):
             number = self.written
             if number <= after or number == 0:
@@ -219,7 +220,8 @@ class Ring:
             if not (0 < width * height <= self.max_size.area_px and kind <= Kind.BLURRED):
                 continue
             shape = (height, width, 3)
-            copy = np.empty(shape, np.uint8) if allocate is None else allocate(shape)
+            if copy is None or copy.shape != shape:  # kept over attempts: fresh memory is slow
+                copy = np.empty(shape, np.uint8) if allocate is None else allocate(shape)
             source = self._bytes[start + PAGE_BYTES : start + PAGE_BYTES + 3 * width * height]
             np.copyto(copy, source.reshape(shape))
             self._barrier()

@@ -54,6 +54,9 @@ def start_writer(ring: Ring) -> subprocess.Popen[bytes]:
     assert writer.stdout is not None
     assert writer.stdout.readline().strip() == b"writing"
     writer.stdout.close()
+    before = ring.written
+    while ring.written < before + SLOTS:
+        time.sleep(0.001)
     return writer
 
 
@@ -151,10 +154,9 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_picture_and_a_ring_to_go_o
         time.sleep(0.005 * attempt)  # another moment each time
         writer.send_signal(signal.SIGKILL)
         writer.wait()
-        if ring.written:
-            got = ring.newest()
-            assert got is not None
-            assert got.pixels_HWC.min() == got.pixels_HWC.max() == got.seq % 23
+        got = ring.newest()
+        assert got is not None
+        assert got.pixels_HWC.min() == got.pixels_HWC.max() == got.seq % 23
         before = ring.written
         ring.write(picture(252), Kind.CARD)
         newest = ring.newest(after=before)
