@@ -172,6 +172,7 @@ class _Setup:
             self._install_torch(pip, build)
         self.progress.begin("Brushcast")
         pip.install("brushcast", ["--no-deps", "--no-build-isolation", "-e", str(self.root)])
+        self.progress.update(0.5, "importing everything once", at_once=True)
         found = self._check(build)
         self.progress.end("checked" if isinstance(found, dict) else "damaged")
         return found

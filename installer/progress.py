@@ -39,10 +39,11 @@ class Progress:
             self._out.write(f"{name} ... ")
             self._out.flush()
 
-    def update(self, share: float | None, what: str) -> None:
-        """`share` of the phase that is done, 0 to 1; None: unknown. `what` is in hand just now."""
+    def update(self, share: float | None, what: str, *, at_once: bool = False) -> None:
+        """`share` of the phase that is done, 0 to 1; None: unknown. `what` is in hand just now.
+        Of many in a row most are not drawn, unless one must be seen `at_once`."""
         now_s = self._clock_s()
-        if not self._is_terminal or now_s - self._drawn_s < _REDRAW_S:
+        if not self._is_terminal or (now_s - self._drawn_s < _REDRAW_S and not at_once):
             return
         self._drawn_s = now_s
         filled = round(min(max(share or 0.0, 0.0), 1.0) * _BAR_CELLS)

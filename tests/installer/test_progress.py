@@ -51,6 +51,8 @@ def test_a_terminal_is_not_flooded() -> None:
     for _ in range(1000):
         progress.update(0.1, "x")
     assert out.getvalue().count("\r") == 1
+    progress.update(0.2, "the last", at_once=True)
+    assert "the last" in out.getvalue()
 
 
 def test_an_error_starts_a_line_of_its_own() -> None:
