@@ -103,10 +103,10 @@ class Audience:
         client = _Client(socket)
         self._clients.add(client)
         self._somebody.set()
-        self.refresh()
-        client.wake.set()
         writer = asyncio.create_task(self._write(client), name="panel-client-writer")
         try:
+            self.refresh()
+            client.wake.set()
             async for message in socket:
                 reason = self._heard(client, message)
                 if reason:

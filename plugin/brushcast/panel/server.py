@@ -40,6 +40,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 START_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
+PUMP_PAUSE_S = 1.0
 BACKLOG = 32
 
 
@@ -125,18 +126,26 @@ class PanelServer:
         await runner.setup()
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
         self._ready.set()
-        pump = asyncio.create_task(audience.pump(), name="panel-pump")
         stopping = asyncio.create_task(self._stopping.wait(), name="panel-stopping")
         try:
-            await asyncio.wait({pump, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            while not stopping.done():
+                await _pump_until(stopping, audience)
         finally:
-            failure = pump.exception() if pump.done() else None
-            pump.cancel()
             stopping.cancel()
             await audience.close()
             await runner.cleanup()
-        if failure is not None:
-            raise failure
+
+
+async def _pump_until(stopping: asyncio.Task[bool], audience: Audience) -> None:
+    """Pump until `stopping` is done, or until the backend failed: reported, and a pause."""
+    pump = asyncio.create_task(audience.pump(), name="panel-pump")
+    try:
+        await asyncio.wait({pump, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        pump.cancel()
+    if pump.done() and not pump.cancelled() and (failure := pump.exception()):
+        logger.error("the panel got no state or picture from the bridge", exc_info=failure)
+        await asyncio.wait({stopping}, timeout=PUMP_PAUSE_S)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brushcast.errors import ConfigError
@@ -219,6 +219,7 @@ def test_only_json_objects(text: bytes) -> None:
         parse_object(text)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_an_object_or_refused(text: bytes) -> None:
     try:
@@ -237,6 +238,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["preset", "prompt", "strength", "seed", "action", "on", "watch"]),

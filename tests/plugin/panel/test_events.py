@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import struct
@@ -9,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 import pytest
 
+from brushcast.panel.backend import PanelState
 from brushcast.panel.events import MOST_CLIENTS, MOST_UNSHOWN, PROTOCOL
 from tests.plugin.panel.conftest import Panel
 from tests.plugin.panel.fake_backend import fake_state
@@ -152,15 +154,15 @@ def test_when_the_source_has_no_picture_the_old_one_is_not_kept(panel: Panel) ->
         await client.send_json({"watch": ["after"]})
         await next_picture(client)
         panel.backend.no_picture = True
-        await asyncio.sleep(0.3)
+        with contextlib.suppress(asyncio.TimeoutError):
+            while True:
+                await client.receive(0.3)
         await client.send_json({"watch": ["before"]})
         await client.send_json({"watch": ["after"]})
         panel.backend.state = dataclasses.replace(fake_state(), message="No more pictures.")
-        counters = []
-        while (message := await client.receive(TIMEOUT_S)).type is aiohttp.WSMsgType.BINARY:
-            counters.append(message.data[:5])
+        message = await client.receive(TIMEOUT_S)
+        assert message.type is aiohttp.WSMsgType.TEXT
         assert "No more pictures." in message.data
-        assert len(counters) < MOST_UNSHOWN  # those that were underway, none after the gap
 
     talk(panel, conversation)
 
@@ -250,6 +252,23 @@ def test_stopping_says_goodbye(panel: Panel) -> None:
 
     talk(panel, conversation)
     assert panel.backend.watcher_counts[-1] == 0
+
+
+def test_a_bridge_that_stumbles_is_asked_again(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stumble() -> PanelState:
+        raise RuntimeError("no state")
+
+    async def conversation(client: Socket) -> None:
+        await next_state(client)
+        with monkeypatch.context() as broken:
+            broken.setattr(panel.backend, "snapshot", stumble)
+            await until(lambda: "no state" in caplog.text)
+        panel.backend.state = dataclasses.replace(fake_state(), message="Well again.")
+        assert (await next_state(client))["message"] == "Well again."
+
+    talk(panel, conversation)
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -257,6 +257,7 @@ def test_a_bridge_that_fails_is_an_answer_and_not_the_end(
     backend.fails = False
     assert broken.ask("GET", "/api/v1/state").status == 200
     server.stop()
+    assert not server.alive
     assert "no state" in caplog.text
 
 

@@ -23,7 +23,7 @@ export function makeStage(onWatch) {
   const grip = byId("grip");
   const buttons = [...document.querySelectorAll(".views button")];
   const canvases = { before: byId("before"), after: byId("after") };
-  let at = Number(recall("split", 38));
+  let at = Number(recall("split", 42));
   let wanted = recall("view", "split");
   let width_px = 0;
 
