@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 MAX_STREAMS = 8
 # a live picture that asks for none: the link itself calls a worker hung after 700 ms
 LIVE_DEADLINE_NS = 600_000_000
-LOSSLESS_DEADLINE_NS = 60_000_000_000
+LOSSLESS_DEADLINE_NS = 0  # the scheduler has a patience of its own for streams without deadlines
 LONGEST_WAIT_NS = 250_000_000
 # then results are sent first: a flood from one peer does not hold up another
 MESSAGES_PER_TURN = 64

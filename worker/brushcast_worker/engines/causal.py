@@ -193,7 +193,7 @@ class CausalEngine:
         return _Turn(job, state)
 
     def _still_or_cut(self, turn: _Turn) -> None:
-        """A cut is a new scene without a past; a chunk that shows nothing new is answered at once."""
+        """A cut is a new scene without a past; a chunk with nothing new is answered at once."""
         state, pixels = turn.state, turn.job.chunk.pixels
         motion = measure(pixels, state.seen)
         if motion.cut > CUT_ABOVE:

@@ -70,6 +70,10 @@ def random_pocket(device: str, seed: int = 0, timer: StageTimer | None = None) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = pocket.build_pocket()
+        for part in model.parts.values():
+            for parameter in part.parameters():
+                if not parameter.any():  # what training begins at zero would hide the rest
+                    torch.nn.init.normal_(parameter, std=0.05)
     for part in model.parts.values():
         part.to(device=place, dtype=dtype).eval().requires_grad_(False)
     model.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs

@@ -1,0 +1,75 @@
+"""What the worker's tests share: engines with random weights, moving pictures, a clock that is set
+by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+# Before torch: its waiting threads must not spin on cores that other tests use (see __main__).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import pytest
+import torch
+
+from brushcast.frame import Frame, Pixels, Size
+from brushcast.presets import Preset, load_presets
+from brushcast_worker.chunk import Chunk, chunk_from_frames
+from brushcast_worker.engine import ENGINES, Engine, load_engine
+
+SIZE = Size(96, 64)
+
+
+@pytest.fixture(scope="session", params=[name for name in ENGINES if name.endswith("-random")])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Every engine there is, as a small one with random weights."""
+    return load_engine(request.param, "cpu")
+
+
+@pytest.fixture(scope="session")
+def presets() -> dict[str, Preset]:
+    return load_presets()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+class Clock:
+    """Nanoseconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    def sleep_ms(self, milliseconds: float) -> None:
+        self.now_ns += int(milliseconds * 1e6)
+
+
+def moving(count: int, size: Size = SIZE, *, seed: int = 0, speed_px: int = 5) -> list[Pixels]:
+    """A blurred random scene that is pushed sideways; speed 0 is a still one."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (size.height // 8, size.width // 8, 3), dtype=np.uint8)
+    scene = np.kron(coarse, np.ones((8, 8, 1), np.uint8))
+    return [np.ascontiguousarray(np.roll(scene, speed_px * i, 1)) for i in range(count)]
+
+
+def frames(pictures: Sequence[Pixels], first_seq: int = 0) -> list[Frame]:
+    return [Frame(p, first_seq + i, 1000 + first_seq + i) for i, p in enumerate(pictures)]
+
+
+def chunks(pictures: Sequence[Pixels], wanted: int = 4) -> list[Chunk]:
+    """Whole chunks of consecutive pictures, on the CPU."""
+    whole = frames(pictures)
+    cpu = torch.device("cpu")
+    return [
+        chunk_from_frames(whole[at : at + wanted], cpu)
+        for at in range(0, len(whole) - wanted + 1, wanted)
+    ]
+
+
+Moving = Callable[..., list[Pixels]]

@@ -1,0 +1,249 @@
+"""What every engine promises (engine.Engine), held against every engine that there is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from brushcast.errors import ConfigError, PromptError
+from brushcast.frame import Size
+from brushcast.presets import Preset
+from brushcast_worker.chunk import Chunk
+from brushcast_worker.engine import Engine, EngineState, Job, load_engine
+from tests.worker.conftest import SIZE, chunks, moving
+
+Presets = dict[str, Preset]
+
+
+def run(
+    engine: Engine,
+    source: list[Chunk],
+    preset: Preset,
+    *,
+    steps: int = 1,
+    state: EngineState = None,
+    lossless: bool = False,
+) -> list[Chunk | None]:
+    state = engine.open(preset, SIZE) if state is None else state
+    return [
+        engine.step([Job(state=state, chunk=chunk, preset=preset, steps=steps, lossless=lossless)])[
+            0
+        ]
+        for chunk in source
+    ]
+
+
+def pictures(results: list[Chunk | None]) -> Tensor:
+    return torch.cat([result.x_TCHW for result in results if result is not None])
+
+
+def test_says_what_it_is(engine: Engine) -> None:
+    info = engine.info
+    assert info.default_steps in info.steps
+    assert info.default_size.width % info.size_multiple == 0
+    assert info.default_size.height % info.size_multiple == 0
+    assert info.device_name
+
+
+def test_pictures_keep_their_size_range_and_names(engine: Engine, presets: Presets) -> None:
+    source = chunks(moving(12))
+    for sent, result in zip(source, run(engine, source, presets["ink"]), strict=True):
+        assert result is not None
+        assert result.x_TCHW.shape == sent.x_TCHW.shape
+        assert -1 <= float(result.x_TCHW.min()) <= float(result.x_TCHW.max()) <= 1
+        assert (result.seqs, result.captured_ns) == (sent.seqs, sent.captured_ns)
+
+
+def test_the_same_jobs_from_a_fresh_state_give_the_same_bits(
+    engine: Engine, presets: Presets
+) -> None:
+    for steps in engine.info.steps:
+        source = chunks(moving(16))
+        first = run(engine, source, presets["ink"], steps=steps)
+        assert torch.equal(
+            pictures(first), pictures(run(engine, source, presets["ink"], steps=steps))
+        )
+
+
+def test_two_streams_in_turn_equal_two_streams_alone(engine: Engine, presets: Presets) -> None:
+    ink, neon = presets["ink"], presets["neon"]
+    one, two = chunks(moving(20, seed=1)), chunks(moving(20, seed=2, speed_px=2))
+    alone = [pictures(run(engine, one, ink)), pictures(run(engine, two, neon, steps=2))]
+    first, second = engine.open(ink, SIZE), engine.open(neon, SIZE)
+    in_turn: list[list[Chunk | None]] = [[], []]
+    for a, b in zip(one, two, strict=True):
+        in_turn[0] += engine.step([Job(state=first, chunk=a, preset=ink, steps=1)])
+        in_turn[1] += engine.step([Job(state=second, chunk=b, preset=neon, steps=2)])
+    assert torch.equal(pictures(in_turn[0]), alone[0])
+    assert torch.equal(pictures(in_turn[1]), alone[1])
+
+
+def test_streams_that_share_a_forward_equal_streams_alone(engine: Engine, presets: Presets) -> None:
+    """Not bit by bit: a product over more rows may add up in another order."""
+    looks = [presets["ink"], presets["neon"], presets["comic"]]
+    sources = [chunks(moving(20, seed=seed)) for seed in range(3)]
+    alone = [pictures(run(engine, s, p)) for s, p in zip(sources, looks, strict=True)]
+    states = [engine.open(look, SIZE) for look in looks]
+    together: list[list[Chunk | None]] = [[], [], []]
+    for tick in range(len(sources[0])):
+        jobs = [
+            Job(state=states[i], chunk=sources[i][tick], preset=looks[i], steps=1) for i in range(3)
+        ]
+        for i, result in enumerate(engine.step(jobs)):
+            together[i].append(result)
+    for i in range(3):
+        assert torch.allclose(pictures(together[i]), alone[i], atol=2e-3)
+
+
+def test_a_chunk_comes_out_as_many_ticks_later_as_there_are_further_steps(
+    engine: Engine, presets: Presets
+) -> None:
+    source = chunks(moving(24))
+    for steps in engine.info.steps:
+        results = run(engine, source, presets["ink"], steps=steps)
+        late = steps - 1
+        assert all(result is None for result in results[:late])
+        seqs = [result.seqs for result in results[late:] if result is not None]
+        assert seqs == [chunk.seqs for chunk in source[: len(source) - late]]
+
+
+def test_a_change_of_steps_loses_no_picture(engine: Engine, presets: Presets) -> None:
+    most = max(engine.info.steps)
+    if most == 1:
+        pytest.skip("has one step only")
+    source = chunks(moving(40))
+    state = engine.open(presets["ink"], SIZE)
+    results: list[Chunk | None] = []
+    for tick, chunk in enumerate(source):
+        steps = 1 if tick < 3 or tick >= 7 else most
+        job = Job(state=state, chunk=chunk, preset=presets["ink"], steps=steps)
+        results += engine.step([job])
+    seqs = [seq for result in results if result is not None for seq in result.seqs]
+    assert seqs == list(range(40))
+
+
+def test_the_seed_decides(engine: Engine, presets: Presets) -> None:
+    source = chunks(moving(8))
+    other = dataclasses.replace(presets["ink"], seed=8)
+    assert not torch.equal(
+        pictures(run(engine, source, presets["ink"])), pictures(run(engine, source, other))
+    )
+
+
+def test_the_past_matters_and_a_fresh_state_has_none(engine: Engine, presets: Presets) -> None:
+    """With the past of its scene a chunk differs from the same chunk without."""
+    source = chunks(moving(24))
+    state = engine.open(presets["ink"], SIZE)
+    with_past = run(engine, source, presets["ink"], state=state)
+    without = run(engine, source[-1:], presets["ink"])
+    assert not torch.equal(pictures(with_past[-1:]), pictures(without))
+    again = run(engine, source, presets["ink"])
+    assert torch.equal(pictures(again[-1:]), pictures(with_past[-1:]))
+
+
+@pytest.mark.parametrize("size", [Size(16, 16), Size(80, 48), Size(48, 112)])
+def test_every_size_in_its_multiples(engine: Engine, presets: Presets, size: Size) -> None:
+    state = engine.open(presets["ink"], size)
+    for chunk in chunks(moving(8, size)):
+        (result,) = engine.step([Job(state=state, chunk=chunk, preset=presets["ink"], steps=1)])
+        assert result is not None
+        assert result.x_TCHW.shape == (4, 3, size.height, size.width)
+
+
+def test_other_sizes_are_refused(engine: Engine, presets: Presets) -> None:
+    with pytest.raises(ConfigError, match="100x64.*multiples of 16"):
+        engine.open(presets["ink"], Size(100, 64))
+
+
+def test_steps_that_it_cannot_do_are_refused(engine: Engine, presets: Presets) -> None:
+    with pytest.raises(ConfigError, match="99 steps"):
+        run(engine, chunks(moving(4)), presets["ink"], steps=99)
+
+
+def test_an_unknown_wording_is_refused_and_names_what_is_known(
+    engine: Engine, presets: Presets
+) -> None:
+    unknown = dataclasses.replace(presets["ink"], prompt="qwertz asdf")
+    with pytest.raises(PromptError, match=r"qwertz asdf.*watercolour"):
+        engine.check(unknown)
+    with pytest.raises(PromptError):
+        engine.open(unknown, SIZE)
+    engine.check(presets["ink"])
+
+
+def test_the_state_follows_the_preset_without_a_jump(engine: Engine, presets: Presets) -> None:
+    """The first chunk after a change is near to the old look, later ones arrive at the new one."""
+    ink, neon = presets["ink"], presets["neon"]
+    source = chunks(moving(80))
+    state = engine.open(ink, SIZE)
+    changed = run(engine, source[:8], ink, state=state) + run(engine, source[8:], neon, state=state)
+    stays, begins = run(engine, source, ink), run(engine, source, neon)
+
+    def distance(a: list[Chunk | None], b: list[Chunk | None], tick: int) -> float:
+        return float((pictures(a[tick : tick + 1]) - pictures(b[tick : tick + 1])).abs().mean())
+
+    looks_apart = distance(stays, begins, 8)
+    assert looks_apart > 0
+    assert distance(changed, stays, 8) < 0.5 * looks_apart
+    assert distance(changed, begins, 19) < 0.5 * distance(stays, begins, 19)
+
+
+def test_a_still_scene_is_computed_once(engine: Engine, presets: Presets) -> None:
+    source = chunks(moving(8) + [moving(8)[-1]] * 24)
+    for steps in engine.info.steps:
+        results = run(engine, source, presets["ink"], steps=steps)
+        reused = [result.reused for result in results if result is not None]
+        assert not any(reused[:2])
+        assert all(reused[steps + 1 :])
+        seqs = [seq for result in results if result is not None for seq in result.seqs]
+        assert seqs == list(range(len(seqs)))
+
+
+def test_the_noise_of_a_sensor_does_not_count_as_motion_but_a_small_change_does(
+    engine: Engine, presets: Presets
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    still = moving(1)[0].clip(20, 235)
+
+    def noisy() -> object:
+        noise = torch.randn(still.shape, generator=generator).mul(1.5).round().numpy()
+        return (still + noise).clip(0, 255).astype("uint8")
+
+    noisy_source = [noisy() for _ in range(16)]
+    results = run(engine, chunks(noisy_source), presets["ink"])  # type: ignore[arg-type]
+    assert [result.reused for result in results if result is not None] == [False, True, True, True]
+    blink = still.copy()
+    blink[24:32, 40:48] = 255 - blink[24:32, 40:48]
+    blinking = run(engine, chunks([still] * 8 + [still, blink, blink, still]), presets["ink"])
+    assert [result.reused for result in blinking if result is not None] == [False, True, False]
+
+
+def test_a_lossless_stream_reuses_only_what_is_the_same(engine: Engine, presets: Presets) -> None:
+    still = moving(1)[0].clip(20, 235)
+    brighter = still + 1
+    source = chunks([still] * 8 + [brighter] * 4)
+    live = run(engine, source, presets["ink"])
+    lossless = run(engine, source, presets["ink"], lossless=True)
+    assert [result.reused for result in live if result is not None] == [False, True, True]
+    assert [result.reused for result in lossless if result is not None] == [False, True, False]
+
+
+def test_a_cut_begins_a_scene_without_a_past(engine: Engine, presets: Presets) -> None:
+    """After the cut the pictures are those of a stream that began there."""
+    dark = [(picture // 4) for picture in moving(16, seed=3)]
+    bright = [255 - (picture // 4) for picture in moving(16, seed=4)]
+    both = run(engine, chunks([*dark, *bright]), presets["ink"])
+    alone = run(engine, chunks(bright), presets["ink"])
+    assert torch.equal(pictures(both[4:]), pictures(alone))
+
+
+def test_an_unknown_engine_and_an_absent_device_are_named() -> None:
+    with pytest.raises(ConfigError, match="unknown engine 'nope'"):
+        load_engine("nope", "cpu")
+    with pytest.raises(ConfigError, match="cuda:77"):
+        load_engine("pocket-random", "cuda:77")
+    with pytest.raises(ConfigError, match="gpu.*wanted auto"):
+        load_engine("pocket-random", "gpu")

@@ -1,0 +1,197 @@
+"""The scheduler, with times that the test makes up."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from brushcast_worker.scheduler import Batch, LatencyModel, Scheduler, Shape, Wait, Waiting
+
+MS = 1_000_000
+SMALL = Shape(384, 384, 1)
+LARGE = Shape(640, 352, 2)
+
+
+def stream(
+    name: str, *deadlines_ms: int, shape: Shape = SMALL, owed_ms: int | None = None
+) -> Waiting:
+    deadlines_ns = tuple(deadline * MS for deadline in deadlines_ms)
+    flush_ns = deadlines_ns[0] if deadlines_ns else None
+    return Waiting(
+        id=name,
+        shape=shape,
+        wanted=4,
+        deadlines_ns=deadlines_ns,
+        flush_ns=flush_ns if owed_ms is None else owed_ms * MS,
+    )
+
+
+def lossless(name: str, count: int, *, ended: bool = False, inside: bool = False) -> Waiting:
+    deadlines_ns = tuple([60_000 * MS] * count)
+    flush_ns = 60_000 * MS if count or inside else None
+    return Waiting(
+        id=name,
+        shape=SMALL,
+        wanted=4,
+        deadlines_ns=deadlines_ns,
+        flush_ns=flush_ns,
+        lossless=True,
+        ended=ended,
+    )
+
+
+def scheduler(*known: tuple[Shape, int, int]) -> Scheduler:
+    """A scheduler that has measured batches of so many streams at so many ms."""
+    made = Scheduler()
+    for shape, streams, took_ms in known:
+        made.latency.learn(shape, streams, 4, took_ms * MS)
+    return made
+
+
+class TestLatencyModel:
+    def test_knows_nothing_at_first(self) -> None:
+        assert LatencyModel().expect_ns(SMALL, 1, 4) == 0
+
+    def test_a_measured_shape_answers_with_its_smoothed_cost(self) -> None:
+        model = LatencyModel()
+        for took_ms in (100, 100, 200, 100, 100, 100, 100, 100, 100):
+            model.learn(SMALL, 1, 4, took_ms * MS)
+        assert 100 * MS <= model.expect_ns(SMALL, 1, 4) < 106 * MS
+
+    def test_an_unknown_shape_lies_on_the_line_through_the_known_ones(self) -> None:
+        model = LatencyModel()
+        work = {streams: SMALL.work(4 * streams) for streams in (1, 2, 4)}
+        for streams in (1, 2):
+            model.learn(SMALL, streams, 4, int((20 + 100 * work[streams]) * MS))
+        expected_ns = (20 + 100 * work[4]) * MS
+        assert model.expect_ns(SMALL, 4, 4) == pytest.approx(expected_ns, rel=0.01)
+
+    def test_one_known_shape_gives_proportion(self) -> None:
+        model = LatencyModel()
+        model.learn(SMALL, 1, 4, 100 * MS)
+        twice = dataclasses.replace(SMALL, width=768)
+        assert model.expect_ns(twice, 1, 4) == pytest.approx(200 * MS)
+
+    def test_the_line_never_falls(self) -> None:
+        model = LatencyModel()
+        model.learn(SMALL, 1, 4, 200 * MS)
+        model.learn(SMALL, 2, 4, 100 * MS)
+        assert model.expect_ns(LARGE, 8, 4) >= 100 * MS
+
+    def test_its_memory_is_bounded(self) -> None:
+        model = LatencyModel()
+        for width in range(16, 16 * 1000, 16):
+            model.learn(Shape(width, 16, 1), 1, 4, MS)
+        assert len(model._known) <= 64
+
+
+class TestChoice:
+    def test_nothing_waits(self) -> None:
+        assert scheduler().next([], 0) == Wait(None)
+        assert scheduler().next([stream("a")], 0) == Wait(None)
+
+    def test_a_full_chunk_runs_at_once(self) -> None:
+        choice = scheduler((SMALL, 1, 100)).next([stream("a", 500, 533, 566, 600)], 0)
+        assert choice == Batch(("a",), 100 * MS)
+
+    def test_a_part_of_a_chunk_waits_until_its_first_picture_would_be_late(self) -> None:
+        choice = scheduler((SMALL, 1, 100)).next([stream("a", 500, 533)], 0)
+        assert choice == Wait(395 * MS)
+        assert isinstance(scheduler((SMALL, 1, 100)).next([stream("a", 500, 533)], 395 * MS), Batch)
+
+    def test_what_is_inside_the_engine_is_flushed_when_no_more_comes(self) -> None:
+        owed = stream("a", owed_ms=500)
+        assert scheduler((SMALL, 1, 100)).next([owed], 0) == Wait(395 * MS)
+        assert isinstance(scheduler((SMALL, 1, 100)).next([owed], 400 * MS), Batch)
+
+    def test_the_most_urgent_stream_comes_first(self) -> None:
+        streams = [
+            stream("late", 900, 900, 900, 900, shape=LARGE),
+            stream("soon", 300, 300, 300, 300),
+        ]
+        choice = scheduler((SMALL, 1, 100), (LARGE, 1, 100)).next(streams, 0)
+        assert isinstance(choice, Batch)
+        assert choice.ids == ("soon",)
+
+    def test_streams_of_one_shape_share_a_forward_if_the_deadline_allows(self) -> None:
+        streams = [stream(name, 500, 500, 500, 500) for name in "abc"]
+        made = scheduler((SMALL, 1, 100), (SMALL, 2, 150), (SMALL, 3, 200))
+        assert made.next(streams, 0) == Batch(("a", "b", "c"), 200 * MS)
+        assert made.next(streams, 340 * MS) == Batch(("a", "b"), 150 * MS)
+
+    def test_streams_of_other_shapes_do_not(self) -> None:
+        streams = [stream("a", 500, 500, 500, 500), stream("b", 500, 500, 500, 500, shape=LARGE)]
+        choice = scheduler((SMALL, 1, 10)).next(streams, 0)
+        assert isinstance(choice, Batch)
+        assert choice.ids == ("a",)
+
+    def test_when_every_deadline_is_lost_throughput_decides(self) -> None:
+        streams = [stream(name, 50, 50, 50, 50) for name in "ab"]
+        cheap_together = scheduler((SMALL, 1, 100), (SMALL, 2, 120))
+        assert cheap_together.next(streams, 0) == Batch(("a", "b"), 120 * MS)
+        dear_together = scheduler((SMALL, 1, 100), (SMALL, 2, 300))
+        assert dear_together.next(streams, 0) == Batch(("a",), 100 * MS)
+
+
+class TestWaitingForCompany:
+    ready = stream("a", 500, 500, 500, 500)
+    soon = dataclasses.replace(stream("b", 520, 520, 520), full_ns=20 * MS)
+
+    def test_waits_for_a_stream_that_makes_the_batch_cheaper(self) -> None:
+        made = scheduler((SMALL, 1, 100), (SMALL, 2, 110))
+        assert made.next([self.ready, self.soon], 0) == Wait(20 * MS)
+
+    def test_not_where_a_batch_saves_nothing(self) -> None:
+        made = scheduler((SMALL, 1, 100), (SMALL, 2, 200))
+        assert made.next([self.ready, self.soon], 0) == Batch(("a",), 100 * MS)
+
+    def test_not_past_the_deadline(self) -> None:
+        made = scheduler((SMALL, 1, 100), (SMALL, 2, 110))
+        choice = made.next([stream("a", 125, 125, 125, 125), self.soon], 0)
+        assert choice == Batch(("a",), 100 * MS)
+
+    def test_not_for_one_that_was_expected_earlier(self) -> None:
+        made = scheduler((SMALL, 1, 100), (SMALL, 2, 110))
+        assert isinstance(made.next([self.ready, self.soon], 21 * MS), Batch)
+
+
+class TestStale:
+    def test_pictures_that_would_be_late_are_dropped_oldest_first(self) -> None:
+        made = scheduler((SMALL, 1, 100))
+        waiting = stream("a", 50, 80, 500, 500, 500, 500)
+        assert made.stale(waiting, 0) == 2
+
+    def test_the_newest_chunk_is_always_kept(self) -> None:
+        made = scheduler((SMALL, 1, 100))
+        assert made.stale(stream("a", 10, 20, 30, 40, 50), 0) == 1
+        assert made.stale(stream("a", 10, 20, 30, 40), 0) == 0
+
+    def test_lossless_pictures_never(self) -> None:
+        made = scheduler((SMALL, 1, 100_000))
+        assert made.stale(lossless("a", 40), 0) == 0
+
+
+class TestLossless:
+    def test_runs_full_chunks_and_waits_for_the_rest(self) -> None:
+        made = scheduler((SMALL, 1, 100))
+        assert isinstance(made.next([lossless("a", 4)], 0), Batch)
+        assert made.next([lossless("a", 3)], 0) != Batch(("a",), 100 * MS)
+
+    def test_is_drained_once_it_has_ended(self) -> None:
+        made = scheduler((SMALL, 1, 100))
+        assert isinstance(made.next([lossless("a", 1, ended=True)], 0), Batch)
+        assert isinstance(made.next([lossless("a", 0, ended=True, inside=True)], 0), Batch)
+        assert made.next([lossless("a", 0, ended=True)], 0) == Wait(None)
+
+    def test_live_streams_come_first_but_do_not_starve_it(self) -> None:
+        made = scheduler((SMALL, 1, 100), (LARGE, 1, 100))
+        live = stream("live", 500, 500, 500, 500, shape=LARGE)
+        file = dataclasses.replace(lossless("file", 4), flush_ns=0)
+        first = made.next([file, live], 0)
+        assert isinstance(first, Batch)
+        assert first.ids == ("live",)
+        later = dataclasses.replace(live, flush_ns=2600 * MS)
+        second = made.next([file, later], 2200 * MS)
+        assert isinstance(second, Batch)
+        assert second.ids == ("file",)
