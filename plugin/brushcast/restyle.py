@@ -72,7 +72,7 @@ def restyle_file(config: RestyleConfig, *, quiet: bool = False) -> dict[str, Any
     """Restyle a file; the report. Ctrl-C ends it early with a playable file, `complete` is False.
 
     Raises InputError for an input or output that cannot work, ChildError when the worker keeps
-    failing. A target that was begun and got no picture is removed.
+    failing; without a painted picture an older file at the target stays as it was.
     """
     check_target(config.target)
     if config.target.exists() and config.source.exists():
@@ -103,6 +103,7 @@ class _Restyling:
         self._dialler: Dialler | None = None
         self._link: ClientLink | None = None
         self._welcome: Welcome | None = None
+        self._recording: Recording | None = None
         self._policy = RestartPolicy(random.Random())
         self._events: queue.Queue[ChildEvent] = queue.Queue(maxsize=1000)
         self._progress = Progress(
@@ -121,12 +122,6 @@ class _Restyling:
         self._context = open_context()
         self._waker = Waker()
         self._child = self._start_worker("tcp://127.0.0.1:0")
-        self._recording = Recording(
-            self._config.target,
-            self._output_size,
-            self._clip.info.rate,
-            sound_of=self._config.source if self._clip.info.audio else None,
-        )
         decoder = threading.Thread(target=self._decode, name="decoder")
         decoder.start()
         complete = False
@@ -150,7 +145,8 @@ class _Restyling:
                 self._dialler.close(time.monotonic_ns())
             self._waker.close()
             self._context.destroy(linger=0)
-            self._recording.close()
+            if self._recording is not None:
+                self._recording.close()
         return self._report(complete=complete)
 
     def _done(self) -> bool:
@@ -322,6 +318,8 @@ class _Restyling:
         if frame.seq != header.seq:
             raise ChildError(f"the worker sent picture {header.seq}, wanted {frame.seq}")
         painted_HWC = codec.decode(header, result.payload)
+        if self._recording is None:
+            self._recording = self._open_recording()
         self._recording.write(resize(painted_HWC, self._output_size), self._times_s.pop(header.seq))
         self._frames_out += 1
         self._policy.good_output(time.monotonic_ns())
@@ -331,6 +329,15 @@ class _Restyling:
             self._painting_since_s = now_s
         passed_s = max(now_s - self._painting_since_s, 1e-3)
         self._progress.update(self._task, advance=1, rate=self._frames_out / passed_s)
+
+    def _open_recording(self) -> Recording:
+        """With the first picture only: until then an older file of that name is left as it is."""
+        return Recording(
+            self._config.target,
+            self._output_size,
+            self._clip.info.rate,
+            sound_of=self._config.source if self._clip.info.audio else None,
+        )
 
     def _report(self, *, complete: bool) -> dict[str, Any]:
         seconds = time.monotonic() - self._started_s

@@ -14,16 +14,12 @@ import numpy as np
 import pytest
 
 import brushcast.bridge as module
-from brushcast import codec
 from brushcast.bridge import Bridge
 from brushcast.config import BridgeConfig
 from brushcast.frame import Frame, Pixels, Size
 from brushcast.playout import Kind
 from brushcast.ring import Ring
-from brushcast.wire.events import FrameArrived, Opened, StateSet
-from brushcast.wire.messages import Codec, Welcome
-from brushcast.wire.server_link import ServerLink
-from brushcast.wire.sockets import RouterSocket, open_context, parse_endpoint
+from tests.plugin.grey_worker import GreyWorker
 
 OUTPUT = Size(320, 180)
 MODEL = Size(128, 80)
@@ -47,64 +43,6 @@ class ColourSource:
 
     def close(self) -> None:
         pass
-
-
-class GreyWorker:
-    """Answers every frame with a grey picture; can be told to be rude."""
-
-    def __init__(self, endpoint: str = "tcp://127.0.0.1:0") -> None:
-        self._context = open_context()
-        self._router = RouterSocket(self._context, parse_endpoint(endpoint))
-        self.endpoint = str(self._router.endpoint)
-        self.states: list[Any] = []
-        self.answering = True
-        self.raw_bytes_instead = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="grey-worker")
-        self._thread.start()
-
-    def _run(self) -> None:
-        welcome = Welcome(
-            worker="grey", version="0", engine="grey", device="cpu", device_name="a test",
-            chunk_frames=1, credit_frames=2, warmup_ms=700,
-        )  # fmt: skip
-        links: dict[bytes, ServerLink] = {}
-        while not self._stop.is_set():
-            self._router.wait(20_000_000)
-            while (received := self._router.receive()) is not None:
-                peer, parts = received
-                now_ns = time.monotonic_ns()
-                link = links.setdefault(peer, ServerLink(welcome, now_ns=now_ns))
-                link.receive(parts, now_ns)
-                self._serve(link)
-                for message in link.outgoing():
-                    self._router.send(peer, message)
-
-    def _serve(self, link: ServerLink) -> None:
-        for event in link.events():
-            if isinstance(event, Opened | StateSet):
-                self.states.append(event.state)
-            elif isinstance(event, FrameArrived) and self.answering:
-                header = event.header
-                painted = codec.decode(header, event.payload)
-                if not self.raw_bytes_instead:
-                    level = np.uint8(60 + header.seq % 120)
-                    painted = np.full_like(painted, level)
-                    width, height, kind = header.width, header.height, Codec.RAW
-                    payload = codec.encode(painted, Codec.RAW)
-                else:  # a JPEG that is none, as a broken or hostile worker might send
-                    payload, kind = memoryview(b"\xff\xd8 no picture \xff\xd9"), Codec.JPEG
-                    width, height = header.width, header.height
-                link.send_result(
-                    payload, epoch=header.epoch, seq=header.seq, revision=header.revision,
-                    width=width, height=height, codec=kind,
-                )  # fmt: skip
-
-    def die(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._router.close(0)
-        self._context.destroy(linger=0)
 
 
 class Stage:

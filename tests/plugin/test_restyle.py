@@ -1,0 +1,131 @@
+"""restyle's bookkeeping: each frame once, in order, sent again after a loss. The worker is grey."""
+
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+import brushcast.restyle as module
+from brushcast.child import ChildEvent
+from brushcast.errors import ChildError, ConfigError, SourceError
+from brushcast.frame import Size
+from brushcast.presets import load_presets
+from brushcast.recording import Recording
+from brushcast.restyle import RestyleConfig, restyle_file
+from tests.plugin.grey_worker import GreyWorker
+
+SIZE = Size(160, 96)
+
+
+class AnnouncedWorker:
+    """A Child that says where a grey worker listens, and can be made to die once."""
+
+    endpoint = ""
+    deaths = 0
+    started = 0
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        events: "queue.Queue[ChildEvent]",
+        *,
+        first_line: Mapping[str, Any] | None = None,
+        niceness: int = 0,
+    ) -> None:
+        type(self).started += 1
+        self._events = events
+        if self.endpoint:
+            events.put(ChildEvent(self, "listening", {"endpoint": self.endpoint}))  # type: ignore[arg-type]
+        if self.deaths:
+            type(self).deaths -= 1
+            data = {"code": -9, "last_words": "shot"}
+            events.put(ChildEvent(self, "exited", data))  # type: ignore[arg-type]
+
+    def kill(self) -> None:
+        pass
+
+    def join(self) -> None:
+        pass
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[GreyWorker]:
+    worker = GreyWorker()
+    monkeypatch.setattr(module, "Child", AnnouncedWorker)
+    AnnouncedWorker.endpoint, AnnouncedWorker.deaths = worker.endpoint, 0
+    AnnouncedWorker.started = 0
+    yield worker
+    worker.die()
+
+
+def config(tmp_path: Path, count: int, **options: Any) -> RestyleConfig:
+    source = tmp_path / "in.mp4"
+    with Recording(source, SIZE, Fraction(25)) as recording:
+        for index in range(count):
+            pixels = np.full((SIZE.height, SIZE.width, 3), 10 * index % 250, np.uint8)
+            recording.write(pixels, Fraction(index, 25))
+    look = load_presets()["ink"]
+    return RestyleConfig(source=source, target=tmp_path / "out.mp4", look=look, **options)
+
+
+def levels(path: Path) -> list[int]:
+    with av.open(str(path)) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return [round(float(picture.mean())) for picture in pictures]
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 40])
+def test_every_frame_once_and_in_order(tmp_path: Path, worker: GreyWorker, count: int) -> None:
+    report = restyle_file(config(tmp_path, count), quiet=True)
+    assert (report["complete"], report["frames_out"]) == (True, count)
+    seen = levels(tmp_path / "out.mp4")
+    assert seen == pytest.approx([60 + index % 120 for index in range(count)], abs=3)
+    assert worker.states[0].lossless
+
+
+def test_the_size_that_was_asked_for(tmp_path: Path, worker: GreyWorker) -> None:
+    restyle_file(config(tmp_path, 3, size=Size(320, 192)), quiet=True)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == (320, 192)
+
+
+def test_frames_without_an_answer_are_sent_to_the_next_worker(
+    tmp_path: Path, worker: GreyWorker
+) -> None:
+    AnnouncedWorker.deaths = 2
+    report = restyle_file(config(tmp_path, 30), quiet=True)
+    assert report["frames_out"] == 30
+    assert AnnouncedWorker.started == 3
+    assert levels(tmp_path / "out.mp4") == pytest.approx([60 + i for i in range(30)], abs=3)
+
+
+def test_a_worker_that_never_starts_is_an_error_with_its_last_words(
+    tmp_path: Path, worker: GreyWorker
+) -> None:
+    AnnouncedWorker.endpoint, AnnouncedWorker.deaths = "", 9
+    (tmp_path / "out.mp4").write_text("an older result")
+    with pytest.raises(ChildError, match="shot"):
+        restyle_file(config(tmp_path, 3), quiet=True)
+    assert (tmp_path / "out.mp4").read_text() == "an older result"
+
+
+def test_the_input_is_never_overwritten(tmp_path: Path, worker: GreyWorker) -> None:
+    plan = config(tmp_path, 3)
+    with pytest.raises(ConfigError, match="the input itself"):
+        restyle_file(
+            RestyleConfig(source=plan.source, target=plan.source, look=plan.look), quiet=True
+        )
+    with pytest.raises(SourceError, match=r"absent\.mp4"):
+        restyle_file(
+            RestyleConfig(
+                source=tmp_path / "absent.mp4", target=tmp_path / "o.mp4", look=plan.look
+            ),
+            quiet=True,
+        )
