@@ -1,0 +1,51 @@
+"""What a process asks of the system is optional and never fails."""
+
+import gc
+import os
+import sys
+import threading
+
+import pytest
+
+from brushcast import process
+
+
+def in_thread(what: object) -> None:
+    """So that the test's own thread keeps its priority."""
+    assert callable(what)
+    thread = threading.Thread(target=what)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="priorities of threads")
+def test_priority_is_raised_for_one_thread_and_given_back() -> None:
+    seen: list[int] = []
+
+    def work() -> None:
+        if process.raise_priority():
+            seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+        process.use_usual_priority()
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+
+    in_thread(work)
+    assert seen in ([process.NICENESS, 0], [0])
+    assert os.getpriority(os.PRIO_PROCESS, 0) != process.NICENESS
+
+
+def test_a_refusal_is_only_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "setpriority", refuse, raising=False)
+    assert process.raise_priority() is False
+    process.use_usual_priority()
+
+
+def test_memory_and_pauses_can_be_asked_for_twice() -> None:
+    before = sys.getswitchinterval()
+    assert process.keep_freed_memory() == process.keep_freed_memory()
+    process.avoid_pauses()
+    process.avoid_pauses()
+    sys.setswitchinterval(before)
+    gc.unfreeze()
