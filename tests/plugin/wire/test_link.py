@@ -53,6 +53,16 @@ def test_every_connection_says_the_whole_state_and_is_ready_when_it_is_acknowled
     assert script.link.credit == 4
 
 
+def test_a_second_welcome_changes_nothing() -> None:
+    script = Script().connect()
+    script.frame()
+    script.link.events()
+    script.say(Kind.WELCOME, welcome(credit_frames=200, revision=1))
+    assert script.link.events() == []
+    assert script.link.credit == 3
+    assert script.link.dropped == {"unexpected": 1}
+
+
 def test_a_state_set_before_the_welcome_is_sent_right_after_it() -> None:
     script = Script()
     script.link.start(script.now)

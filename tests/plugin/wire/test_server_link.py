@@ -188,6 +188,10 @@ def test_a_new_epoch_closes_the_old_one_and_nothing_old_gets_through() -> None:
     peer.sent()
     assert not peer.result(0, epoch=1)
     assert not peer.result(0, epoch=2)
+    peer.frame(0, revision=3)  # the same number as the old epoch's
+    peer.link.events()
+    assert not peer.result(0, epoch=1)
+    assert peer.link.in_flight == 1
     peer.hello(epoch=1)
     peer.frame(1, epoch=1)
     assert peer.link.events() == []
