@@ -1,5 +1,4 @@
-"""Bench: what this machine does with an engine, from uint8 pictures in host memory to uint8
-pictures in host memory.
+"""Bench: what this machine does with an engine, from host memory to host memory, uint8 both ways.
 
 The engine says when a stage begins; the clock waits for the device at each boundary, so a
 measurement with stages is a little slower than one without. Both are taken: `fps` without,

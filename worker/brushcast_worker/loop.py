@@ -1,10 +1,9 @@
-"""The GPU thread: MAIN PATH of the worker. Mail in, the scheduler's choice, one engine step, mail
-out.
+"""The GPU thread: MAIN PATH of the worker. Mail in, the scheduler's choice, one step, mail out.
 
-    run ─► _read_mail ─► session.arrive …          pictures join their stream's queue ─► _choose
-    ─► scheduler.next            stale ones are dropped; which streams run, or until when to wait ─►
-    _run       ─► chunk ─► engine.step ─► pictures ─► Painted └► cost back to the scheduler,
-    lateness back to the stream's ladder
+    turn ─► _read_mail ─► session.arrive       pictures join their stream's queue
+         ─► _choose    ─► scheduler.next       stale ones fall; who runs, or until when to wait
+         ─► _run       ─► chunk ─► engine.step ─► pictures ─► Painted
+                       └► cost back to the scheduler, lateness back to the stream's ladder
 
 The thread owns the engine, every session and the device; nothing else touches them. It talks to the
 link thread by mail only.
@@ -15,7 +14,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +33,6 @@ from brushcast_worker.mail import (
     Problem,
     Refused,
     Status,
-    Stream,
     ToGpu,
     ToLink,
 )
@@ -79,7 +77,7 @@ class Loop:
         self._stop = stop
         self._device = torch.device(engine.info.device)
         self._scheduler = Scheduler()
-        self._sessions: dict[Stream, Session] = {}
+        self._sessions: dict[Hashable, Session] = {}  # by Stream
         self._failures_in_a_row = 0
         self._status_ns = 0
 
@@ -105,16 +103,19 @@ class Loop:
 
     def run(self) -> None:
         """Until stopped. Raises EngineError when the engine failed again and again."""
-        wait_ns = LONGEST_WAIT_NS
+        wait_ns = 0
         while not self._stop.is_set():
-            self._read_mail(wait_ns)
-            choice = self._choose(self._clock_ns())
-            if isinstance(choice, Batch):
-                self._run([self._sessions[stream] for stream in choice.ids])  # type: ignore[index]
-                wait_ns = 0
-            else:
-                wait_ns = self._patience_ns(choice)
-            self._tell_status()
+            wait_ns = self.turn(wait_ns)
+
+    def turn(self, wait_ns: int) -> int:
+        """One round: waits for mail up to `wait_ns`, runs at most one batch. How long the next one
+        may wait."""
+        self._read_mail(wait_ns)
+        choice = self._choose(self._clock_ns())
+        if isinstance(choice, Batch):
+            self._run([self._sessions[stream] for stream in choice.ids])
+        self._tell_status()
+        return 0 if isinstance(choice, Batch) else self._patience_ns(choice)
 
     # ------------------------------------------------------------------ mail in
 
@@ -122,9 +123,7 @@ class Loop:
         """Everything that has arrived; waits for the first of it as long as there is nothing to
         run."""
         try:
-            self._open_letter(
-                self._inbox.get(timeout=wait_ns / 1e9) if wait_ns else self._inbox.get_nowait()
-            )
+            self._open_letter(self._inbox.get(block=wait_ns > 0, timeout=wait_ns / 1e9 or None))
             while True:
                 self._open_letter(self._inbox.get_nowait())
         except queue.Empty:

@@ -1,5 +1,4 @@
-"""Mail: what the link thread and the GPU thread tell each other. Values, and the two bounded boxes
-that carry them."""
+"""Mail: what the link thread and the GPU thread tell each other, and the boxes that carry it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Scheduler: which streams run next, together, or until when to wait. Pure: no torch, no threads,
-no clock.
+"""Scheduler: which streams run next, together, or until when to wait. Pure; no clock.
 
 After StreamDiffusionV2's SLO-aware batching (arXiv 2511.07399, section 3.1): a latency model L(T,
 B) fitted to what was measured says what a batch of B streams of T pictures will take; the batch is

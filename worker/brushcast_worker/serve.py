@@ -1,9 +1,9 @@
 """Serve: the worker's threads put together, started and stopped.
 
-main thread   the GPU thread: loads the engine, warms it up, runs the loop
-link thread   server.Server
-lifeline      reads standard input (supervised), child.read_messages
-parent        waits for what the lifeline reads; its end stops everything, a hung model included
+main       the GPU thread: loads the engine, warms it up, runs the loop
+link       server.Server
+lifeline   reads standard input, where supervised (brushcast.child)
+parent     waits for what the lifeline reads; its end ends the process, a hung model included
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The link thread: the listening socket, one ServerLink per peer, and mail to and from the GPU
-thread.
+"""The link thread: the listening socket, one ServerLink per peer, mail to and from the GPU thread.
 
 A peer that sends nonsense costs nobody else anything: its link counts, warns and ignores it, and
 pictures are decoded before they reach the GPU thread.

@@ -1,5 +1,4 @@
-"""CausalEngine: any causal few-step video diffusion model, streamed. `step()` is the table of
-contents of the product.
+"""CausalEngine: any causal few-step video diffusion model, streamed; `step` names its stages.
 
 Letters: B rows, T pictures (or latent frames), C channels, H height, W width.
 

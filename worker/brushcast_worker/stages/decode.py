@@ -1,5 +1,4 @@
-"""Decode: clean latents and their source pictures to styled pictures, each stream with its own
-memory.
+"""Decode: clean latents and their sources to styled pictures, each stream with its own memory.
 
 Letters: T pictures (or latent frames), C channels, H height, W width.
 """

@@ -1,5 +1,4 @@
-"""Denoise: one forward for every latent frame that is under way, each at its own noise level
-(stream batch).
+"""Denoise: one forward for all latent frames under way, each at its own level (stream batch).
 
 Letters: B rows, T latent frames (1 here), C channels, H height, W width.
 """

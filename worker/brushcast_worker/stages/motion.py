@@ -1,5 +1,4 @@
-"""Motion: how a chunk's pictures differ from what came before. Is the scene still, was there a cut,
-how fast is it?
+"""Motion: how a chunk differs from what came before. Is it still, is it a cut, how fast is it?
 
 Measured on the uint8 pictures in host memory, where they come from: a tenth of the cost of the same
 on float tensors, and the answers decide what is run, so on a device every chunk would have to wait

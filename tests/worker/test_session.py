@@ -1,0 +1,235 @@
+"""One stream's session, without an engine."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from brushcast.errors import PresetError
+from brushcast.frame import Frame, Size
+from brushcast.wire.messages import StreamState
+from brushcast_worker.chunk import PADDING_SEQ
+from brushcast_worker.engine import EngineInfo
+from brushcast_worker.mail import Arrived, Stream
+from brushcast_worker.session import BAD_IN_A_ROW, Session, chosen_steps, look_of
+
+MS = 1_000_000
+STREAM = Stream(7, 1)
+INFO = EngineInfo(
+    name="fake",
+    device="cpu",
+    device_name="fake",
+    dtype="float32",
+    chunk_frames=4,
+    steps=(1, 2),
+    default_steps=1,
+    default_size=Size(64, 64),
+    size_multiple=16,
+    description="",
+)
+STATE = StreamState(
+    revision=1, preset="ink", prompt="ink", strength=0.6, seed=7, width=128, height=64, steps=2
+)
+
+
+def session(**changes: object) -> Session:
+    state = dataclasses.replace(STATE, **changes)  # type: ignore[arg-type]
+    made = Session(STREAM, state, INFO)
+    made.follow(state, look_of(state))
+    made.engine_state = "some state"
+    return made
+
+
+def picture(seq: int, *, level: int = 100, at_ms: int = 0, allowed_ms: int = 500) -> Arrived:
+    pixels_HWC = np.full((64, 128, 3), level, np.uint8)
+    pixels_HWC[::2] = 0
+    return Arrived(
+        stream=STREAM,
+        frame=Frame(pixels_HWC, seq, seq * 10),
+        arrived_ns=at_ms * MS,
+        deadline_ns=(at_ms + allowed_ms) * MS,
+        end=False,
+    )
+
+
+def test_a_chunk_takes_the_oldest_pictures_and_is_filled_with_its_last() -> None:
+    made = session()
+    for seq in range(6):
+        made.arrive(picture(seq, level=100 + seq))
+    assert [frame.seq for frame in made.take(4)] == [0, 1, 2, 3]
+    short = made.take(4)
+    assert [frame.seq for frame in short] == [4, 5, PADDING_SEQ, PADDING_SEQ]
+    assert np.array_equal(short[3].pixels_HWC, short[1].pixels_HWC)
+    flush = made.take(4)
+    assert [frame.seq for frame in flush] == [PADDING_SEQ] * 4
+    assert np.array_equal(flush[0].pixels_HWC, short[1].pixels_HWC)
+
+
+def test_the_scheduler_sees_what_is_owed() -> None:
+    made = session()
+    assert made.as_waiting(4).flush_ns is None
+    made.arrive(picture(0, at_ms=0))
+    made.arrive(picture(1, at_ms=33))
+    seen = made.as_waiting(4)
+    assert seen.deadlines_ns == (500 * MS, 533 * MS)
+    assert seen.flush_ns == 500 * MS
+    assert seen.full_ns == 99 * MS
+    assert (seen.shape.width, seen.shape.height, seen.shape.steps) == (128, 64, 2)
+    made.take(4)
+    inside = made.as_waiting(4)
+    assert inside.deadlines_ns == ()
+    assert inside.flush_ns == 500 * MS
+    made.finish([0, 1], 0, reused=False)
+    assert made.as_waiting(4).flush_ns is None
+
+
+def test_dropped_pictures_are_named_and_held_against_the_rung() -> None:
+    made = session()
+    for seq in range(8):
+        made.arrive(picture(seq))
+    assert made.drop_oldest(3) == [0, 1, 2]
+    assert [frame.seq for frame in made.take(4)] == [3, 4, 5, 6]
+
+
+def test_late_results_lead_down_to_fewer_steps_and_then_to_a_smaller_picture() -> None:
+    made = session()
+    rungs = []
+    for tick in range(12):
+        made.arrive(picture(tick, at_ms=1000 * tick))
+        made.take(1)
+        rung = made.finish([tick], (1000 * tick + 900) * MS, reused=False)
+        if rung is not None:
+            rungs.append((rung.steps, str(made.size)))
+        if made.engine_state is None:
+            made.engine_state = "another state"
+    assert [steps for steps, _ in rungs] == [1, 1, 1]
+    assert rungs[0][1] == "128x64"
+    assert [Size.parse(size).area_px < 128 * 64 for _, size in rungs] == [False, True, True]
+
+
+def test_fewer_steps_keep_the_state_and_another_size_is_a_new_one() -> None:
+    made = session()
+    for tick in range(3):
+        made.arrive(picture(tick, at_ms=0, allowed_ms=1))
+        made.take(1)
+        made.finish([tick], 1_500_000, reused=False)
+    assert made.steps == 1
+    assert made.engine_state == "some state"
+    made.out_of_memory(0)
+    assert made.engine_state is None
+    assert made.size.width % 16 == made.size.height % 16 == 0
+
+
+def test_a_lossless_stream_never_leaves_the_top() -> None:
+    made = session(lossless=True)
+    for tick in range(50):
+        made.arrive(picture(tick, allowed_ms=1))
+        made.take(1)
+        assert made.finish([tick], 10_000 * MS * tick, reused=False) is None
+    assert made.out_of_memory(0) is None
+    assert (made.steps, str(made.size)) == (2, "128x64")
+
+
+def test_pictures_are_brought_to_the_computed_size() -> None:
+    made = session(width=100, height=50)
+    assert made.size.width % 16 == made.size.height % 16 == 0
+    made.arrive(picture(0))
+    assert made.take(4)[0].size == made.size
+
+
+def test_a_huge_picture_is_scaled_down_before_the_model() -> None:
+    assert session(width=8192, height=8192).size.area_px <= 1.1 * 1920 * 1088
+
+
+def test_a_change_of_size_lets_all_pictures_fall_and_names_them() -> None:
+    made = session()
+    for seq in range(6):
+        made.arrive(picture(seq))
+    made.take(4)
+    larger = dataclasses.replace(STATE, revision=2, width=256)
+    assert made.follow(larger, look_of(larger)) == [0, 1, 2, 3, 4, 5]
+    assert made.engine_state is None
+    assert made.as_waiting(4).flush_ns is None
+
+
+def test_an_unknown_look_leaves_the_last_good_one() -> None:
+    made = session()
+    before = made.preset
+    other = dataclasses.replace(STATE, revision=2, prompt="qwertz")
+    assert made.follow(other, None) == []
+    assert made.preset == before
+    assert made.asked.revision == 2
+
+
+class TestRejecting:
+    def test_what_is_not_finite(self) -> None:
+        assert session().looks_wrong(float("nan"), float("nan"), []) == "not finite"
+        assert session().looks_wrong(-1.0, float("inf"), []) == "not finite"
+        assert session().looks_wrong(-1.0, 1.0, []) is None
+
+    def test_one_colour_from_a_picture_that_is_not(self) -> None:
+        made = session()
+        made.arrive(picture(0))
+        made.take(4)
+        assert made.looks_wrong(0.5, 0.51, [0]) == "one colour"
+
+    def test_but_not_from_a_covered_lens(self) -> None:
+        made = session()
+        made.arrive(picture(0, level=10))
+        made.take(4)
+        assert made.looks_wrong(-0.9, -0.89, [0]) is None
+
+    def test_five_in_a_row_are_a_new_state(self) -> None:
+        made = session()
+        for tick in range(BAD_IN_A_ROW):
+            assert made.engine_state is not None
+            made.arrive(picture(tick))
+            made.take(4)
+            assert made.reject([tick]) == [tick]
+        assert made.engine_state is None
+
+    def test_a_good_one_between_begins_the_count_again(self) -> None:
+        made = session()
+        for tick in range(4 * BAD_IN_A_ROW):
+            made.arrive(picture(tick))
+            made.take(4)
+            if tick % BAD_IN_A_ROW:
+                made.reject([tick])
+            else:
+                made.finish([tick], 0, reused=False)
+        assert made.engine_state is not None
+
+
+def test_a_chunk_that_was_not_taken_waits_again_in_order() -> None:
+    made = session()
+    for seq in range(6):
+        made.arrive(picture(seq))
+    taken = made.take(4)
+    made.take_back(taken)
+    assert [frame.seq for frame in made.take(6)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_status_tells_what_happened() -> None:
+    made = session()
+    for tick in range(20):
+        for seq in range(4 * tick, 4 * tick + 4):
+            made.arrive(picture(seq, at_ms=200 * tick))
+        made.take(4)
+        seqs = range(4 * tick, 4 * tick + 4)
+        made.finish(seqs, (200 * tick + 100) * MS, reused=tick % 2 == 1)
+    made.arrive(picture(99))
+    status = made.status(3900 * MS, 12345)
+    assert status.engine_fps == pytest.approx(20, rel=0.1)
+    assert (status.cache_hits, status.queue_frames, status.memory_bytes) == (40, 1, 12345)
+    assert status.rung == "full"
+
+
+def test_steps_nearest_to_what_was_asked() -> None:
+    assert [chosen_steps(asked, INFO) for asked in (0, 1, 2, 9)] == [1, 1, 2, 2]
+
+
+def test_a_state_that_is_no_preset_is_refused() -> None:
+    with pytest.raises(PresetError, match="prompt is empty"):
+        look_of(dataclasses.replace(STATE, prompt="  "))
