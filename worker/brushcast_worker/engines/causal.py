@@ -155,7 +155,7 @@ class CausalEngine:
         """Advance every job's stream by one chunk; see `engine.Engine.step`."""
         with _memory_errors(jobs[0].state.size, len(jobs)):
             turns = [self._follow(job) for job in jobs]
-            self._begin("still")
+            self._begin("motion")
             for turn in turns:
                 self._still_or_cut(turn)
             moving = [turn for turn in turns if not turn.still]

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from brushcast.errors import ConfigError, PromptError, WeightsError
@@ -52,13 +53,13 @@ def load_pocket(device: str, timer: StageTimer | None = None) -> CausalEngine:
     try:
         model = pocket.load_pocket(WEIGHTS, place, dtype)
     except FileNotFoundError as error:
-        if not any(WEIGHTS.glob("*.safetensors")):  # until the first weights are trained
+        if WEIGHTS.name == "weights":  # until the first weights are trained
             log.warning("no trained weights yet: random ones")
             return random_pocket(device, timer=timer)
         raise WeightsError(
             f"{error}: reinstall Brushcast, or run `brushcast models verify`"
         ) from None
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise WeightsError(f"{WEIGHTS / pocket.FILE} is not this model's: {error}") from None
     return pocket_engine(model, place, dtype, timer)
 

@@ -1,0 +1,136 @@
+"""What the causal engine does beyond the promises of every engine (tests/worker/test_engine.py)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from brushcast.presets import Preset
+from brushcast_worker.chunk import Chunk
+from brushcast_worker.engine import Job
+from brushcast_worker.engines.causal import CausalEngine, CausalState
+from brushcast_worker.engines.pocket import random_pocket
+from tests.worker.conftest import SIZE, chunks, moving
+
+Presets = dict[str, Preset]
+
+
+class Stages:
+    """A timer that only writes down."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def begin(self, stage: str) -> None:
+        self.seen.append(stage)
+
+
+def step(
+    engine: CausalEngine, state: CausalState, chunk: Chunk, preset: Preset, steps: int = 1
+) -> Chunk | None:
+    return engine.step([Job(state=state, chunk=chunk, preset=preset, steps=steps)])[0]
+
+
+def test_the_stages_come_in_the_order_of_the_map(presets: Presets) -> None:
+    stages = Stages()
+    engine = random_pocket("cpu", timer=stages)
+    state = engine.open(presets["ink"], SIZE)
+    source = chunks(moving(4) + [moving(4)[-1]] * 8)
+    for chunk in source:
+        step(engine, state, chunk, presets["ink"])
+    computed = ["motion", "encode", "denoise", "decode", "other"]
+    assert stages.seen == [*computed, "motion", "other", "motion", "other"]
+
+
+def test_a_cut_makes_a_new_memory_and_leaves_the_old_ones_frames_theirs(presets: Presets) -> None:
+    engine = random_pocket("cpu")
+    state = engine.open(presets["ink"], SIZE)
+    dark = [picture // 4 for picture in moving(12, seed=3)]
+    bright = [255 - picture // 4 for picture in moving(12, seed=4)]
+    source = chunks([*dark, *bright])
+    seqs: list[int] = []
+    for chunk in source[:3]:
+        result = step(engine, state, chunk, presets["ink"], 2)
+        seqs += result.seqs if result is not None else ()
+    old = state.temporal
+    result = step(engine, state, source[3], presets["ink"], 2)
+    assert result is not None
+    assert state.temporal is not old
+    assert state.temporal.caches[0].filled == 1
+    assert old.caches[1].filled == 3
+    assert [*seqs, *result.seqs] == list(range(12))
+
+
+def test_a_pan_across_one_scene_keeps_its_memory(presets: Presets) -> None:
+    engine = random_pocket("cpu")
+    state = engine.open(presets["ink"], SIZE)
+    before = state.temporal
+    for chunk in chunks(moving(32, speed_px=11)):
+        step(engine, state, chunk, presets["ink"])
+    assert state.temporal is before
+
+
+def test_another_seed_is_another_noise_and_a_new_memory(presets: Presets) -> None:
+    engine = random_pocket("cpu")
+    state = engine.open(presets["ink"], SIZE)
+    source = chunks(moving(8))
+    step(engine, state, source[0], presets["ink"])
+    before = state.temporal
+    step(engine, state, source[1], dataclasses.replace(presets["ink"], seed=1))
+    assert not torch.equal(state.temporal.noise_CHW, before.noise_CHW)
+
+
+def test_the_noise_of_a_stream_is_fixed(presets: Presets) -> None:
+    engine = random_pocket("cpu")
+    state = engine.open(presets["ink"], SIZE)
+    noise_CHW = state.temporal.noise_CHW.clone()
+    for chunk in chunks(moving(24)):
+        step(engine, state, chunk, presets["ink"])
+    assert torch.equal(state.temporal.noise_CHW, noise_CHW)
+
+
+def test_fast_motion_lowers_the_noise(presets: Presets) -> None:
+    engine = random_pocket("cpu")
+    levels = []
+    for speed_px in (1, 24):
+        state = engine.open(presets["ink"], SIZE)
+        faint = [100 + picture // 8 for picture in moving(24, speed_px=speed_px)]
+        for chunk in chunks(faint):
+            step(engine, state, chunk, presets["ink"])
+        assert state.temporal.level is not None
+        levels.append(state.temporal.level)
+    assert levels[1] < levels[0]
+
+
+def test_the_prompts_keys_are_made_once_unless_the_look_changes(presets: Presets) -> None:
+    engine = random_pocket("cpu")
+    state = engine.open(presets["ink"], SIZE)
+    source = chunks(moving(60))
+    contexts = []
+    for tick, chunk in enumerate(source):
+        step(engine, state, chunk, presets["ink" if tick < 5 else "neon"])
+        contexts.append(id(state.context))
+    assert len(set(contexts[:5])) == 1
+    assert len(set(contexts[5:9])) == 4
+    assert len(set(contexts[9:])) <= 2
+
+
+def test_memory_per_stream_does_not_grow(presets: Presets) -> None:
+    engine = random_pocket("cpu")
+    state = engine.open(presets["ink"], SIZE)
+
+    def held_bytes() -> int:
+        temporal = state.temporal
+        tensors = [temporal.noise_CHW, *(temporal.encoder or ()), *(temporal.decoder or ())]
+        for cache in temporal.caches:
+            tensors += [cache._k_LBSND, cache._v_LBSND]
+        frames = [frame.x0_CHW for frame in state.under_way]
+        return sum(tensor.nbytes for tensor in tensors + frames)
+
+    sizes = []
+    for chunk in chunks(moving(80)):
+        step(engine, state, chunk, presets["ink"], 2)
+        sizes.append(held_bytes())
+    assert len(set(sizes[2:])) == 1
+    assert len(state.under_way) == 1

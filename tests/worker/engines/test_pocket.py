@@ -1,0 +1,106 @@
+"""The embedded model: loading, and the devices that it can go to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from brushcast.errors import ConfigError, PromptError, WeightsError
+from brushcast.presets import Preset
+from brushcast_worker.engines import pocket
+from brushcast_worker.models.pocket import FILE, build_pocket, save_pocket
+
+TRAINED = (pocket.WEIGHTS / FILE).is_file()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(pocket, "WEIGHTS", tmp_path)
+    return tmp_path
+
+
+def test_loads_what_was_saved(folder: Path) -> None:
+    save_pocket(build_pocket(), folder / FILE)
+    info = pocket.load_pocket("cpu").info
+    assert info.name == "pocket"
+    assert info.steps == (1, 2)
+    assert "M parameters" in info.description
+
+
+def test_weights_with_a_missing_part_are_refused_and_it_is_named(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_pocket(build_pocket(), folder / FILE)
+    tensors = load_file(folder / FILE)
+    gone = next(name for name in tensors if name.startswith("dit.blocks.3."))
+    del tensors[gone]
+    save_file(tensors, folder / FILE)
+    with pytest.raises(WeightsError, match=gone.removeprefix("dit.")):
+        pocket.load_pocket("cpu")
+
+
+def test_weights_of_another_shape_are_refused(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_pocket(build_pocket(), folder / FILE)
+    tensors = load_file(folder / FILE)
+    save_file({name: tensor.flatten()[:1] for name, tensor in tensors.items()}, folder / FILE)
+    with pytest.raises(WeightsError, match="size mismatch"):
+        pocket.load_pocket("cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"no tensors at all", b"\xff" * 64])
+def test_a_broken_file_is_refused(folder: Path, content: bytes) -> None:
+    (folder / FILE).write_bytes(content)
+    with pytest.raises(WeightsError, match=FILE):
+        pocket.load_pocket("cpu")
+
+
+def test_missing_weights_are_named(folder: Path) -> None:
+    with pytest.raises(WeightsError, match=str(folder)):
+        pocket.load_pocket("cpu")
+
+
+@pytest.mark.skipif(not TRAINED, reason="not trained yet")
+def test_the_shipped_weights_load() -> None:
+    assert pocket.load_pocket("cpu").info.device == "cpu"
+
+
+def test_a_prompt_becomes_tokens_and_strength_a_noise_level() -> None:
+    looks = pocket.PocketLooks(build_pocket())
+    weak = looks.look(Preset(name="a", title="", prompt="ink", strength=0.1))
+    strong = looks.look(Preset(name="a", title="", prompt="ink", strength=0.9))
+    assert weak.s0 < strong.s0
+    assert not torch.equal(weak.tokens_BLC, strong.tokens_BLC)
+    with pytest.raises(PromptError, match="watercolour"):
+        looks.look(Preset(name="a", title="", prompt="qwertz"))
+
+
+@pytest.mark.parametrize("asked", ["", "gpu", "cuda:x", "cpu:1", "tpu"])
+def test_devices_that_are_none(asked: str) -> None:
+    with pytest.raises(ConfigError, match="wanted auto, cpu, cuda"):
+        pocket.choose_device(asked)
+
+
+def test_auto_is_the_best_that_is_there() -> None:
+    wanted = "cuda" if torch.cuda.is_available() else None
+    assert pocket.choose_device("auto").type in ({wanted} if wanted else {"cpu", "mps"})
+
+
+def test_a_cpu_without_bfloat16_computes_in_single_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+    assert pocket.choose_dtype(cpu) is torch.float32
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    assert pocket.choose_dtype(cpu) is torch.bfloat16
+
+
+def test_random_weights_are_the_same_every_time() -> None:
+    one, two = pocket.random_pocket("cpu"), pocket.random_pocket("cpu")
+    for a, b in zip(one._transformer.parameters(), two._transformer.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert bool(a.any())

@@ -1,0 +1,72 @@
+"""Pictures to a device tensor and back."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from brushcast.frame import Frame
+from brushcast_worker.chunk import Chunk, chunk_from_frames, frames_from_chunk, read_back
+
+CPU = torch.device("cpu")
+
+
+def every_level() -> list[Frame]:
+    rng = np.random.default_rng(0)
+    return [
+        Frame(rng.permutation(3 * 256).astype(np.uint8).reshape(16, 16, 3), seq, 10 * seq)
+        for seq in range(4)
+    ]
+
+
+def test_there_and_back_again_is_exact() -> None:
+    sent = every_level()
+    chunk = chunk_from_frames(sent, CPU)
+    assert chunk.x_TCHW.shape == (4, 3, 16, 16)
+    assert (float(chunk.x_TCHW.min()), float(chunk.x_TCHW.max())) == (-1.0, 1.0)
+    assert chunk.seqs == (0, 1, 2, 3)
+    assert chunk.captured_ns == (0, 10, 20, 30)
+    for frame, pixels_HWC, kept_HWC in zip(
+        sent, frames_from_chunk(chunk), chunk.pixels, strict=True
+    ):
+        assert np.array_equal(frame.pixels_HWC, pixels_HWC)
+        assert kept_HWC is frame.pixels_HWC
+        assert pixels_HWC.flags.c_contiguous
+
+
+def test_a_colour_stays_in_its_channel_and_place() -> None:
+    pixels_HWC = np.zeros((16, 32, 3), np.uint8)
+    pixels_HWC[3, 20] = (255, 128, 1)
+    chunk = chunk_from_frames([Frame(pixels_HWC, 0, 0)], CPU)
+    assert chunk.x_TCHW[0, 0, 3, 20] == 1
+    assert frames_from_chunk(chunk)[0][3, 20].tolist() == [255, 128, 1]
+
+
+def test_what_is_out_of_range_is_cut_off() -> None:
+    chunk = Chunk(torch.tensor([-9.0, 0.0, 9.0]).reshape(1, 3, 1, 1), (0,), (0,))
+    assert frames_from_chunk(chunk)[0].tolist() == [[[0, 128, 255]]]
+
+
+def test_a_reused_chunk_repeats_its_picture() -> None:
+    x_TCHW = chunk_from_frames(every_level()[:1], CPU).x_TCHW.expand(4, -1, -1, -1)
+    chunk = Chunk(x_TCHW, (4, 5, 6, 7), (0, 0, 0, 0), reused=True)
+    back = read_back(chunk)
+    assert len(back.pictures) == 4
+    assert all(np.array_equal(p, every_level()[0].pixels_HWC) for p in back.pictures)
+
+
+def test_the_extremes_are_told_and_nan_is_not_hidden() -> None:
+    x_TCHW = torch.zeros(1, 3, 4, 4)
+    x_TCHW[0, 1, 2, 3] = 0.5
+    back = read_back(Chunk(x_TCHW, (0,), (0,)))
+    assert (back.low, back.high) == (0.0, 0.5)
+    x_TCHW[0, 0, 0, 0] = float("nan")
+    assert math.isnan(read_back(Chunk(x_TCHW, (0,), (0,))).high)
+
+
+def test_every_picture_has_a_name() -> None:
+    with pytest.raises(AssertionError):
+        Chunk(torch.zeros(2, 3, 4, 4), (0,), (0,))
