@@ -301,14 +301,17 @@ def _alone(path: Path, progress: Progress) -> Iterator[None]:
 def _try_lock(handle: IO[str], *, wait: bool) -> bool:
     if sys.platform == "win32":
         windows = importlib.import_module("msvcrt")
-        try:
-            windows.locking(handle.fileno(), windows.LK_LOCK if wait else windows.LK_NBLCK, 1)
-        except OSError:
-            return False
-    else:
-        posix = importlib.import_module("fcntl")
-        try:
-            posix.flock(handle, posix.LOCK_EX if wait else posix.LOCK_EX | posix.LOCK_NB)
-        except BlockingIOError:
-            return False
+        while True:
+            try:
+                windows.locking(handle.fileno(), windows.LK_LOCK if wait else windows.LK_NBLCK, 1)
+            except OSError:
+                if wait:
+                    continue  # LK_LOCK itself gives up after ten seconds
+                return False
+            return True
+    posix = importlib.import_module("fcntl")
+    try:
+        posix.flock(handle, posix.LOCK_EX if wait else posix.LOCK_EX | posix.LOCK_NB)
+    except BlockingIOError:
+        return False
     return True

@@ -3,6 +3,7 @@ real but the downloads."""
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -320,3 +321,21 @@ def test_a_repository_that_was_moved_is_installed_from_its_new_place(
     other = Repository(root=moved)
     assert "the project has changed" in other.ensure()
     assert other.calls()[-1][-1] == str(moved)
+
+
+@pytest.mark.skipif("sys.platform == 'win32'", reason="flock")
+def test_a_second_set_up_waits_for_the_first(repository: Repository) -> None:
+    fcntl = importlib.import_module("fcntl")
+    said: list[str] = []
+    with (repository.root / ".venv-setup.lock").open("a") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+
+        class Second(Progress):
+            def say(self, text: str) -> None:
+                said.append(text)
+                if len(said) == 1:
+                    fcntl.flock(first, fcntl.LOCK_UN)
+
+        ensure(repository.root, Wanted(kind="run"), Second(io.StringIO()))
+    assert said[0] == "Another set-up is at work here; waiting for it."
+    assert said[1].startswith("Setting up Brushcast")
