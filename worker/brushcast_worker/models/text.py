@@ -25,7 +25,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "comic": ("comic", "comics", "cartoon", "halftone", "pop", "popart", "manga", "graphic"),
     "neon": ("neon", "cyberpunk", "glow", "glowing", "synthwave", "vaporwave", "blacklight"),
     "ukiyo-e": ("ukiyo", "ukiyoe", "woodblock", "hokusai", "hiroshige", "japanese"),
-    "papercut": ("papercut", "paper", "cutout", "cut", "layered", "collage", "origami"),
+    "papercut": ("papercut", "cutout", "cut", "layered", "collage", "origami"),
 }
 
 

@@ -1,0 +1,95 @@
+"""RollingCache: which latent frames are seen, where they stand, and when a sink gives way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from brushcast_worker.stages.cache import RollingCache
+from torch import Tensor
+
+
+def cache(**settings: object) -> RollingCache:
+    sizes: dict[str, object] = {
+        "layers": 1,
+        "rows": 1,
+        "tokens": 1,
+        "dim": 2,
+        "sinks": 1,
+        "window": 4,
+    }
+    return RollingCache(**{**sizes, **settings})  # type: ignore[arg-type]
+
+
+def frame(n: float) -> Tensor:
+    return torch.tensor([[[n, 1.0]]])
+
+
+def seen(c: RollingCache, n: int) -> list[tuple[int, float]]:
+    """Position and content of everything visible after latent frame n, in order of position."""
+    c.begin()
+    k, v = c.update(0, frame(n), -frame(n))
+    assert torch.equal(k, -v)
+    return sorted(zip(c.positions, k[0, :, 0].tolist(), strict=True))
+
+
+def test_sinks_stay_and_the_rest_rolls_in_order_of_age() -> None:
+    c = cache()
+    views = [[what for _, what in seen(c, n)] for n in range(9)]
+    assert views[0] == [0]
+    assert views[3] == [0, 1, 2, 3]
+    assert views[4] == [0, 2, 3, 4]
+    assert views[8] == [0, 6, 7, 8]
+
+
+def test_slot_positions_never_grow() -> None:
+    c = cache()
+    for n in range(2000):
+        view = seen(c, n)
+        assert [place for place, _ in view] == list(range(min(n + 1, 4)))
+        assert c.position == min(n, 3)
+
+
+def test_all_steps_of_a_latent_frame_write_one_slot() -> None:
+    c = cache()
+    for n in range(7):
+        c.begin()
+        for step in range(3):
+            k, _ = c.update(0, frame(10 * n + step), frame(0))
+            assert k.shape[1] == min(n + 1, 4)
+    assert sorted(k[0, :, 0].tolist()) == [2.0, 42.0, 52.0, 62.0]
+
+
+def test_published_positions_restart_at_the_caches_end() -> None:
+    c = cache(positions="frame", refresh_at=50)
+    places = []
+    for n in range(60):
+        seen(c, n)
+        places.append(c.position)
+    assert places[:51] == [*range(50), 4]
+    assert max(places) == 49
+
+
+def test_a_sink_that_no_longer_fits_is_replaced_and_one_that_does_stays() -> None:
+    c = cache(sinks=2, window=4, sink_threshold=0.2)
+    for content in ([1.0, 0.0], [0.0, 1.0], [1.0, 0.1]):
+        c.begin()
+        k = torch.tensor([[content]])
+        c.update(0, k, k)
+        c.end()
+    kept, _ = c.update(0, k, k)
+    assert kept[0, 0].tolist() == [1.0, 0.0]  # like the new one
+    assert kept[0, 1].tolist() == pytest.approx([1.0, 0.1])  # unlike it: gone
+
+
+def test_without_a_threshold_sinks_are_for_good() -> None:
+    c = cache()
+    for n in (5, -5, 7, -7, 9):
+        c.begin()
+        k, _ = c.update(0, frame(n), frame(n))
+        c.end()
+    assert k[0, 0, 0] == 5
+
+
+def test_sinks_must_leave_room() -> None:
+    with pytest.raises(ValueError, match=r"sinks 4 wants to be in 0\.\.3"):
+        cache(sinks=4)

@@ -1,0 +1,51 @@
+"""The schedule against the published numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from brushcast_worker.stages import schedule
+
+REFERENCE = Path(__file__).parents[4] / "shared/reference/wan_causal_small.safetensors"
+
+
+def test_agrees_with_the_published_schedule() -> None:
+    if not REFERENCE.is_file():
+        pytest.skip(f"no reference numbers at {REFERENCE}")
+    from safetensors import safe_open
+
+    with safe_open(REFERENCE, "pt") as f:
+        want = {
+            k: f.get_tensor(f"schedule.{k}") for k in ("sigmas", "t", "x0", "noise", "add_noise")
+        }
+    table = schedule.sigma_table()
+    torch.testing.assert_close(table, want["sigmas"], rtol=1e-5, atol=1e-6)
+    sigma = torch.tensor([schedule.nearest_sigma(table, t) for t in want["t"].tolist()])
+    torch.testing.assert_close(
+        schedule.renoise(want["x0"], want["noise"], sigma), want["add_noise"], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_published_steps_start_at_the_motion_aware_one() -> None:
+    steps = schedule.wan_steps(2, schedule.wan_first_timestep(0.701), schedule.sigma_table())
+    assert [s.timestep for s in steps] == [601.0, 500.0]
+    assert steps[0].sigma == pytest.approx(0.601, abs=2e-3)
+
+
+def test_pocket_halves_the_noise_for_its_second_step() -> None:
+    assert [s.sigma for s in schedule.pocket_steps(2, 0.56)] == pytest.approx([0.56, 0.28])
+    with pytest.raises(ValueError, match="3 steps; 1 or 2 wanted"):
+        schedule.pocket_steps(3, 0.5)
+
+
+def test_strength_raises_the_noise() -> None:
+    scales = [schedule.noise_scale_of(s) for s in (0.0, 0.6, 1.0)]
+    assert scales == pytest.approx([0.2, 0.56, 0.8])
+
+
+def test_rows_carry_their_own_step() -> None:
+    timestep, sigma = schedule.as_rows(schedule.pocket_steps(2, 0.5), "cpu")
+    assert timestep.tolist() == [[500.0], [250.0]]
+    assert sigma.tolist() == [[0.5], [0.25]]

@@ -1,0 +1,1 @@
+"""How the pocket weights were made: teachers, data, training, evaluation.  Not in the wheel."""
