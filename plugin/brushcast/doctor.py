@@ -133,7 +133,7 @@ def _camera() -> Finding:
 def _virtual_camera() -> Finding:
     missing = importlib.util.find_spec("pyvirtualcam") is None
     install = "pip install pyvirtualcam; " if missing else ""
-    if sys.platform.startswith("linux"):
+    if platform.system() == "Linux":
         devices = _loopback_devices()
         if not devices:
             return _finding(

@@ -69,7 +69,8 @@ class Frame:
     def __post_init__(self) -> None:
         shape, dtype = self.pixels_HWC.shape, self.pixels_HWC.dtype
         assert len(shape) == 3, shape
-        assert (shape[2], dtype) == (3, np.uint8), (shape, dtype)
+        assert shape[2] == 3, shape
+        assert dtype == np.uint8, dtype
         assert self.pixels_HWC.flags.c_contiguous
         self.pixels_HWC.setflags(write=False)
 

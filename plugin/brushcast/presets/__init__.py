@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,17 @@ class Preset:
                 f"preset {self.name}: seed {self.seed!r}, "
                 "wanted a whole number from 0 to 4294967295"
             )
+
+    def changed(
+        self, *, prompt: str | None = None, strength: float | None = None, seed: int | None = None
+    ) -> Preset:
+        """The same look with other parts; None leaves a part as it is. Raises PresetError."""
+        return replace(
+            self,
+            prompt=self.prompt if prompt is None else prompt,
+            strength=self.strength if strength is None else strength,
+            seed=self.seed if seed is None else seed,
+        )
 
 
 def parse_preset(name: str, text: str) -> Preset:
