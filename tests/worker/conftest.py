@@ -21,10 +21,19 @@ from brushcast_worker.engine import ENGINES, Engine, load_engine
 SIZE = Size(96, 64)
 
 
-@pytest.fixture(scope="session", params=[name for name in ENGINES if name.endswith("-random")])
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param((name, device), id=f"{name}-{device}", marks=marks)
+        for name in ENGINES
+        if name.endswith("-random")
+        for device, marks in (("cpu", ()), ("cuda", pytest.mark.gpu))
+    ],
+)
 def engine(request: pytest.FixtureRequest) -> Engine:
-    """Every engine there is, as a small one with random weights."""
-    return load_engine(request.param, "cpu")
+    """Every engine there is, with random weights, on every device there is."""
+    name, device = request.param
+    return load_engine(name, device)
 
 
 @pytest.fixture(scope="session")
@@ -62,12 +71,11 @@ def frames(pictures: Sequence[Pixels], first_seq: int = 0) -> list[Frame]:
     return [Frame(p, first_seq + i, 1000 + first_seq + i) for i, p in enumerate(pictures)]
 
 
-def chunks(pictures: Sequence[Pixels], wanted: int = 4) -> list[Chunk]:
-    """Whole chunks of consecutive pictures, on the CPU."""
+def chunks(pictures: Sequence[Pixels], device: str = "cpu", wanted: int = 4) -> list[Chunk]:
+    """Whole chunks of consecutive pictures."""
     whole = frames(pictures)
-    cpu = torch.device("cpu")
     return [
-        chunk_from_frames(whole[at : at + wanted], cpu)
+        chunk_from_frames(whole[at : at + wanted], torch.device(device))
         for at in range(0, len(whole) - wanted + 1, wanted)
     ]
 

@@ -49,7 +49,7 @@ def test_says_what_it_is(engine: Engine) -> None:
 
 
 def test_pictures_keep_their_size_range_and_names(engine: Engine, presets: Presets) -> None:
-    source = chunks(moving(12))
+    source = chunks(moving(12), engine.info.device)
     for sent, result in zip(source, run(engine, source, presets["ink"]), strict=True):
         assert result is not None
         assert result.x_TCHW.shape == sent.x_TCHW.shape
@@ -61,7 +61,7 @@ def test_the_same_jobs_from_a_fresh_state_give_the_same_bits(
     engine: Engine, presets: Presets
 ) -> None:
     for steps in engine.info.steps:
-        source = chunks(moving(16))
+        source = chunks(moving(16), engine.info.device)
         first = run(engine, source, presets["ink"], steps=steps)
         assert torch.equal(
             pictures(first), pictures(run(engine, source, presets["ink"], steps=steps))
@@ -70,7 +70,10 @@ def test_the_same_jobs_from_a_fresh_state_give_the_same_bits(
 
 def test_two_streams_in_turn_equal_two_streams_alone(engine: Engine, presets: Presets) -> None:
     ink, neon = presets["ink"], presets["neon"]
-    one, two = chunks(moving(20, seed=1)), chunks(moving(20, seed=2, speed_px=2))
+    one, two = (
+        chunks(moving(20, seed=1), engine.info.device),
+        chunks(moving(20, seed=2, speed_px=2), engine.info.device),
+    )
     alone = [pictures(run(engine, one, ink)), pictures(run(engine, two, neon, steps=2))]
     first, second = engine.open(ink, SIZE), engine.open(neon, SIZE)
     in_turn: list[list[Chunk | None]] = [[], []]
@@ -84,7 +87,7 @@ def test_two_streams_in_turn_equal_two_streams_alone(engine: Engine, presets: Pr
 def test_streams_that_share_a_forward_equal_streams_alone(engine: Engine, presets: Presets) -> None:
     """Not bit by bit: a product over more rows may add up in another order."""
     looks = [presets["ink"], presets["neon"], presets["comic"]]
-    sources = [chunks(moving(20, seed=seed)) for seed in range(3)]
+    sources = [chunks(moving(20, seed=seed), engine.info.device) for seed in range(3)]
     alone = [pictures(run(engine, s, p)) for s, p in zip(sources, looks, strict=True)]
     states = [engine.open(look, SIZE) for look in looks]
     together: list[list[Chunk | None]] = [[], [], []]
@@ -101,7 +104,7 @@ def test_streams_that_share_a_forward_equal_streams_alone(engine: Engine, preset
 def test_a_chunk_comes_out_as_many_ticks_later_as_there_are_further_steps(
     engine: Engine, presets: Presets
 ) -> None:
-    source = chunks(moving(24))
+    source = chunks(moving(24), engine.info.device)
     for steps in engine.info.steps:
         results = run(engine, source, presets["ink"], steps=steps)
         late = steps - 1
@@ -114,7 +117,7 @@ def test_a_change_of_steps_loses_no_picture(engine: Engine, presets: Presets) ->
     most = max(engine.info.steps)
     if most == 1:
         pytest.skip("has one step only")
-    source = chunks(moving(40))
+    source = chunks(moving(40), engine.info.device)
     state = engine.open(presets["ink"], SIZE)
     results: list[Chunk | None] = []
     for tick, chunk in enumerate(source):
@@ -126,7 +129,7 @@ def test_a_change_of_steps_loses_no_picture(engine: Engine, presets: Presets) ->
 
 
 def test_the_seed_decides(engine: Engine, presets: Presets) -> None:
-    source = chunks(moving(8))
+    source = chunks(moving(8), engine.info.device)
     other = dataclasses.replace(presets["ink"], seed=8)
     assert not torch.equal(
         pictures(run(engine, source, presets["ink"])), pictures(run(engine, source, other))
@@ -135,7 +138,7 @@ def test_the_seed_decides(engine: Engine, presets: Presets) -> None:
 
 def test_the_past_matters_and_a_fresh_state_has_none(engine: Engine, presets: Presets) -> None:
     """With the past of its scene a chunk differs from the same chunk without."""
-    source = chunks(moving(24))
+    source = chunks(moving(24), engine.info.device)
     state = engine.open(presets["ink"], SIZE)
     with_past = run(engine, source, presets["ink"], state=state)
     without = run(engine, source[-1:], presets["ink"])
@@ -147,7 +150,7 @@ def test_the_past_matters_and_a_fresh_state_has_none(engine: Engine, presets: Pr
 @pytest.mark.parametrize("size", [Size(16, 16), Size(80, 48), Size(48, 112)])
 def test_every_size_in_its_multiples(engine: Engine, presets: Presets, size: Size) -> None:
     state = engine.open(presets["ink"], size)
-    for chunk in chunks(moving(8, size)):
+    for chunk in chunks(moving(8, size), engine.info.device):
         (result,) = engine.step([Job(state=state, chunk=chunk, preset=presets["ink"], steps=1)])
         assert result is not None
         assert result.x_TCHW.shape == (4, 3, size.height, size.width)
@@ -160,7 +163,7 @@ def test_other_sizes_are_refused(engine: Engine, presets: Presets) -> None:
 
 def test_steps_that_it_cannot_do_are_refused(engine: Engine, presets: Presets) -> None:
     with pytest.raises(ConfigError, match="99 steps"):
-        run(engine, chunks(moving(4)), presets["ink"], steps=99)
+        run(engine, chunks(moving(4), engine.info.device), presets["ink"], steps=99)
 
 
 def test_an_unknown_wording_is_refused_and_names_what_is_known(
@@ -177,7 +180,7 @@ def test_an_unknown_wording_is_refused_and_names_what_is_known(
 def test_the_state_follows_the_preset_without_a_jump(engine: Engine, presets: Presets) -> None:
     """The first chunk after a change is near to the old look, later ones arrive at the new one."""
     ink, neon = presets["ink"], presets["neon"]
-    source = chunks(moving(80))
+    source = chunks(moving(80), engine.info.device)
     state = engine.open(ink, SIZE)
     changed = run(engine, source[:8], ink, state=state) + run(engine, source[8:], neon, state=state)
     stays, begins = run(engine, source, ink), run(engine, source, neon)
@@ -192,7 +195,7 @@ def test_the_state_follows_the_preset_without_a_jump(engine: Engine, presets: Pr
 
 
 def test_a_still_scene_is_computed_once(engine: Engine, presets: Presets) -> None:
-    source = chunks(moving(8) + [moving(8)[-1]] * 24)
+    source = chunks(moving(8) + [moving(8)[-1]] * 24, engine.info.device)
     for steps in engine.info.steps:
         results = run(engine, source, presets["ink"], steps=steps)
         reused = [result.reused for result in results if result is not None]
@@ -213,18 +216,22 @@ def test_the_noise_of_a_sensor_does_not_count_as_motion_but_a_small_change_does(
         return (still + noise).clip(0, 255).astype("uint8")
 
     noisy_source = [noisy() for _ in range(16)]
-    results = run(engine, chunks(noisy_source), presets["ink"])  # type: ignore[arg-type]
+    results = run(engine, chunks(noisy_source, engine.info.device), presets["ink"])  # type: ignore[arg-type]
     assert [result.reused for result in results if result is not None] == [False, True, True, True]
     blink = still.copy()
     blink[24:32, 40:48] = 255 - blink[24:32, 40:48]
-    blinking = run(engine, chunks([still] * 8 + [still, blink, blink, still]), presets["ink"])
+    blinking = run(
+        engine,
+        chunks([still] * 8 + [still, blink, blink, still], engine.info.device),
+        presets["ink"],
+    )
     assert [result.reused for result in blinking if result is not None] == [False, True, False]
 
 
 def test_a_lossless_stream_reuses_only_what_is_the_same(engine: Engine, presets: Presets) -> None:
     still = moving(1)[0].clip(20, 235)
     brighter = still + 1
-    source = chunks([still] * 8 + [brighter] * 4)
+    source = chunks([still] * 8 + [brighter] * 4, engine.info.device)
     live = run(engine, source, presets["ink"])
     lossless = run(engine, source, presets["ink"], lossless=True)
     assert [result.reused for result in live if result is not None] == [False, True, True]
@@ -235,8 +242,8 @@ def test_a_cut_begins_a_scene_without_a_past(engine: Engine, presets: Presets) -
     """After the cut the pictures are those of a stream that began there."""
     dark = [(picture // 4) for picture in moving(16, seed=3)]
     bright = [255 - (picture // 4) for picture in moving(16, seed=4)]
-    both = run(engine, chunks([*dark, *bright]), presets["ink"])
-    alone = run(engine, chunks(bright), presets["ink"])
+    both = run(engine, chunks([*dark, *bright], engine.info.device), presets["ink"])
+    alone = run(engine, chunks(bright, engine.info.device), presets["ink"])
     assert torch.equal(pictures(both[4:]), pictures(alone))
 
 
