@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -78,7 +80,8 @@ class Clip:
         _check_file(self.path)
         self._container, self._stream = self._open()
         try:
-            first = next(self._decoded(), None)
+            self._frames = self._decoded()
+            first = next(self._frames, None)
             if first is None:
                 raise SourceError(
                     f"{self.path}: no picture could be decoded (codec "
@@ -104,13 +107,13 @@ class Clip:
         Each call begins anew; only the last iterator may be used.
         """
         if self._first is None:
+            self._frames.close()
             self._container.close()
             self._container, self._stream = self._open()
             self.damaged = 0
-            frames = self._decoded()
-        else:
-            frames = self._continued(self._first)
-            self._first = None
+            self._frames = self._decoded()
+        first, self._first = self._first, None
+        frames = itertools.chain([first] if first is not None else [], self._frames)
         start_s = Fraction(self._container.start_time or 0, av.time_base)
         last_s = expected_s = Fraction(0)
         usual_s = 1 / self.info.rate
@@ -134,6 +137,9 @@ class Clip:
     def close(self) -> None:
         """Never raises; may be called twice."""
         self._first = None
+        # First the iterator, then its container: the other way round Python may crash at its exit.
+        with contextlib.suppress(ValueError):  # another thread is in it, against the rules
+            self._frames.close()
         self._container.close()
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
@@ -155,7 +161,7 @@ class Clip:
         stream.codec_context.thread_count = DECODER_THREADS
         return container, stream
 
-    def _decoded(self) -> Iterator[VideoFrame]:
+    def _decoded(self) -> Generator[VideoFrame, None, None]:
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -173,11 +179,6 @@ class Clip:
             for frame in frames:
                 assert isinstance(frame, VideoFrame)
                 yield frame
-
-    def _continued(self, first: VideoFrame) -> Iterator[VideoFrame]:
-        """The first picture was decoded already; delayed ones may still be in the decoder."""
-        yield first
-        yield from self._decoded()
 
     def _upright(self, frame: VideoFrame) -> Pixels:
         pixels = rgb_of(frame)

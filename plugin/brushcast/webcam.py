@@ -10,6 +10,7 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Generator
 
 import av
 import av.error
@@ -54,7 +55,7 @@ class CameraSource:
         context = stream.codec_context
         self.size = Size(context.width // 2 * 2, context.height // 2 * 2)
         self.rate_fps = float(stream.average_rate or stream.guessed_rate or rate_fps)
-        self._frames = self._container.decode(video=0)
+        self._frames = _decoded(self._container)
         self._seq = 0
         log.info("%s: %s at %.3g per second", title, self.size, self.rate_fps)
 
@@ -76,6 +77,7 @@ class CameraSource:
 
     def close(self) -> None:
         try:
+            self._frames.close()  # before its container: the other way round Python crashes at exit
             self._container.close()
         except (av.error.FFmpegError, OSError):
             log.debug("camera %s did not close cleanly", self._which)
@@ -186,6 +188,11 @@ def _score(container: InputContainer, size: Size, rate_fps: float) -> float:
     area = min(1.0, context.width * context.height / size.area_px)
     exact = (context.width, context.height) == (size.width, size.height) and good_rate >= 1.0
     return 2.0 if exact else good_rate + 0.5 * area
+
+
+def _decoded(container: InputContainer) -> Generator[VideoFrame, None, None]:
+    """FFmpeg's iterator in one of ours, which lets go of it when it is closed."""
+    yield from container.decode(video=0)
 
 
 def _captured_ns(frame: VideoFrame, now_ns: int) -> int:
