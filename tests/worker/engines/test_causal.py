@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import torch
 
+from brushcast.errors import OutOfMemory
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import Job
@@ -134,3 +136,38 @@ def test_memory_per_stream_does_not_grow(presets: Presets) -> None:
         sizes.append(held_bytes())
     assert len(set(sizes[2:])) == 1
     assert len(state.under_way) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 99 bytes"),
+    ],
+)
+def test_running_out_of_memory_is_told_as_such(
+    error: Exception, presets: Presets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = random_pocket("cpu")
+    state = engine.open(presets["ink"], SIZE)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(engine._autoencoder, "encode", fail)
+    with pytest.raises(OutOfMemory, match="96x64, 1 streams"):
+        step(engine, state, chunks(moving(4))[0], presets["ink"])
+
+
+def test_other_errors_of_a_model_stay_what_they_are(
+    presets: Presets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = random_pocket("cpu")
+    state = engine.open(presets["ink"], SIZE)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a shape")
+
+    monkeypatch.setattr(engine._autoencoder, "encode", fail)
+    with pytest.raises(RuntimeError, match="a shape"):
+        step(engine, state, chunks(moving(4))[0], presets["ink"])
