@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from brushcast.frame import Frame
-from brushcast_worker.chunk import Chunk, chunk_from_frames, frames_from_chunk, read_back
+from brushcast_worker.chunk import Chunk, chunk_from_frames, read_back
 
 CPU = torch.device("cpu")
 
@@ -30,7 +30,7 @@ def test_there_and_back_again_is_exact() -> None:
     assert chunk.seqs == (0, 1, 2, 3)
     assert chunk.captured_ns == (0, 10, 20, 30)
     for frame, pixels_HWC, kept_HWC in zip(
-        sent, frames_from_chunk(chunk), chunk.pixels, strict=True
+        sent, read_back(chunk).pictures, chunk.pixels, strict=True
     ):
         assert np.array_equal(frame.pixels_HWC, pixels_HWC)
         assert kept_HWC is frame.pixels_HWC
@@ -42,12 +42,20 @@ def test_a_colour_stays_in_its_channel_and_place() -> None:
     pixels_HWC[3, 20] = (255, 128, 1)
     chunk = chunk_from_frames([Frame(pixels_HWC, 0, 0)], CPU)
     assert chunk.x_TCHW[0, 0, 3, 20] == 1
-    assert frames_from_chunk(chunk)[0][3, 20].tolist() == [255, 128, 1]
+    assert read_back(chunk).pictures[0][3, 20].tolist() == [255, 128, 1]
 
 
 def test_what_is_out_of_range_is_cut_off() -> None:
     chunk = Chunk(torch.tensor([-9.0, 0.0, 9.0]).reshape(1, 3, 1, 1), (0,), (0,))
-    assert frames_from_chunk(chunk)[0].tolist() == [[[0, 128, 255]]]
+    assert read_back(chunk).pictures[0].tolist() == [[[0, 128, 255]]]
+
+
+@pytest.mark.gpu
+def test_there_and_back_again_over_the_bus() -> None:
+    sent = every_level()
+    back = read_back(chunk_from_frames(sent, torch.device("cuda")))
+    for frame, pixels_HWC in zip(sent, back.pictures, strict=True):
+        assert np.array_equal(frame.pixels_HWC, pixels_HWC)
 
 
 def test_a_reused_chunk_repeats_its_picture() -> None:

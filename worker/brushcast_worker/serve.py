@@ -33,7 +33,7 @@ from brushcast_worker.server import Server
 log = logging.getLogger(__name__)
 
 STOP_PATIENCE_S = 3.0  # a model that does not come back is not waited for
-LEAST_WARM_UP_MS = 3_000
+LEAST_WARM_UP_MS = 5_000
 MOST_WARM_UP_MS = 10_000
 WARM_UP_FACTOR = 10  # another size or a busier machine, against what warming up took here
 
