@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import torch
 
 from brushcast.errors import ConfigError, PromptError, WeightsError
 from brushcast.presets import Preset
+from brushcast_worker.engine import Job
 from brushcast_worker.engines import pocket
 from brushcast_worker.models.pocket import FILE, build_pocket, save_pocket
+from tests.worker.conftest import SIZE, chunks, moving
 
 TRAINED = (pocket.WEIGHTS / FILE).is_file()
 
@@ -66,6 +69,24 @@ def test_missing_weights_are_named(folder: Path) -> None:
 @pytest.mark.skipif(not TRAINED, reason="not trained yet")
 def test_the_shipped_weights_load() -> None:
     assert pocket.load_pocket("cpu").info.device == "cpu"
+
+
+@pytest.mark.skipif(not TRAINED, reason="not trained yet")
+def test_a_change_of_look_does_not_flash(presets: dict[str, Preset]) -> None:
+    """While ink becomes neon the picture is never much brighter or darker than both."""
+    engine = pocket.load_pocket("cpu")
+    state = engine.open(presets["ink"], SIZE)
+    means = []
+    for tick, chunk in enumerate(chunks(moving(64, speed_px=2))):
+        preset = presets["ink" if tick < 6 else "neon"]
+        (result,) = engine.step([Job(state=state, chunk=chunk, preset=preset, steps=1)])
+        assert result is not None
+        means += result.x_TCHW.mean((1, 2, 3)).tolist()
+    ink, neon = sum(means[16:24]) / 8, sum(means[-8:]) / 8
+    low, high = min(ink, neon), max(ink, neon)
+    assert all(low - 0.1 <= mean <= high + 0.1 for mean in means[24:])
+    steps = [abs(b - a) for a, b in pairwise(means[24:])]
+    assert max(steps) <= 0.6 * (high - low) + 0.05
 
 
 def test_a_prompt_becomes_tokens_and_strength_a_noise_level() -> None:
