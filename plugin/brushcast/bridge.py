@@ -33,6 +33,7 @@ from brushcast.presets import find_preset, load_presets
 from brushcast.ring import Ring
 from brushcast.slot import Latest
 from brushcast.source import Source, SourceThread, open_source
+from brushcast.watchdog import Watchdog
 from brushcast.wire.link import (
     LOCAL_TIMES,
     REMOTE_TIMES,
@@ -52,7 +53,6 @@ log = logging.getLogger(__name__)
 
 REPORT_EVERY_NS = 1_000_000_000
 KEEP_ALIVE_NS = 200_000_000  # an unchanged picture is written again so often: the ring is not stale
-UNANSWERED_MOST = 3  # attempts in a row without an answer from a process that says that it is ready
 
 
 class Bridge:
@@ -88,7 +88,7 @@ class Bridge:
         self._written_ns = 0
         self._tick_ns = 0
         self._report_ns = 0
-        self._unanswered = 0  # attempts to connect in a row
+        self._watchdog = Watchdog()
         self._overtaken = 0  # frames that another replaced before this thread came to take them
         self._running = True
 
@@ -254,16 +254,12 @@ class Bridge:
         if isinstance(event, Result):
             self._result(event, now_ns)
         elif isinstance(event, Connected):
-            self._unanswered = 0
             self._pace.reset()
             self._board.connected(event.welcome)
         elif isinstance(event, Lost):
             log.info("the worker is lost: %s", event.reason)
             self._board.lost(event, now_ns)
-            self._unanswered = 0 if event.was_ready else self._unanswered + 1
-            if event.hung or (self._unanswered >= UNANSWERED_MOST and self._board.process_ready):
-                self._unanswered = 0
-                say("stuck", reason=event.reason)
+            self._watchdog.lost(hung=event.hung)
         elif isinstance(event, Refused):
             self._board.refused(event.message)
             self._playout.name_card("failed")
@@ -289,6 +285,7 @@ class Bridge:
         self._playout.put(
             Styled(pixels_HWC, header.seq, header.captured_ns, self._link.epoch), now_ns
         )
+        self._watchdog.result()
         self._board.styled(header, now_ns, reused=bool(header.flags & Flags.REUSED))
 
     # ------------------------------------------------------------------ show
@@ -317,6 +314,10 @@ class Bridge:
         if now_ns < self._report_ns:
             return
         self._report_ns = now_ns + REPORT_EVERY_NS // 4
+        connected = self._link is not None and self._link.ready
+        ready = self._board.process_ready
+        if reason := self._watchdog.verdict(now_ns, process_ready=ready, connected=connected):
+            say("stuck", reason=reason)
         self._board.source_said(self._source.status, self._overtaken)
         self._desk.post(self._board.panel_state(self._link, self._desk, now_ns))
         if self._board.second_passed(now_ns):
