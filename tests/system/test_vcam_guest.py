@@ -41,7 +41,7 @@ seen = {}
 
 
 def error_of(pixels):
-    """The largest difference at the middles of the squares; -1 for another size."""
+    """The largest difference at the middles of the squares; -1: another size, -2: no picture."""
     if pixels.shape != (HEIGHT, WIDTH, 3):
         return -1
     middles = np.s_[22::45, 40::80]
@@ -50,9 +50,11 @@ def error_of(pixels):
 
 def read_with_ffmpeg(device):
     command = ["ffmpeg", "-v", "error", "-f", "v4l2", "-i", device, "-frames:v", "4"]
-    done = subprocess.run(
-        [*command, "-pix_fmt", "rgb24", "-f", "rawvideo", "-"], capture_output=True, timeout=60
-    )
+    command += ["-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=90)
+    except subprocess.TimeoutExpired:
+        return -2
     pixels = np.frombuffer(done.stdout, np.uint8)
     if pixels.size % (WIDTH * HEIGHT * 3) or not pixels.size:
         return -1
@@ -76,7 +78,7 @@ def feed(ring, stop):
 
 def camera_process(device):
     ring, stop = Ring.create(Size(WIDTH, HEIGHT)), threading.Event()
-    feeder = threading.Thread(target=feed, args=(ring, stop))
+    feeder = threading.Thread(target=feed, args=(ring, stop), daemon=True)
     feeder.start()
     process = subprocess.Popen(
         [sys.executable, "-m", "brushcast.camera"],
@@ -95,14 +97,6 @@ def camera_process(device):
         result["format"] = str(v4l2.read_format(device, output=False))
         result["ffmpeg"] = read_with_ffmpeg(device)
         result["opencv"] = read_with_opencv(device)
-        second = CameraSink(device)
-        try:
-            second.open(Size(320, 240), 15, np.zeros((240, 320, 3), np.uint8))
-            result["second_writer"] = "accepted"
-        except SinkError as error:
-            result["second_writer"] = str(error)
-        second.close()
-        result["after_second_writer"] = read_with_ffmpeg(device)
     process.stdin.write(json.dumps({"command": "stop"}) + "\\n")
     process.stdin.close()
     result["stopped"] = [json.loads(line) for line in process.stdout][-1]
@@ -233,10 +227,6 @@ def test_the_process_ends_cleanly_and_the_device_can_be_used_again(seen: dict[st
 def test_a_size_that_a_reader_holds_is_refused_not_garbled(seen: dict[str, Any]) -> None:
     answer = seen["wrong_reader"]
     assert "wanted 640x360 YU12" in answer or "/dev/video10" in answer
-
-
-def test_a_second_writer_does_not_spoil_the_picture(seen: dict[str, Any]) -> None:
-    assert seen["plain"]["second_writer"] != "accepted"
 
 
 def test_a_real_camera_is_read_but_never_written_to(seen: dict[str, Any]) -> None:
