@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from brushcast.errors import PresetError
 from brushcast.presets import (
+    BUILT_IN_FOLDER,
     Preset,
     find_preset,
     load_presets,
@@ -21,7 +22,10 @@ GOOD = 'title = "Ink"\nprompt = "black ink"\n'
 
 
 def test_the_built_in_presets_are_there_and_valid() -> None:
-    assert {"watercolour", "ink", "comic", "neon"} <= set(load_presets())
+    found = load_presets()
+    assert {"watercolour", "ink", "comic", "neon"} <= set(found)
+    assert next(iter(found)) == "watercolour", "the first that people meet"
+    assert set(found) == {path.stem for path in BUILT_IN_FOLDER.glob("*.toml")}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from typing import Any
 from brushcast.errors import PresetError
 
 BUILT_IN_FOLDER = Path(__file__).parent
+# As people meet them: the gentlest first, the boldest in the middle.
+BUILT_IN_ORDER = ("watercolour", "ink", "comic", "neon", "oil", "pencil", "ukiyo-e", "papercut")
 MAX_FILE_BYTES = 64_000
 MAX_PROMPT_CHARACTERS = 2000
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
@@ -121,11 +123,12 @@ def load_presets(user_folder: Path | None = None) -> dict[str, Preset]:
     Raises PresetError for a malformed file; a missing user folder is simply empty.
     """
     found: dict[str, Preset] = {}
-    for folder in (BUILT_IN_FOLDER, user_folder):
-        if folder is not None and folder.is_dir():
-            for path in sorted(folder.glob("*.toml")):
-                preset = read_preset(path)
-                found[preset.name] = preset
+    for name in BUILT_IN_ORDER:
+        found[name] = read_preset(BUILT_IN_FOLDER / f"{name}.toml")
+    if user_folder is not None and user_folder.is_dir():
+        for path in sorted(user_folder.glob("*.toml")):
+            preset = read_preset(path)
+            found[preset.name] = preset
     return found
 
 
