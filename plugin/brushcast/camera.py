@@ -27,7 +27,7 @@ from brushcast.errors import ConfigError, InputError, SinkError, SourceError
 from brushcast.frame import Size, fit
 from brushcast.metrics import Histogram
 from brushcast.playout import Kind, next_tick_ns
-from brushcast.process import avoid_pauses, keep_freed_memory, raise_priority
+from brushcast.process import avoid_pauses, keep_freed_memory, raise_priority, stolen_s
 from brushcast.ring import Ring, RingPicture
 from brushcast.sink import make_sink, parse_sink
 from brushcast.sink_thread import OutputPicture, SinkThread
@@ -147,6 +147,7 @@ class _Camera:
         self._output = OutputPicture(self._composer.card("starting"), 0, -1, -1)
         self._kind = Kind.CARD
         self._started_ns = clock_ns()
+        self._stolen_s = stolen_s()
         self._last_tick_ns: int | None = None
         self._pace_ms = Histogram()
         self._ticks = self._repeats = 0
@@ -250,6 +251,7 @@ class _Camera:
             "pace_ms": pace_ms,
             "capture_to_sink_ms": max(latencies, key=lambda row: row["p50"], default=None),
             "repeats": repeats,
+            "stolen_ms": round(1000 * (stolen_s() - self._stolen_s)),
             "shown": shown,
             "sinks": sinks,
         }

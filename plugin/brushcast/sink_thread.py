@@ -11,7 +11,7 @@ from typing import Any, Literal
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size
 from brushcast.metrics import Histogram
-from brushcast.process import use_usual_priority
+from brushcast.process import step_back
 from brushcast.sink import Sink, SinkSpec
 from brushcast.slot import Latest
 
@@ -135,7 +135,7 @@ class SinkThread:
 
     def _run(self) -> None:
         if self.spec.kind == "file":
-            use_usual_priority()  # encoding may wait; a late camera may not
+            step_back()  # encoding may wait a little; a camera may not
         try:
             while not self._stop.is_set():
                 picture = self._offers.get(POLL_S)
