@@ -1,8 +1,11 @@
 """Training material: pairs of a source clip and the painted clip, made on the GPU.
 
-stills: photographs and video frames, painted once and moved by known motion (camera paths, warps, a cut-out in
-        front), source and painting alike: perfectly coherent targets.  Renewed all the time under new light and framing.
-clips:  real video painted picture by picture; a recursive filter driven by the source runs over what the teacher sees
+stills: photographs and video frames, painted once and moved by known motion (camera paths, warps, a
+cut-out in
+        front), source and painting alike: perfectly coherent targets.  Renewed all the time under
+        new light and framing.
+clips:  real video painted picture by picture; a recursive filter driven by the source runs over
+what the teacher sees
         and over what it paints, so that what stands still stays still.
 Letters: B rows, T pictures, C channels, H W size, S styles.
 """
@@ -60,7 +63,9 @@ def fit(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def train_parts(
     name: str, video: list[np.ndarray]
 ) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
-    """What of a clip is used: pictures for stills, stretches for real motion.  What is held out is cut off here."""
+    """What of a clip is used: pictures for stills, stretches for real motion.  What is held out is
+    cut off here.
+    """
     if name.startswith("webcam"):
         return video[3::9], [video]
     if name == "animation":
@@ -101,6 +106,7 @@ class Bank:
         self.stills = torch.zeros(len(STYLES), n, 3, *self.canvas, dtype=torch.uint8, device=device)
         self.clips: list[Tensor] = []  # [S T 3 H W] each
         self._pending = [(c, k) for k in range(1 if small else 2) for c in stretches]
+        self.rng.shuffle(self._pending)
         self._order: list[int] = []
 
     # ------------------------------------------------------------------ painting
@@ -162,7 +168,9 @@ class Bank:
         return picture[:, ::-1] if self.rng.random() < 0.5 else picture
 
     def _other_camera(self, x: Tensor) -> Tensor:
-        """White balance, exposure, gamma, saturation, now and then swapped channels: for generality."""
+        """White balance, exposure, gamma, saturation, now and then swapped channels: for
+        generality.
+        """
         u = self.rng.uniform
         x = x ** u(0.6, 1.5) * u(0.75, 1.12)
         x = x * x.new_tensor(1 + u(-0.18, 0.18, 3)).view(3, 1, 1)
@@ -338,7 +346,9 @@ class Bank:
 
 
 def _recursive(x: Tensor, driver: Tensor, low: float) -> Tensor:
-    """``out += a (in - out)``: a near ``low`` where the driver stands still and 1 where it moves; ``[T C H W]``."""
+    """``out += a (in - out)``: a near ``low`` where the driver stands still and 1 where it moves;
+    ``[T C H W]``.
+    """
     out, reference, result = x[:1], driver[:1], []
     for picture, drive in zip(x.split(1), driver.split(1), strict=True):
         change = blur((drive - reference) * 255, 1.5).abs().amax(1, keepdim=True)
@@ -350,7 +360,8 @@ def _recursive(x: Tensor, driver: Tensor, low: float) -> Tensor:
 
 
 def _camera_noise(x: Tensor) -> Tensor:
-    """What a webcam does to the source and the target must not follow: noise, flicker, soft focus."""
+    """What a webcam does to the source and the target must not follow: noise, flicker, soft focus.
+    """
     n, frames = x.shape[:2]
     shape = (n, 1, 1, 1, 1)
 

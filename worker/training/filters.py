@@ -1,4 +1,6 @@
-"""Image filters in torch that the teachers are made of; batches ``[B C H W]``, float 0..1, any device."""
+"""Image filters in torch that the teachers are made of; batches ``[B C H W]``, float 0..1, any
+device.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ def blur_wide(x: Tensor, sigma: float) -> Tensor:
 
 
 def expose(g: Tensor, target: float, amount: float) -> Tensor:
-    """Lightness brought towards ``target`` by a broad local mean: a painter's eye in a dark room."""
+    """Lightness brought towards ``target`` by a broad local mean: a painter's eye in a dark room.
+    """
     return g - amount * (blur_wide(g, 40) - target)
 
 
@@ -72,7 +75,9 @@ def sobel(g: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def tangent(g: Tensor, sigma: float) -> Tensor:
-    """Unit vectors along the picture's structures ``[B 2 H W]`` (minor axis of the structure tensor)."""
+    """Unit vectors along the picture's structures ``[B 2 H W]`` (minor axis of the structure
+    tensor).
+    """
     gx, gy = sobel(g)
     a, b, c = blur(torch.cat([gx * gx, gx * gy, gy * gy], 1), sigma).split(1, 1)
     angle = 0.5 * torch.atan2(2 * b, a - c) + math.pi / 2
@@ -186,7 +191,9 @@ def _matrix(m: Sequence[Sequence[float]], x: Tensor) -> Tensor:
 
 
 def to_oklab(x: Tensor) -> Tensor:
-    """sRGB to OKLab (Ottosson 2020): lightness 0..1, a (green-red), b (blue-yellow) about -0.3..0.3."""
+    """sRGB to OKLab (Ottosson 2020): lightness 0..1, a (green-red), b (blue-yellow) about
+    -0.3..0.3.
+    """
     linear = torch.where(x <= 0.04045, x / 12.92, ((x.clamp(min=0.04) + 0.055) / 1.055) ** 2.4)
     return _matrix(_LMS_TO_LAB, _matrix(_RGB_TO_LMS, linear).clamp(min=1e-6) ** (1 / 3))
 

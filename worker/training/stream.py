@@ -1,16 +1,19 @@
-"""The pocket model as a stream, for training reports and evaluation: the same models, cache and noise as the worker's engine."""
+"""The pocket model as a stream, for training reports and evaluation: the same models, cache and
+noise as the worker's engine.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from brushcast_worker.models.pocket import Pocket
 from brushcast_worker.models.text import STYLES
 from brushcast_worker.stages.cache import RollingCache
 from brushcast_worker.stages.noise import NoiseConfig, mix, noise_scale, open_noise
 from brushcast_worker.stages.schedule import noise_scale_of, pocket_steps, renoise
-from torch import Tensor
 
 CHUNK = 4
 
@@ -37,7 +40,8 @@ def one_style(style: str) -> Tensor:
 def restyle(
     pocket: Pocket, video_TCHW: Tensor, weights_BS: Tensor, play: Play
 ) -> tuple[Tensor, Tensor]:
-    """Video in [-1, 1], T a multiple of 4, to the restyled video and its latents ``[T/4 16 h w]``."""
+    """Video in [-1, 1], T a multiple of 4, to the restyled video and its latents ``[T/4 16 h w]``.
+    """
     device, config = video_TCHW.device, pocket.dit.config
     context = pocket.dit.context(pocket.styles(weights_BS.to(device)))
     height, width = (side // 8 for side in video_TCHW.shape[-2:])

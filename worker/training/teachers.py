@@ -1,9 +1,11 @@
-"""The looks, each with a designer's intent: one picture to one painting.  Torch, any device, slow is fine.
+"""The looks, each with a designer's intent: one picture to one painting.  Torch, any device, slow
+is fine.
 
-Two rules that a small model trained by regression needs: a teacher is a function of the picture (random strokes would average to
-a blur), and what belongs to the page and not to the object (hatching, dots) has the period of a latent pixel, 8, and is
-added after all motion, by ``page``.  So ``paint`` gives what sticks to objects and ``page`` the finished picture.
-``[B 3 H W]``, float 0..1.
+Two rules that a small model trained by regression needs: a teacher is a function of the picture
+(random strokes would average to a blur), and what belongs to the page and not to the object
+(hatching, dots) has the period of a latent pixel, 8, and is added after all motion, by ``page``.
+So ``paint`` gives what sticks to objects and ``page`` the finished picture. ``[B 3 H W]``, float
+0..1.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ from training.filters import (
 
 
 def oil(img: Tensor) -> Tensor:
-    """Alla prima: loaded brush along the forms, warm lights, cool umber darks, relief lit from top left."""
+    """Alla prima: loaded brush along the forms, warm lights, cool umber darks, relief lit from top
+    left.
+    """
     g0 = luma(img)
     x = saturate(tone_curve(img, 0.6), 1.6)
     t = tangent(blur(g0, 1.0), 4.0)
@@ -65,7 +69,9 @@ def oil(img: Tensor) -> Tensor:
 
 
 def watercolour(img: Tensor) -> Tensor:
-    """Line and wash: white paper left open, four translucent washes with dark rims, violet shadows, sepia pen."""
+    """Line and wash: white paper left open, four translucent washes with dark rims, violet shadows,
+    sepia pen.
+    """
     x = kuwahara(bilateral(tone_curve(img, 0.35), 2, 4, 0.12, 4), 4)
     lab = to_oklab(x)
     lightness = lab[:, :1]
@@ -115,7 +121,9 @@ def _ink_page(x: Tensor, dots: Tensor, up: Tensor, down: Tensor) -> Tensor:
 
 
 def pencil(img: Tensor) -> Tensor:
-    """Toned paper: sepia pencil for the darks, white chalk for the lights.  Carries tone, line and chalk to ``page``."""
+    """Toned paper: sepia pencil for the darks, white chalk for the lights.  Carries tone, line and
+    chalk to ``page``.
+    """
     g = luma(bilateral(img, 1))
     flat = kuwahara(tone_curve(expose(g, 0.55, 0.6).clamp(0, 1), 0.4).expand(-1, 3, -1, -1), 3)[
         :, :1
@@ -146,7 +154,9 @@ def _pencil_page(x: Tensor, dots: Tensor, up: Tensor, down: Tensor) -> Tensor:
 
 
 def comic(img: Tensor) -> Tensor:
-    """Four-colour print: flat tones, firm black contour, purple shadows, warm lights; dots come with the page."""
+    """Four-colour print: flat tones, firm black contour, purple shadows, warm lights; dots come
+    with the page.
+    """
     x = kuwahara(bilateral(tone_curve(img, 0.45), 2, 3, 0.12, 4), 4)
     lab = to_oklab(x)
     steps = soft_levels(lab[:, :1].clamp(0, 1), 4, 7)
@@ -171,7 +181,9 @@ def _comic_page(x: Tensor, dots: Tensor, up: Tensor, down: Tensor) -> Tensor:
 
 
 def neon(img: Tensor) -> Tensor:
-    """Night sign: glowing tubes along the forms, magenta on warm things, cyan on cool ones, a deep violet room."""
+    """Night sign: glowing tubes along the forms, magenta on warm things, cyan on cool ones, a deep
+    violet room.
+    """
     g = luma(bilateral(img, 2))
     spread = (blur(g * g, 14) - blur(g, 14) ** 2).clamp(min=0).sqrt()
     edge = (blur(g, 1.0) - blur(g, 2.2)).abs() / (spread + 0.055)
@@ -210,7 +222,9 @@ def neon(img: Tensor) -> Tensor:
 
 
 def ukiyoe(img: Tensor) -> Tensor:
-    """Woodblock print: flat indigo, cream, vermilion and sage, each block with its gradation, indigo key line."""
+    """Woodblock print: flat indigo, cream, vermilion and sage, each block with its gradation,
+    indigo key line.
+    """
     x = kuwahara(bilateral(tone_curve(img, 0.5), 2), 5)
     lab = to_oklab(x)
     tone = soft_levels(lab[:, :1].clamp(0, 1), 5, 6)
@@ -268,7 +282,9 @@ def ukiyoe(img: Tensor) -> Tensor:
 
 
 def papercut(img: Tensor) -> Tensor:
-    """Layered paper theatre: seven sheets from night blue to cream, every sheet throws a soft shadow on those behind."""
+    """Layered paper theatre: seven sheets from night blue to cream, every sheet throws a soft
+    shadow on those behind.
+    """
     x = kuwahara(bilateral(tone_curve(img, 0.5), 2, 3, 0.10, 3), 3)
     lab = to_oklab(x)
     tone = blur(expose(lab[:, :1], 0.60, 0.35), 0.9).clamp(0, 1)

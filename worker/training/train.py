@@ -1,9 +1,12 @@
-"""Trains the pocket model against the clock:  python -m training.train --media DIR --photos DIR --out DIR  (from worker/).
+"""Trains the pocket model against the clock:  python -m training.train --media DIR --photos DIR
+--out DIR  (from worker/).
 
 Two phases, each with a cosine learning rate over its share of ``--minutes``:
 1. the autoencoder: styled video to latents and, with the source's guidance, back;
-2. the transformer with the decoder: noised source latents to styled latents, judged in latents and, through the decoder, in
-   pixels.  A share of the rows are the second step: their input is the model's own first answer, noised again.
+2. the transformer with the decoder: noised source latents to styled latents, judged in latents and,
+through the decoder, in
+   pixels.  A share of the rows are the second step: their input is the model's own first answer,
+   noised again.
 Letters: B rows, T pictures or latent frames, C channels, H W size, S styles.
 """
 
@@ -18,19 +21,19 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from brushcast_worker.models.pocket import FILE, Pocket, build_pocket, load_pocket, save_pocket
-from brushcast_worker.stages.schedule import POCKET_SECOND_SIGMA
 from torch import Tensor, nn
 
+from brushcast_worker.models.pocket import FILE, Pocket, build_pocket, load_pocket, save_pocket
+from brushcast_worker.stages.schedule import POCKET_SECOND_SIGMA
 from training.data import Bank, Batch
 from training.watch import Watch
 
 log = logging.getLogger("training")
 
 SIZES = {  # (height, width): source clips, looks of each, pictures; of every 8 steps, 5, 2 and 1 have this size
-    (256, 256): (8, 3, 24),
-    (288, 512): (4, 3, 16),
-    (384, 384): (4, 3, 16),
+    (256, 256): (4, 3, 20),
+    (288, 512): (2, 3, 20),
+    (384, 384): (2, 3, 20),
 }
 ORDER = (
     (256, 256),
@@ -45,7 +48,9 @@ ORDER = (
 
 
 def pixel_loss(x: Tensor, y: Tensor) -> Tensor:
-    """L1, L2, gradients at two scales (lines, brush) and change over time (calm); ``[B T C H W]`` in [-1, 1]."""
+    """L1, L2, gradients at two scales (lines, brush) and change over time (calm); ``[B T C H W]``
+    in [-1, 1].
+    """
     loss = (x - y).abs().mean() + 1.5 * (x - y).square().mean()
     loss = loss + 0.6 * (x.diff(dim=1) - y.diff(dim=1)).abs().mean()
     a, b = x.flatten(0, 1), y.flatten(0, 1)
@@ -194,7 +199,7 @@ class Trainer:
                 log.info(
                     "dit %d %.0f%% latent %.4f pixel %.4f", self.step, 100 * done, latent, pixel
                 )
-            if time.monotonic() - begun > saved + 180 or self.args.tiny:
+            if time.monotonic() - begun > saved + 240 or self.args.tiny:
                 saved = time.monotonic() - begun
                 self.save()
         self.save()
@@ -211,8 +216,10 @@ class Trainer:
     def noised(
         self, z_source: Tensor, z_target: Tensor, weights: Tensor, done: float
     ) -> tuple[Tensor, Tensor]:
-        """Inputs of the denoiser and their sigmas ``[B T]``: live first steps (noised source), the diffusion's own
-        forward process (noised target) and second steps (the model's own first answer, noised again)."""
+        """Inputs of the denoiser and their sigmas ``[B T]``: live first steps (noised source), the
+        diffusion's own
+        forward process (noised target) and second steps (the model's own first answer, noised
+        again)."""
         rows, frames = z_source.shape[:2]
 
         def uniform(*shape: int) -> Tensor:
@@ -273,7 +280,9 @@ class Trainer:
 
 
 def _balanced(z: Tensor) -> Tensor:
-    """Keeps every latent channel alive and of like size: deviations are drawn to 1, gently to any magnitude."""
+    """Keeps every latent channel alive and of like size: deviations are drawn to 1, gently to any
+    magnitude.
+    """
     deviation = z.transpose(0, 2).flatten(1).std(1)
     return 1e-3 * z.square().mean() + 5e-3 * (deviation - 1).square().mean()
 

@@ -1,4 +1,6 @@
-"""What training reports on clips that it never sees: PSNR to the teacher against the source's, and a contact sheet."""
+"""What training reports on clips that it never sees: PSNR to the teacher against the source's, and
+a contact sheet.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from brushcast_worker.models.pocket import Pocket
-from brushcast_worker.models.text import STYLES
 from torch import Tensor
 
+from brushcast_worker.models.pocket import Pocket
+from brushcast_worker.models.text import STYLES
 from training.data import fit, read
 from training.stream import Play, one_style, restyle
 from training.teachers import page, paint
@@ -43,7 +45,9 @@ class Watch:
 
     @torch.inference_mode()
     def report(self, pocket: Pocket, out: Path, log: logging.Logger) -> None:
-        """Logs the figures and writes ``sheet.jpg``: source; then teacher above and output below for each style."""
+        """Logs the figures and writes ``sheet.jpg``: source; then teacher above and output below
+        for each style.
+        """
         columns = [[x[-1] for x in self.clips]]
         for style in STYLES[1:]:
             figures, column = [], []

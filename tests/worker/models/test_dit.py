@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from brushcast_worker.models.dit import SIZES, DiT, DiTConfig
 from brushcast_worker.stages.cache import RollingCache
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from brushcast_worker.models.light_vae import LightVAE, LightVAEConfig
 
 

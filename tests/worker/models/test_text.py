@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from brushcast_worker.models.text import (
-    STYLES, StyleEmbedding, UnknownPromptError, style_weights, with_strength,
+    STYLES,
+    StyleEmbedding,
+    UnknownPromptError,
+    style_weights,
+    with_strength,
 )  # fmt: skip
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from brushcast_worker.stages.cache import RollingCache
 from torch import Tensor
+
+from brushcast_worker.stages.cache import RollingCache
 
 
 def cache(**settings: object) -> RollingCache:

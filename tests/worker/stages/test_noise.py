@@ -1,4 +1,6 @@
-"""Motion-aware noise: the published numbers, calm on still scenes, less noise on motion, one seed one noise."""
+"""Motion-aware noise: the published numbers, calm on still scenes, less noise on motion, one seed
+one noise.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from brushcast_worker.stages.noise import NoiseConfig, noise_scale, open_noise
 from brushcast_worker.stages.schedule import wan_first_timestep
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from brushcast_worker.stages import schedule
 
 REFERENCE = Path(__file__).parents[4] / "shared/reference/wan_causal_small.safetensors"

@@ -1,1 +1,3 @@
-"""Networks: weights and arithmetic only.  They import torch and nothing of ours; no stream state lives on a module."""
+"""Networks: weights and arithmetic only.  They import torch and nothing of ours; no stream state
+lives on a module.
+"""

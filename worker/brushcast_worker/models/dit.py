@@ -1,14 +1,16 @@
 """One causal video diffusion transformer; the sizes are rows of a table.
 
-Letters: B rows (streams or denoising steps), T latent frames, C channels, H W latent size, N tokens of a latent
-frame, D width, K heads, E head width, M key tokens, L context tokens.
+Letters: B rows (streams or denoising steps), T latent frames, C channels, H W latent size, N tokens
+of a latent frame, D width, K heads, E head width, M key tokens, L context tokens.
 
-Structure and parameter names follow the published causal Wan (see docs/ARCHITECTURE.md), so that its weights load
-into the ``wan-*`` rows unchanged.  The ``pocket`` row adds what a 13 M model needs: the clean source latent beside the noised
-one, and 3x3 convolutions at latent resolution before and after the tokens against token blocks.
+Structure and parameter names follow the published causal Wan (see docs/ARCHITECTURE.md), so that
+its weights load into the ``wan-*`` rows unchanged.  The ``pocket`` row adds what a 13 M model
+needs: the clean source latent beside the noised one, and 3x3 convolutions at latent resolution
+before and after the tokens against token blocks.
 
-Two ways to call it, one arithmetic: a whole clip without caches (training), or one latent frame with a cache for each
-row (a live stream).  Both give the same numbers (tests/worker/models/test_dit.py).
+Two ways to call it, one arithmetic: a whole clip without caches (training), or one latent frame
+with a cache for each row (a live stream).  Both give the same numbers
+(tests/worker/models/test_dit.py).
 """
 
 from __future__ import annotations
@@ -97,7 +99,8 @@ SIZES: dict[str, DiTConfig] = {
 
 
 class KeyValueCache(Protocol):
-    """What the transformer asks of a cache; ``stages.cache.RollingCache`` is the one that exists."""
+    """What the transformer asks of a cache; ``stages.cache.RollingCache`` is the one that exists.
+    """
 
     @property
     def rows(self) -> int:
@@ -112,12 +115,16 @@ class KeyValueCache(Protocol):
         """Time position of every latent frame that ``update`` returns, in its order."""
 
     def update(self, layer: int, k_BND: Tensor, v_BND: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores the current latent frame's keys (not rotated) and values and returns all visible ones, ``[B M D]``."""
+        """Stores the current latent frame's keys (not rotated) and values and returns all visible
+        ones, ``[B M D]``.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """A prompt after everything that does not depend on the picture: made once per prompt by ``DiT.context``."""
+    """A prompt after everything that does not depend on the picture: made once per prompt by
+    ``DiT.context``.
+    """
 
     k_BLD: tuple[Tensor, ...]  # one per layer
     v_BLD: tuple[Tensor, ...]
@@ -184,7 +191,9 @@ class DiT(nn.Module):
         self.register_buffer("rope_sin", sin, persistent=False)
 
     def context(self, tokens_BLC: Tensor) -> Context:
-        """Prompt tokens ``[B L context_dim]`` (L up to ``context_tokens``) to each layer's cross-attention keys and values."""
+        """Prompt tokens ``[B L context_dim]`` (L up to ``context_tokens``) to each layer's cross-
+        attention keys and values.
+        """
         missing = self.config.context_tokens - tokens_BLC.shape[1]
         if missing < 0:
             raise ValueError(
@@ -207,7 +216,9 @@ class DiT(nn.Module):
         source_BTCHW: Tensor | None = None,
         caches: Sequence[KeyValueCache] | None = None,
     ) -> Tensor:
-        """The clean latent behind ``x``: ``x - sigma * flow`` where the network predicts the flow (flow matching)."""
+        """The clean latent behind ``x``: ``x - sigma * flow`` where the network predicts the flow
+        (flow matching).
+        """
         out = self(
             x_BTCHW,
             timestep_BT=timestep_BT,
@@ -230,8 +241,9 @@ class DiT(nn.Module):
     ) -> Tensor:
         """The raw prediction for noised latents ``x`` at ``timestep`` (1000 sigma).
 
-        With ``caches`` T is 1 and the caches' rows add up to B; without, frame t sees the first ``sinks`` frames
-        and the last ``window - sinks`` up to itself, at the same positions as a stream would.
+        With ``caches`` T is 1 and the caches' rows add up to B; without, frame t sees the first
+        ``sinks`` frames and the last ``window - sinks`` up to itself, at the same positions as a
+        stream would.
         """
         c = self.config
         rows, frames, _, height, width = x_BTCHW.shape
@@ -281,7 +293,9 @@ class DiT(nn.Module):
         return y if c.prediction == "flow" or source_BTCHW is None else y + source_BTCHW
 
     def rotate(self, x_BMD: Tensor, positions: Sequence[int], grid: tuple[int, int]) -> Tensor:
-        """Heads ``[B K M E]`` of tokens of several latent frames, each rotated to its time position and its place."""
+        """Heads ``[B K M E]`` of tokens of several latent frames, each rotated to its time position
+        and its place.
+        """
         cos, sin = self._angles(positions, grid)
         x = x_BMD.unflatten(-1, (self.config.heads, -1)).transpose(1, 2)
         return _rotate(x, cos.to(x.dtype), sin.to(x.dtype))
@@ -304,7 +318,9 @@ class DiT(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention and feed-forward; six-way modulation of the first and the last."""
+    """Self-attention, cross-attention and feed-forward; six-way modulation of the first and the
+    last.
+    """
 
     def __init__(self, c: DiTConfig) -> None:
         super().__init__()
@@ -376,7 +392,9 @@ class Head(nn.Module):
 
 
 class _ClipAttention:
-    """Self-attention over a whole clip: every frame sees what a stream's cache would hold at that time."""
+    """Self-attention over a whole clip: every frame sees what a stream's cache would hold at that
+    time.
+    """
 
     def __init__(self, model: DiT, frames: int, grid: tuple[int, int]) -> None:
         self.model, self.frames, self.grid = model, frames, grid
@@ -432,7 +450,9 @@ class _CachedAttention:
 
 
 def _rope_table(head_dim: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of every position for every pair; each axis has frequencies of its own (published layout)."""
+    """Cosines and sines of every position for every pair; each axis has frequencies of its own
+    (published layout).
+    """
     space = 2 * (head_dim // 6)
     columns = []
     for width in (head_dim - 2 * space, space, space):

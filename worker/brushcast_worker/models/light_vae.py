@@ -2,10 +2,11 @@
 
 Letters: B streams, T pictures (or latent frames), C channels, H W size.
 
-The decoder is guided by the source: it gets the latents and, in every picture, shallow features of the source.  So the lines, eyes
-and fingers come from the source and the look comes from the latents, and from nowhere else: the decoder is never told a style.
-One code path for training and live use: a call takes any number of chunks and a state, and returns the new state; a
-clip in one call equals the same clip chunk by chunk.  Nothing is kept on the module.
+The decoder is guided by the source: it gets the latents and, in every picture, shallow features of
+the source.  So the lines, eyes and fingers come from the source and the look comes from the
+latents, and from nowhere else: the decoder is never told a style. One code path for training and
+live use: a call takes any number of chunks and a state, and returns the new state; a clip in one
+call equals the same clip chunk by chunk.  Nothing is kept on the module.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ State = tuple[Tensor, ...]  # memories of the last picture, [B C H W] each
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LightVAEConfig:
-    """Channel counts at half, quarter and eighth resolution.  ``guided`` off: the published tiny VAEs (not built yet)."""
+    """Channel counts at half, quarter and eighth resolution.  ``guided`` off: the published tiny
+    VAEs (not built yet).
+    """
 
     latent_channels: int = 16
     encoder: tuple[int, int, int] = (32, 48, 96)
@@ -44,7 +47,9 @@ THUMBNAIL = 12  # latent channels that start as a 2x2 RGB thumbnail of their cel
 
 
 class LightVAE(nn.Module):
-    """Encoder and source-guided decoder.  ``mean`` and ``std`` normalise latents to unit channels; set after training."""
+    """Encoder and source-guided decoder.  ``mean`` and ``std`` normalise latents to unit channels;
+    set after training.
+    """
 
     def __init__(self, config: LightVAEConfig | None = None) -> None:
         super().__init__()
@@ -57,7 +62,9 @@ class LightVAE(nn.Module):
         _initialise(self)
 
     def encode(self, video_BTCHW: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Pictures in [-1, 1], T a multiple of 4, to normalised latents ``[B T/4 16 H/8 W/8]``; sides are multiples of 16."""
+        """Pictures in [-1, 1], T a multiple of 4, to normalised latents ``[B T/4 16 H/8 W/8]``;
+        sides are multiples of 16.
+        """
         frames, height, width = video_BTCHW.shape[1], *video_BTCHW.shape[-2:]
         if frames % CHUNK or height % 16 or width % 16:
             raise ValueError(
@@ -69,7 +76,9 @@ class LightVAE(nn.Module):
     def decode(
         self, z_BTCHW: Tensor, source_BTCHW: Tensor, state: State | None = None
     ) -> tuple[Tensor, State]:
-        """Normalised latents and their source pictures to pictures in [-1, 1] (not clamped) of the source's size."""
+        """Normalised latents and their source pictures to pictures in [-1, 1] (not clamped) of the
+        source's size.
+        """
         if source_BTCHW.shape[1] != CHUNK * z_BTCHW.shape[1]:
             raise ValueError(
                 f"{source_BTCHW.shape[1]} source pictures; {CHUNK * z_BTCHW.shape[1]} wanted"
@@ -78,7 +87,9 @@ class LightVAE(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Half resolution per pair of pictures, then quarter, then eighth per chunk; memory of one chunk at the end."""
+    """Half resolution per pair of pictures, then quarter, then eighth per chunk; memory of one
+    chunk at the end.
+    """
 
     def __init__(self, c: LightVAEConfig) -> None:
         super().__init__()
@@ -104,9 +115,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent trunk per chunk at eighth resolution; then, per picture, source features join at quarter and half.
+    """Latent trunk per chunk at eighth resolution; then, per picture, source features join at
+    quarter and half.
 
-    At quarter resolution the latents also gate the source features: what of the source is kept is the look's choice.
+    At quarter resolution the latents also gate the source features: what of the source is kept is
+    the look's choice.
     """
 
     def __init__(self, c: LightVAEConfig) -> None:
@@ -125,6 +138,8 @@ class Decoder(nn.Module):
         self.gate1 = nn.ConvTranspose2d(eighth, quarter, 2, stride=2)  # shared by the chunk
         self.block = MemoryBlock(quarter, c.memory)
         self.up0 = nn.ConvTranspose2d(quarter, half, 2, stride=2)
+        self.source_mid = nn.Conv2d(half, half, 3, padding=1)
+        self.gate0 = nn.ConvTranspose2d(quarter, half, 2, stride=2)
         self.mid = nn.Conv2d(half, half, 3, padding=1)
         self.out = nn.Conv2d(half, 12, 3, padding=1)
         self.thumbnail = nn.Conv2d(c.latent_channels, THUMBNAIL, 1, bias=False)
@@ -145,7 +160,9 @@ class Decoder(nn.Module):
         x = _last(self.up1(x).unflatten(1, (CHUNK, -1)).flatten(0, 1))
         x = torch.addcmul(x, s1, gate)
         x, picture_memory = self.block(x, rows, None if state is None else state[1])
-        x = F.relu(self.up0(F.relu(x)) + s0, inplace=True)
+        x = F.relu(x)
+        deep = F.relu(self.source_mid(s0), inplace=True)
+        x = F.relu(torch.addcmul(self.up0(x) + s0, deep, 1 + self.gate0(x)), inplace=True)
         x = F.relu(self.mid(x), inplace=True)
         y = F.pixel_shuffle(self.out(x), 2)
         small = F.pixel_shuffle(self.thumbnail(z), 2)
@@ -155,7 +172,9 @@ class Decoder(nn.Module):
 
 
 class MemoryBlock(nn.Module):
-    """Pre-activation residual block that also sees ``memory`` channels of its own input one time step earlier."""
+    """Pre-activation residual block that also sees ``memory`` channels of its own input one time
+    step earlier.
+    """
 
     def __init__(self, channels: int, memory: int) -> None:
         super().__init__()
@@ -164,7 +183,9 @@ class MemoryBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, rows: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        """``x`` is ``[B*T C H W]`` in order of time; without a past the first picture is its own past."""
+        """``x`` is ``[B*T C H W]`` in order of time; without a past the first picture is its own
+        past.
+        """
         seen, last = F.relu(x), x[:0]
         if self.memory:
             mine = seen[:, : self.memory].unflatten(0, (rows, -1))
@@ -192,7 +213,7 @@ def _initialise(model: LightVAE) -> None:
                 module.conv2.weight.mul_(0.2)
         model.encoder.out.weight.mul_(0.3)
         decoder = model.decoder
-        for conv in (decoder.gate1, decoder.out):
+        for conv in (decoder.gate0, decoder.gate1, decoder.out):
             conv.weight.mul_(0.1)
         for up in (
             decoder.up1,

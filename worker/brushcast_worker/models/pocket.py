@@ -41,7 +41,8 @@ def load_pocket(
 ) -> Pocket:
     """The trained networks from ``folder / pocket.safetensors``, strictly.
 
-    Raises FileNotFoundError without the file, RuntimeError when names or shapes are not this model's.
+    Raises FileNotFoundError without the file, RuntimeError when names or shapes are not this
+    model's.
     """
     from safetensors.torch import load_file
 

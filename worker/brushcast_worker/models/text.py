@@ -1,4 +1,5 @@
-"""What the pocket model understands: style words, their mixture, and the context tokens they become.
+"""What the pocket model understands: style words, their mixture, and the context tokens they
+become.
 
 Letters: B streams, S styles, L tokens, C width of a token.
 """
@@ -34,7 +35,8 @@ class UnknownPromptError(ValueError):
 
 
 def style_weights(prompt: str) -> tuple[float, ...]:
-    """Mixing weights of ``STYLES`` for a prompt, adding up to 1: each style named counts once, however often.
+    """Mixing weights of ``STYLES`` for a prompt, adding up to 1: each style named counts once,
+    however often.
 
     Raises UnknownPromptError when no word names a style.
     """
@@ -56,7 +58,8 @@ def with_strength(weights: Sequence[float], strength: float) -> tuple[float, ...
 
 
 class StyleEmbedding(nn.Module):
-    """One learned row of context tokens for each style; a mixture of styles is a mixture of rows."""
+    """One learned row of context tokens for each style; a mixture of styles is a mixture of rows.
+    """
 
     def __init__(self, styles: int = len(STYLES), tokens: int = 8, width: int = 128) -> None:
         super().__init__()

@@ -2,15 +2,20 @@
 
 Letters: B rows, N tokens of a latent frame, D width, M tokens that are visible, S slots.
 
-Slots 0..sinks-1 hold the first latent frames, the others are a ring.  All denoising steps of a latent frame write the
-same slot.  Keys are stored unrotated; the transformer rotates them when it reads, to one of two kinds of position:
+Slots 0..sinks-1 hold the first latent frames, the others are a ring.  All denoising steps of a
+latent frame write the same slot.  Keys are stored unrotated; the transformer rotates them when it
+reads, to one of two kinds of position:
 
-- ``slot``: sinks first, then the ring in the order of age, then the current frame: 0, 1, 2...  Positions never grow,
-  so a stream runs for ever without a seam, and training on short clips sees what a long stream sees.
-- ``frame``: the published behaviour: a latent frame keeps the position that it got when it was written, and at
+- ``slot``: sinks first, then the ring in the order of age, then the current frame: 0, 1, 2...
+  Positions never grow,
+  so a stream runs for ever without a seam, and training on short clips sees what a long stream
+  sees.
+- ``frame``: the published behaviour: a latent frame keeps the position that it got when it was
+  written, and at
   ``refresh_at`` (RoPE refresh, published: 50) the count starts again at the cache's end.
 
-Cursors are Python integers; memory is taken once, in ``__init__``; nothing here waits for the device.
+Cursors are Python integers; memory is taken once, in ``__init__``; nothing here waits for the
+device.
 """
 
 from __future__ import annotations
@@ -28,7 +33,9 @@ ROPE_REFRESH_AT = 50  # published
 
 
 class RollingCache:
-    """Key and value memory of one stream, for every layer.  Owned by the stream's state, used by the GPU thread only."""
+    """Key and value memory of one stream, for every layer.  Owned by the stream's state, used by
+    the GPU thread only.
+    """
 
     def __init__(
         self,
@@ -45,7 +52,9 @@ class RollingCache:
         refresh_at: int = ROPE_REFRESH_AT,
         sink_threshold: float | None = None,
     ) -> None:
-        """``window`` latent frames in all, ``sinks`` of them kept; a ``sink_threshold`` switches sink refresh on."""
+        """``window`` latent frames in all, ``sinks`` of them kept; a ``sink_threshold`` switches
+        sink refresh on.
+        """
         if not 0 <= sinks < window:
             raise ValueError(f"sinks {sinks} wants to be in 0..{window - 1} (window {window})")
         self.rows, self.tokens, self.sinks, self.window = rows, tokens, sinks, window
@@ -65,7 +74,9 @@ class RollingCache:
         return self._filled
 
     def begin(self) -> None:
-        """Opens the slot of the next latent frame; every denoising step until the next ``begin`` writes it."""
+        """Opens the slot of the next latent frame; every denoising step until the next ``begin``
+        writes it.
+        """
         ring = self.window - self.sinks
         n = self._seen
         self._slot = n if n < self.window else self.sinks + (n - self.sinks) % ring
@@ -76,7 +87,9 @@ class RollingCache:
         self._next_position += 1
 
     def end(self) -> None:
-        """Closes the latent frame: where sink refresh is on, the least similar sink gives way if it is too unlike."""
+        """Closes the latent frame: where sink refresh is on, the least similar sink gives way if it
+        is too unlike.
+        """
         if self._threshold is None or self._slot < self.sinks:
             return
         k_new, v_new = self._k_LBSND[:, :, self._slot], self._v_LBSND[:, :, self._slot]
@@ -109,7 +122,9 @@ class RollingCache:
         return (*range(self.sinks), *(self.window - 1 - age for age in ages))
 
     def update(self, layer: int, k_BND: Tensor, v_BND: Tensor) -> tuple[Tensor, Tensor]:
-        """Writes the current latent frame's keys and values; returns all visible ones, ``[B M D]`` (views)."""
+        """Writes the current latent frame's keys and values; returns all visible ones, ``[B M D]``
+        (views).
+        """
         assert self._slot >= 0, "begin() comes first"
         k_BSND, v_BSND = self._k_LBSND[layer], self._v_LBSND[layer]
         k_BSND[:, self._slot], v_BSND[:, self._slot] = k_BND, v_BND

@@ -1,10 +1,12 @@
-"""Motion-aware noise: less noise where much moves, so that fast hands are not repainted into something else.
+"""Motion-aware noise: less noise where much moves, so that fast hands are not repainted into
+something else.
 
 Letters: T pictures or latent frames, C channels, H W size.
 
-Published rule: ``d`` is the largest root-mean-square difference of neighbouring pictures of the chunk, the one before the chunk
-included; ``d' = clip(d / 0.2, 0, 1)``; ``s = 0.9 (s0 - 0.1 d') + 0.1 s_prev``.  The latent form measures the same on latents
-within bounds.  The scale stays a tensor on its device until the caller wants it: nothing here waits.
+Published rule: ``d`` is the largest root-mean-square difference of neighbouring pictures of the
+chunk, the one before the chunk included; ``d' = clip(d / 0.2, 0, 1)``; ``s = 0.9 (s0 - 0.1 d') +
+0.1 s_prev``.  The latent form measures the same on latents within bounds.  The scale stays a tensor
+on its device until the caller wants it: nothing here waits.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class NoiseConfig:
 
 @dataclass(slots=True)
 class NoiseState:
-    """What one stream's noise remembers: the fixed noise, the last scale, the last picture or latent."""
+    """What one stream's noise remembers: the fixed noise, the last scale, the last picture or
+    latent.
+    """
 
     noise_CHW: Tensor
     scale: Tensor | None = None
@@ -44,13 +48,16 @@ class NoiseState:
 def open_noise(
     shape_CHW: tuple[int, int, int], seed: int, device: torch.device | str, dtype: torch.dtype
 ) -> NoiseState:
-    """The noise of a stream: drawn once, on the CPU, so that a seed means the same on every device."""
+    """The noise of a stream: drawn once, on the CPU, so that a seed means the same on every device.
+    """
     generator = torch.Generator("cpu").manual_seed(seed)
     return NoiseState(torch.randn(shape_CHW, generator=generator).to(device, dtype))
 
 
 def motion(x_TCHW: Tensor, last_CHW: Tensor | None) -> Tensor:
-    """Largest root-mean-square difference of neighbours, a scalar tensor; 0 for a single first picture."""
+    """Largest root-mean-square difference of neighbours, a scalar tensor; 0 for a single first
+    picture.
+    """
     if last_CHW is not None:
         x_TCHW = torch.cat([last_CHW[None].to(x_TCHW.dtype), x_TCHW])
     if x_TCHW.shape[0] < 2:
@@ -60,9 +67,11 @@ def motion(x_TCHW: Tensor, last_CHW: Tensor | None) -> Tensor:
 
 
 def noise_scale(state: NoiseState, x_TCHW: Tensor, s0: float, config: NoiseConfig) -> Tensor:
-    """The chunk's noise scale, a scalar tensor; moves ``state`` on.  ``x`` are pictures (pixel form) or latents (latent form).
+    """The chunk's noise scale, a scalar tensor; moves ``state`` on.  ``x`` are pictures (pixel
+    form) or latents (latent form).
 
-    The first chunk of a stream has no past: its scale is ``s0`` without motion, lowered by its own motion otherwise.
+    The first chunk of a stream has no past: its scale is ``s0`` without motion, lowered by its own
+    motion otherwise.
     """
     full = FULL_MOTION if config.form == "pixel" else FULL_LATENT_MOTION
     lowered = s0 - MOTION_DROP * (motion(x_TCHW, state.last_CHW) / full).clamp(0, 1)

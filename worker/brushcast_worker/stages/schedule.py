@@ -1,7 +1,8 @@
 """Noise levels of the few denoising steps (flow matching).
 
-A noised latent is ``(1 - sigma) x0 + sigma eps`` (rectified flow, Liu et al. 2023, eq. 1); a table of 1000 sigmas is
-shifted towards noise: ``sigma' = shift sigma / (1 + (shift - 1) sigma)`` (Esser et al. 2024, eq. 23).
+A noised latent is ``(1 - sigma) x0 + sigma eps`` (rectified flow, Liu et al. 2023, eq. 1); a table
+of 1000 sigmas is shifted towards noise: ``sigma' = shift sigma / (1 + (shift - 1) sigma)`` (Esser
+et al. 2024, eq. 23).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class Step:
 
 
 def sigma_table(shift: float = WAN_SHIFT, steps: int = TRAINING_STEPS) -> Tensor:
-    """Shifted sigmas, from 1 downwards, ``[steps]`` float32; the last step before 0 is kept (published: extra step)."""
+    """Shifted sigmas, from 1 downwards, ``[steps]`` float32; the last step before 0 is kept
+    (published: extra step).
+    """
     sigma = torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float32)[:-1]
     return shift * sigma / (1 + (shift - 1) * sigma)
 
@@ -44,7 +47,9 @@ def nearest_sigma(table: Tensor, timestep: float) -> float:
 
 
 def wan_steps(count: int, first_timestep: int, table: Tensor) -> tuple[Step, ...]:
-    """The published list: its first ``count`` timesteps, the first one replaced by the motion-aware one."""
+    """The published list: its first ``count`` timesteps, the first one replaced by the motion-aware
+    one.
+    """
     if not 1 <= count <= len(WAN_TIMESTEPS):
         raise ValueError(f"{count} steps; 1..{len(WAN_TIMESTEPS)} wanted")
     timesteps = [first_timestep, *WAN_TIMESTEPS[1:count]]
@@ -65,7 +70,9 @@ def pocket_steps(count: int, noise_scale: float) -> tuple[Step, ...]:
 
 
 def noise_scale_of(strength: float) -> float:
-    """The noise level s0 for a strength 0..1: 0.2 barely touched, 0.8 full (0.56 at the default 0.6)."""
+    """The noise level s0 for a strength 0..1: 0.2 barely touched, 0.8 full (0.56 at the default
+    0.6).
+    """
     return 0.2 + 0.6 * strength
 
 

@@ -1,0 +1,97 @@
+"""Figures of the pocket model on clips that it was not trained on; writes JSON and a contact sheet.
+
+python -m training.evaluate --held DIR --out DIR   (from worker/)
+Letters: T pictures, C channels, H W size.  All figures on a 0..255 scale or in dB; flow is of the source, never of the output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+import brushcast_worker
+import cv2
+import numpy as np
+import torch
+from brushcast_worker.models.pocket import Pocket, load_pocket
+from brushcast_worker.models.text import STYLES
+from torch import Tensor
+
+from training.data import fit, read
+from training.stream import CHUNK, Play, one_style, restyle
+from training.teachers import page, paint
+from training.watch import psnr
+
+log = logging.getLogger("training")
+
+SIZE = (288, 512)
+PICTURES = 48
+CONSISTENT_PX = 1.0  # forward and backward flow may disagree by this much before a pixel counts as hidden
+Picture = np.ndarray  # [H W 3] float32, 0..255
+
+
+def held_out(folder: Path) -> dict[str, Tensor]:
+    """The clips as ``[T 3 H W]`` in [-1, 1]; of the animation and the street only the ends, which training leaves out."""
+    clips = {}
+    for path in sorted(folder.iterdir()):
+        video = read(path)
+        start = {"animation": len(video) - 110, "street": len(video) - 60}.get(path.stem, 8)
+        pictures = np.stack([fit(p, SIZE) for p in video[start : start + PICTURES]])
+        pictures = pictures[: len(pictures) // CHUNK * CHUNK]
+        clips[path.stem] = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return clips
+
+
+def teacher(video_TCHW: Tensor, style: str) -> Tensor:
+    """The teacher's pictures of single pictures, in [-1, 1]."""
+    return page(paint((video_TCHW + 1) / 2, style), style) * 2 - 1
+
+
+def sharpness(video_TCHW: Tensor) -> float:
+    """Mean gradient magnitude."""
+    return float(video_TCHW.diff(dim=-1).abs().mean() + video_TCHW.diff(dim=-2).abs().mean())
+
+
+def pixels(video_TCHW: Tensor) -> list[Picture]:
+    """Host pictures, float, 0..255: no integer wraps around in a difference."""
+    scaled = (video_TCHW.clamp(-1, 1) + 1) * 127.5
+    return list(scaled.permute(0, 2, 3, 1).cpu().numpy().astype(np.float32))
+
+
+class Motion:
+    """Flow between neighbouring source pictures (DIS) and which pixels of the later one can be seen in the earlier."""
+
+    def __init__(self, source: list[Picture]) -> None:
+        dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        grey = [cv2.cvtColor(p.astype(np.uint8), cv2.COLOR_RGB2GRAY) for p in source]
+        height, width = grey[0].shape
+        gy, gx = np.mgrid[:height, :width].astype(np.float32)
+        self.maps, self.masks = [], []
+        for a, b in zip(grey, grey[1:], strict=False):
+            back, forth = dis.calc(b, a, None), dis.calc(a, b, None)
+            mx, my = gx + back[..., 0], gy + back[..., 1]  # where a pixel of b was in a
+            there = cv2.remap(forth, mx, my, cv2.INTER_LINEAR)
+            inside = (mx >= 0) & (mx <= width - 1) & (my >= 0) & (my <= height - 1)
+            self.maps.append((mx, my))
+            self.masks.append(inside & (np.hypot(*np.moveaxis(back + there, 2, 0)) < CONSISTENT_PX))
+
+    def error(self, video: list[Picture]) -> float:
+        """Corrected warp error: mean absolute difference to the warped earlier picture where it is visible, 0..255."""
+        out = []
+        for a, b, (mx, my), mask in zip(video, video[1:], self.maps, self.masks, strict=False):
+            change = np.abs(b - cv2.remap(a, mx, my, cv2.INTER_LINEAR)).mean(2)
+            out.append(change[mask].mean())
+        return float(np.mean(out))
+
+
+def flicker(pocket: Pocket, video_TCHW: Tensor, style: str) -> tuple[float, float]:
+    """Mean absolute change per picture, 0..255, of one picture held for 48: as it is, and under sensor noise of 2 levels."""
+    still = video_TCHW[:1].expand(48, -1, -1, -1)
+    noise = torch.randn(still.shape, generator=torch.Generator().manual_seed(1)) * (2 / 127.5)
+    out = []
+    for x in (still, (still + noise.to(still.device)).clamp(-1, 1)):
+        y, _ = restyle(pocket, x, one_style(style), Play())
+        out.append(float(y[16:].diff(dim=0).abs().mean()) * 127.5)
+    return out[0], out[1]
