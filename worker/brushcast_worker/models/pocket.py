@@ -54,9 +54,10 @@ def load_pocket(
     for prefix, part in pocket.parts.items():
         mine = {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
         part.load_state_dict({k: v.float() for k, v in mine.items()})
-        part.to(
-            device=device, dtype=dtype, memory_format=torch.channels_last
-        ).eval().requires_grad_(False)
+        part.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        for module in part.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                module.to(memory_format=torch.channels_last)
     return pocket
 
 
