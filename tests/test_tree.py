@@ -50,6 +50,7 @@ SHARED = (
     "brushcast.metrics",
     "brushcast.errors",
     "brushcast.child",  # the lines that every child process speaks with the supervisor
+    "brushcast.process",  # what a process asks of the system
     "brushcast.__version__",
 )
 CLOCKS_AND_WORLD = ("torch", "zmq", "threading", "time", "socket", "asyncio")

@@ -30,6 +30,7 @@ from brushcast.panel.backend import ChangeLook, Pause, RetryWorker, SwitchSink
 from brushcast.panel.server import PanelServer
 from brushcast.playout import Playout, PlayoutConfig, Shown, Styled, next_tick_ns
 from brushcast.presets import find_preset, load_presets
+from brushcast.process import keep_freed_memory
 from brushcast.ring import Ring
 from brushcast.slot import Latest
 from brushcast.source import Source, SourceThread, open_source
@@ -365,6 +366,7 @@ def main() -> None:
     first_line = messages.get()
     if first_line is None:
         return
+    keep_freed_memory()
     try:
         bridge = Bridge(BridgeConfig.from_json(first_line), messages)
         bridge.run()

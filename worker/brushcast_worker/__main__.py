@@ -19,6 +19,7 @@ import click
 from brushcast.child import say
 from brushcast.errors import BrushcastError, InputError
 from brushcast.frame import Size
+from brushcast.process import keep_freed_memory
 from brushcast.wire.sockets import parse_endpoint
 from brushcast_worker.config import BenchConfig, ServeConfig
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # OpenMP's threads spin while they wait for each other. On cores that OBS and the bridge use
     # too that made a chunk 2 to 10 times slower (measured, two cores, load 8). Read at its import.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()  # activations of some MB each: fresh pages cost a chunk 8 % of its time
     sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -18,14 +18,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MAX_POSITIONS = 1024  # of the published RoPE table, each axis
-ROPE_THETA = 10_000.0
+from brushcast_worker.models.attention import (
+    CachedAttention,
+    ClipAttention,
+    KeyValueCache,
+    rope_table,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,28 +102,6 @@ SIZES: dict[str, DiTConfig] = {
 }
 
 
-class KeyValueCache(Protocol):
-    """What the transformer asks of a cache; ``stages.cache.RollingCache`` is the one that exists.
-    """
-
-    @property
-    def rows(self) -> int:
-        """Rows of the batch that this cache serves."""
-
-    @property
-    def position(self) -> int:
-        """Time position of the current latent frame."""
-
-    @property
-    def positions(self) -> tuple[int, ...]:
-        """Time position of every latent frame that ``update`` returns, in its order."""
-
-    def update(self, layer: int, k_BND: Tensor, v_BND: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores the current latent frame's keys (not rotated) and values and returns all visible
-        ones, ``[B M D]``.
-        """
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """A prompt after everything that does not depend on the picture: made once per prompt by
@@ -186,9 +168,7 @@ class DiT(nn.Module):
             self.pooled_projection = nn.Linear(c.dim, c.dim)
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.head = Head(c.dim, c.patch * c.patch * (c.stem or c.latent_channels))
-        cos, sin = _rope_table(c.dim // c.heads)
-        self.register_buffer("rope_cos", cos, persistent=False)  # [MAX_POSITIONS E/2], constants
-        self.register_buffer("rope_sin", sin, persistent=False)
+        self.register_buffer("rope", rope_table(c.dim // c.heads), persistent=False)  # a constant
 
     def context(self, tokens_BLC: Tensor) -> Context:
         """Prompt tokens ``[B L context_dim]`` (L up to ``context_tokens``) to each layer's cross-
@@ -270,9 +250,9 @@ class DiT(nn.Module):
             embedding_BTD = embedding_BTD + context.pooled_BD[:, None]
         modulation_BT6D = self.time_projection(embedding_BTD).unflatten(-1, (6, c.dim))
         attention = (
-            _ClipAttention(self, frames, grid)
+            ClipAttention(c.heads, c.sinks, c.window, self.rope, frames, grid)
             if caches is None
-            else _CachedAttention(self, caches, grid)
+            else CachedAttention(c.heads, self.rope, caches, grid)
         )
         for layer, block in enumerate(self.blocks):
             tokens_BTND = block(
@@ -291,30 +271,6 @@ class DiT(nn.Module):
             y = self.tail[2](F.relu(y))
         y = y[..., :height, :width].unflatten(0, (rows, frames))
         return y if c.prediction == "flow" or source_BTCHW is None else y + source_BTCHW
-
-    def rotate(self, x_BMD: Tensor, positions: Sequence[int], grid: tuple[int, int]) -> Tensor:
-        """Heads ``[B K M E]`` of tokens of several latent frames, each rotated to its time position
-        and its place.
-        """
-        cos, sin = self._angles(positions, grid)
-        x = x_BMD.unflatten(-1, (self.config.heads, -1)).transpose(1, 2)
-        return _rotate(x, cos.to(x.dtype), sin.to(x.dtype))
-
-    def _angles(self, positions: Sequence[int], grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        height, width = grid
-        half = self.rope_cos.shape[1]
-        space = 2 * (half * 2 // 6) // 2  # pairs of one space axis: head width // 6
-        time = half - 2 * space
-        out = []
-        for table in (self.rope_cos, self.rope_sin):
-            t = torch.stack([table[p, :time] for p in positions])[:, None, None]
-            h = table[:height, time : time + space][None, :, None]
-            w = table[:width, time + space :][None, None]
-            shape = (len(positions), height, width, -1)
-            out.append(
-                torch.cat([t.expand(*shape), h.expand(*shape), w.expand(*shape)], -1).flatten(0, 2)
-            )
-        return out[0], out[1]
 
 
 class Block(nn.Module):
@@ -340,7 +296,7 @@ class Block(nn.Module):
         modulation_BT6D: Tensor,
         context_k: Tensor,
         context_v: Tensor,
-        attention: _ClipAttention | _CachedAttention,
+        attention: ClipAttention | CachedAttention,
         layer: int,
     ) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + modulation_BT6D)[
@@ -389,83 +345,6 @@ class Head(nn.Module):
     def forward(self, x_BTND: Tensor, embedding_BTD: Tensor) -> Tensor:
         shift, scale = (self.modulation + embedding_BTD[:, :, None])[..., None, :].unbind(2)
         return self.head(torch.addcmul(shift, self.norm(x_BTND), 1 + scale))
-
-
-class _ClipAttention:
-    """Self-attention over a whole clip: every frame sees what a stream's cache would hold at that
-    time.
-    """
-
-    def __init__(self, model: DiT, frames: int, grid: tuple[int, int]) -> None:
-        self.model, self.frames, self.grid = model, frames, grid
-        self.sinks, self.window = model.config.sinks, model.config.window
-
-    def __call__(self, q_BTND: Tensor, k_BTND: Tensor, v_BTND: Tensor, layer: int) -> Tensor:
-        rows, n = q_BTND.shape[0], self.window
-        first = min(n - 1, self.frames)  # frames before the window is full: one call each
-        out = [
-            self._attend(q_BTND[:, t], k_BTND[:, : t + 1], v_BTND[:, : t + 1])[:, None]
-            for t in range(first)
-        ]
-        if self.frames > first:
-            rest = range(first, self.frames)
-            seen = [[*range(self.sinks), *range(t - (n - self.sinks) + 1, t + 1)] for t in rest]
-            k = torch.stack([k_BTND[:, s] for s in seen], 1).flatten(0, 1)
-            v = torch.stack([v_BTND[:, s] for s in seen], 1).flatten(0, 1)
-            out.append(self._attend(q_BTND[:, first:].flatten(0, 1), k, v).unflatten(0, (rows, -1)))
-        return torch.cat(out, 1)
-
-    def _attend(self, q_BND: Tensor, k_BTND: Tensor, v_BTND: Tensor) -> Tensor:
-        frames = k_BTND.shape[1]
-        q = self.model.rotate(q_BND, [frames - 1], self.grid)
-        k = self.model.rotate(k_BTND.flatten(1, 2), range(frames), self.grid)
-        v = v_BTND.flatten(1, 2).unflatten(-1, (self.model.config.heads, -1)).transpose(1, 2)
-        return F.scaled_dot_product_attention(q, k, v.to(q.dtype)).transpose(1, 2).flatten(2)
-
-
-class _CachedAttention:
-    """Self-attention of one new latent frame to what each row's cache holds."""
-
-    def __init__(self, model: DiT, caches: Sequence[KeyValueCache], grid: tuple[int, int]) -> None:
-        self.heads, self.caches = model.config.heads, caches
-        self.angles = [
-            (*model._angles([c.position], grid), *model._angles(c.positions, grid)) for c in caches
-        ]
-
-    def __call__(self, q_BTND: Tensor, k_BTND: Tensor, v_BTND: Tensor, layer: int) -> Tensor:
-        out, row = [], 0
-        for cache, (cos_q, sin_q, cos_k, sin_k) in zip(self.caches, self.angles, strict=True):
-            mine = slice(row, row + cache.rows)
-            row += cache.rows
-            k, v = cache.update(layer, k_BTND[mine, 0], v_BTND[mine, 0])
-            q, k, v = (
-                z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in (q_BTND[mine, 0], k, v)
-            )
-            q, k = (
-                _rotate(q, cos_q.to(q.dtype), sin_q.to(q.dtype)),
-                _rotate(k, cos_k.to(k.dtype), sin_k.to(k.dtype)),
-            )
-            out.append(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)[:, None])
-        return torch.cat(out) if len(out) > 1 else out[0]
-
-
-def _rope_table(head_dim: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of every position for every pair; each axis has frequencies of its own
-    (published layout).
-    """
-    space = 2 * (head_dim // 6)
-    columns = []
-    for width in (head_dim - 2 * space, space, space):
-        frequency = ROPE_THETA ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
-        columns.append(torch.arange(MAX_POSITIONS, dtype=torch.float64)[:, None] * frequency)
-    angle = torch.cat(columns, 1)
-    return angle.cos().float(), angle.sin().float()
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns interleaved pairs: ``(a, b) -> (a cos - b sin, a sin + b cos)``."""
-    a, b = x[..., 0::2], x[..., 1::2]
-    return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
 
 
 def _sinusoid(timestep: Tensor, width: int) -> Tensor:

@@ -109,7 +109,7 @@ class Encoder(nn.Module):
         x = _last(F.relu(x, inplace=True).unflatten(0, (-1, 2)).flatten(1, 2))
         x, memory = self.block(self.down2(x), rows, None if state is None else state[0])
         z = self.out(F.relu(x))
-        small = F.avg_pool2d(video, 4).unflatten(0, (-1, CHUNK)).mean(1)
+        small = F.avg_pool2d(video.unflatten(0, (-1, CHUNK)).mean(1), 4)
         z = z + self.thumbnail(F.pixel_unshuffle(small, 2))
         return z.unflatten(0, (rows, frames // CHUNK)), (memory,)
 
@@ -156,19 +156,18 @@ class Decoder(nn.Module):
         for block in self.trunk[1:]:
             x, _ = block(x, rows, None)
         x = F.relu(x)
-        gate = 1 + self.gate1(x).repeat_interleave(CHUNK, 0)
-        x = _last(self.up1(x).unflatten(1, (CHUNK, -1)).flatten(0, 1))
-        x = torch.addcmul(x, s1, gate)
+        gate = _plus_one(self.gate1, x).repeat_interleave(CHUNK, 0)
+        x = _last(self.up1(x).unflatten(1, (CHUNK, -1)).flatten(0, 1)).addcmul_(s1, gate)
         x, picture_memory = self.block(x, rows, None if state is None else state[1])
         x = F.relu(x)
         deep = F.relu(self.source_mid(s0), inplace=True)
-        x = F.relu(torch.addcmul(self.up0(x) + s0, deep, 1 + self.gate0(x)), inplace=True)
+        x = F.relu(self.up0(x).add_(s0).addcmul_(deep, _plus_one(self.gate0, x)), inplace=True)
         x = F.relu(self.mid(x), inplace=True)
         y = F.pixel_shuffle(self.out(x), 2)
         small = F.pixel_shuffle(self.thumbnail(z), 2)
         small = F.interpolate(small, scale_factor=4, mode="bilinear", align_corners=False)
-        y = y.unflatten(0, (-1, CHUNK)) + small[:, None]
-        return y.flatten(0, 1).unflatten(0, (rows, frames)), (trunk_memory, picture_memory)
+        y = y.add_(_last(small).repeat_interleave(CHUNK, 0))
+        return y.unflatten(0, (rows, frames)), (trunk_memory, picture_memory)
 
 
 class MemoryBlock(nn.Module):
@@ -187,14 +186,24 @@ class MemoryBlock(nn.Module):
         past.
         """
         seen, last = F.relu(x), x[:0]
-        if self.memory:
+        if not self.memory:
+            y = self.conv1(seen)
+        else:
             mine = seen[:, : self.memory].unflatten(0, (rows, -1))
             first = mine[:, :1] if past is None else past[:, None].to(mine.dtype)
-            before = torch.cat([first, mine[:, :-1]], 1).flatten(0, 1)
+            before = _last(torch.cat([first, mine[:, :-1]], 1).flatten(0, 1))
             last = mine[:, -1].clone()
-            seen = torch.cat([seen, before], 1)
-        y = F.relu(self.conv1(seen), inplace=True)
-        return x + self.conv2(y), last
+            # The two parts of the convolution apart: joining their inputs would copy both.
+            of_now, of_before = self.conv1.weight.split([x.shape[1], self.memory], 1)
+            y = F.conv2d(seen, of_now, self.conv1.bias, padding=1)
+            y = y.add_(F.conv2d(before, of_before, padding=1))
+        return self.conv2(F.relu(y, inplace=True)).add_(x), last
+
+
+def _plus_one(up: nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    """``1 + up(x)``: the one is added to the bias, not to every value."""
+    assert up.bias is not None
+    return F.conv_transpose2d(x, up.weight, up.bias + 1, stride=2)
 
 
 def _last(x: Tensor) -> Tensor:
@@ -221,7 +230,8 @@ def _initialise(model: LightVAE) -> None:
             decoder.up0,
         ):  # each output has one tap an input, not four
             up.weight.mul_((up.out_channels * 4 / up.in_channels) ** 0.5)
-        # The thumbnail shortcut: without it deep ReLU stacks learn luminance only for thousands of steps.
+        # Without the thumbnail shortcut deep ReLU stacks learn luminance only at first.
+
         eye = torch.eye(THUMBNAIL)
         model.encoder.thumbnail.weight.zero_()[:THUMBNAIL, :, 0, 0] = 1.6 * eye
         decoder.thumbnail.weight.zero_()[:, :THUMBNAIL, 0, 0] = eye / 1.6

@@ -58,8 +58,7 @@ def with_strength(weights: Sequence[float], strength: float) -> tuple[float, ...
 
 
 class StyleEmbedding(nn.Module):
-    """One learned row of context tokens for each style; a mixture of styles is a mixture of rows.
-    """
+    """One learned row of context tokens for each style; mixed styles mix rows."""
 
     def __init__(self, styles: int = len(STYLES), tokens: int = 8, width: int = 128) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ Letters: T pictures, H height, W width, C channels (3, RGB).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -104,7 +105,7 @@ def _difference(a_HWC: Pixels, b_HWC: Pixels) -> Pixels:
 def _rms(a_HWC: Pixels, b_HWC: Pixels) -> float:
     difference = _difference(a_HWC[::_ROWS], b_HWC[::_ROWS])
     squares = np.square(difference, dtype=np.uint16)
-    return float(np.sqrt(squares.sum(dtype=np.uint64) / squares.size)) / 127.5
+    return math.sqrt(int(squares.sum(dtype=np.uint64)) / squares.size) / 127.5
 
 
 def _peak(a_HWC: Pixels, b_HWC: Pixels) -> float:
@@ -113,7 +114,7 @@ def _peak(a_HWC: Pixels, b_HWC: Pixels) -> float:
     rows = difference.sum(1, dtype=np.uint16).reshape(
         height // CELL, width // CELL, CELL * channels
     )
-    return float(rows.sum(2, dtype=np.uint32).max()) / (CELL * CELL * channels)
+    return int(rows.sum(2, dtype=np.uint32).max()) / (CELL * CELL * channels)
 
 
 def _cut(a_HW: Thumbnail, b_HW: Thumbnail) -> float:

@@ -1,0 +1,44 @@
+"""Attention: the CPU's plain products equal torch's own kernel, and turning depends on distance."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from brushcast_worker.models.attention import attend, rope_table, split_heads, turned, turns
+
+GRID = (2, 3)
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def test_plain_products_equal_the_fused_kernel() -> None:
+    q, k, v = (split_heads(random(2, n, 24), 3) for n in (6, 18, 18))
+    wanted = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(attend(q, k, v), wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_turning_keeps_lengths_and_the_type() -> None:
+    x = random(1, 3, 6, 16).bfloat16()
+    y = turned(x, turns(rope_table(16), [5], GRID))
+    assert y.dtype is torch.bfloat16
+    torch.testing.assert_close(y.float().norm(dim=-1), x.float().norm(dim=-1), atol=0.05, rtol=0.02)
+
+
+@pytest.mark.parametrize("shift", [1, 40])
+def test_products_depend_on_the_distance_in_time_alone(shift: int) -> None:
+    rope = rope_table(16)
+    q, k = random(1, 3, 6, 16), random(1, 3, 6, 16)
+
+    def product(at: int) -> torch.Tensor:
+        return turned(q, turns(rope, [at + 2], GRID)) @ turned(k, turns(rope, [at], GRID)).mT
+
+    torch.testing.assert_close(product(0), product(shift), atol=1e-4, rtol=1e-4)
+
+
+def test_places_are_told_apart() -> None:
+    angle = turns(rope_table(16), [0, 1], GRID)
+    assert angle.shape == (12, 8)
+    rounded = {tuple(torch.view_as_real(row).flatten().mul(1e4).round().tolist()) for row in angle}
+    assert len(rounded) == 12
