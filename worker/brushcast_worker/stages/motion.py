@@ -114,7 +114,7 @@ def _peak(a_HWC: Pixels, b_HWC: Pixels) -> float:
     rows = difference.sum(1, dtype=np.uint16).reshape(
         height // CELL, width // CELL, CELL * channels
     )
-    return int(rows.sum(2, dtype=np.uint32).max()) / (CELL * CELL * channels)
+    return float(rows.sum(2, dtype=np.uint32).max() / (CELL * CELL * channels))
 
 
 def _cut(a_HW: Thumbnail, b_HW: Thumbnail) -> float:
