@@ -28,6 +28,7 @@ from training.teachers import page, paint
 
 CANVAS = (480, 640)
 CLIP = (384, 512)
+LIGHT_CANVAS = (320, 448)
 PHOTO_FRAMINGS = 8
 SECONDS_HELD_OUT = 8  # of the animation, at its end
 
@@ -87,8 +88,18 @@ class Bank:
     """All pictures and their paintings as uint8 on the device."""
 
     def __init__(
-        self, media: Path, photos: Path, device: torch.device, seed: int, small: bool
+        self,
+        media: Path,
+        photos: Path,
+        device: torch.device,
+        seed: int,
+        *,
+        small: bool,
+        light: bool,
     ) -> None:
+        """``light``: a fifth of the stills, on a smaller canvas, and no real clips: what two CPU
+        cores can paint.
+        """
         self.device, self.rng = device, np.random.default_rng(seed)
         base: list[np.ndarray] = []
         stretches: list[list[np.ndarray]] = []
@@ -99,13 +110,14 @@ class Bank:
         for path in sorted(photos.iterdir()):
             picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
             base += [picture] * (1 if small else PHOTO_FRAMINGS)
-        self.base = base
-        self.canvas = (96, 128) if small else CANVAS
+        self.base = base = base[::5] if light else base
+        self.canvas = (96, 128) if small else LIGHT_CANVAS if light else CANVAS
         self.clip_size = (96, 128) if small else CLIP
         n = len(base)
         self.stills = torch.zeros(len(STYLES), n, 3, *self.canvas, dtype=torch.uint8, device=device)
         self.clips: list[Tensor] = []  # [S T 3 H W] each
         self._pending = [(c, k) for k in range(1 if small else 2) for c in stretches]
+        self._pending = [] if light else self._pending
         self.rng.shuffle(self._pending)
         self._order: list[int] = []
 
@@ -360,8 +372,7 @@ def _recursive(x: Tensor, driver: Tensor, low: float) -> Tensor:
 
 
 def _camera_noise(x: Tensor) -> Tensor:
-    """What a webcam does to the source and the target must not follow: noise, flicker, soft focus.
-    """
+    """What a webcam does to the source and the target must not follow: noise, flicker, soft focus."""
     n, frames = x.shape[:2]
     shape = (n, 1, 1, 1, 1)
 

@@ -290,8 +290,9 @@ def papercut(img: Tensor) -> Tensor:
     tone = blur(expose(lab[:, :1], 0.60, 0.35), 0.9).clamp(0, 1)
     chroma = blur(lab[:, 1:], 1.5)
     chroma = 2.1 * chroma / (1 + chroma.norm(dim=1, keepdim=True) / 0.16)
-    sheets = ((0.0, (0.12, 0.015, -0.060)), (0.22, (0.27, 0.035, -0.075)), (0.36, (0.41, 0.060, -0.040)),
-              (0.49, (0.55, 0.075, 0.010)), (0.61, (0.69, 0.060, 0.050)), (0.73, (0.82, 0.030, 0.055)), (0.85, (0.94, 0.008, 0.035)))  # fmt: skip
+    sheets = ((0.0, (0.12, 0.015, -0.060)), (0.22, (0.27, 0.035, -0.075)), 
+              (0.36, (0.41, 0.060, -0.040)), (0.49, (0.55, 0.075, 0.010)), (0.61, (0.69, 0.060, 0.050)), 
+              (0.73, (0.82, 0.030, 0.055)), (0.85, (0.94, 0.008, 0.035)))  # fmt: skip
     y = None
     for start, (lightness, a, b) in sheets:
         base = torch.cat(
@@ -324,7 +325,8 @@ def none(img: Tensor) -> Tensor:
 
 
 TEACHERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": none, "watercolour": watercolour, "oil": oil, "ink": ink, "pencil": pencil, "comic": comic,
+    "none": none, "watercolour": watercolour, "oil": oil, "ink": ink, "pencil": pencil,
+    "comic": comic,
     "neon": neon, "ukiyo-e": ukiyoe, "papercut": papercut,
 }  # fmt: skip
 _PAGES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {

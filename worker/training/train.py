@@ -30,7 +30,7 @@ from training.watch import Watch
 
 log = logging.getLogger("training")
 
-SIZES = {  # (height, width): source clips, looks of each, pictures; of every 8 steps, 5, 2 and 1 have this size
+SIZES = {  # (height, width): source clips, looks of each, pictures
     (256, 256): (4, 3, 20),
     (288, 512): (2, 3, 20),
     (384, 384): (2, 3, 20),
@@ -54,7 +54,7 @@ def pixel_loss(x: Tensor, y: Tensor) -> Tensor:
     loss = (x - y).abs().mean() + 1.5 * (x - y).square().mean()
     loss = loss + 0.6 * (x.diff(dim=1) - y.diff(dim=1)).abs().mean()
     a, b = x.flatten(0, 1), y.flatten(0, 1)
-    for weight in (0.7, 0.5):
+    for weight in (1.0, 0.6):
         for dim in (-1, -2):
             loss = loss + weight * (a.diff(dim=dim) - b.diff(dim=dim)).abs().mean()
         a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
@@ -87,7 +87,9 @@ class Trainer:
         for part in self.pocket.parts.values():
             part.to(self.device).train().requires_grad_(True)
         self.pocket.vae.to(memory_format=torch.channels_last)
-        self.bank = Bank(args.media, args.photos, self.device, args.seed, args.tiny)
+        self.bank = Bank(
+            args.media, args.photos, self.device, args.seed, small=args.tiny, light=args.light
+        )
         self.step = 0
         self.averages: dict[str, Average] = {}
 
@@ -96,6 +98,8 @@ class Trainer:
 
     def batch(self) -> Batch:
         """The next batch; keeps the stills fresh and the real clips coming."""
+        if self.args.light:
+            return self.bank.batch(1, 3, 8, (192, 256), real=False)
         if self.step % 12 == 5:
             self.bank.renew(1 if self.args.tiny else 4)
         size = (64, 96) if self.args.tiny else ORDER[self.step % len(ORDER)]
@@ -143,7 +147,8 @@ class Trainer:
             self.update(optimiser, loss, done, self.step - start)
             if self.step % 200 == 0 or self.args.tiny:
                 error = (y.detach().float() - clean).square().mean() / 4
-                log.info("vae %d %.0f%% loss %.4f psnr %.2f std %.2f..%.2f", self.step, 100 * done, loss,
+                log.info("vae %d %.0f%% loss %.4f psnr %.2f std %.2f..%.2f",
+                         self.step, 100 * done, loss.detach(),
                          -10 * torch.log10(error), *_spread(z))  # fmt: skip
         vae.load_state_dict(self.averages["vae"].state)
         self.normalise()
@@ -197,7 +202,11 @@ class Trainer:
             self.update(optimiser, 0.35 * latent + pixel, done, self.step - start)
             if self.step % 200 == 0 or self.args.tiny:
                 log.info(
-                    "dit %d %.0f%% latent %.4f pixel %.4f", self.step, 100 * done, latent, pixel
+                    "dit %d %.0f%% latent %.4f pixel %.4f",
+                    self.step,
+                    100 * done,
+                    latent.detach(),
+                    pixel.detach(),
                 )
             if time.monotonic() - begun > saved + 240 or self.args.tiny:
                 saved = time.monotonic() - begun
@@ -312,6 +321,7 @@ def main() -> None:
     parser.add_argument("--decoder-lr", type=float, default=5e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--light", action="store_true", help="small batches, for two CPU cores")
     parser.add_argument(
         "--tiny", action="store_true", help="a few steps on tiny pictures: does it run?"
     )

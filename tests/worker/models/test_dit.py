@@ -13,7 +13,8 @@ from brushcast_worker.stages.cache import RollingCache
 
 REFERENCE = Path(__file__).parents[4] / "shared/reference/wan_causal_small.safetensors"
 TINY = DiTConfig(
-    dim=48, layers=2, heads=2, ffn_dim=64, patch=4, context_dim=8, context_tokens=3, sinks=1, window=3,
+    dim=48, layers=2, heads=2, ffn_dim=64, patch=4, context_dim=8, context_tokens=3,
+    sinks=1, window=3,
     source_channels=16, stem=16, pooled_context=True, prediction="x0",
 )  # fmt: skip
 
@@ -86,7 +87,8 @@ def test_a_stream_equals_a_clip() -> None:
         for i in range(7):
             cache.begin()
             live = model(
-                x[:, i : i + 1], timestep_BT=t[:, :1], context=context, source_BTCHW=source[:, i : i + 1],
+                x[:, i : i + 1], timestep_BT=t[:, :1], context=context,
+                source_BTCHW=source[:, i : i + 1],
                 caches=[cache],
             )  # fmt: skip
             torch.testing.assert_close(live, clip[:, i : i + 1], rtol=1e-4, atol=1e-5)
