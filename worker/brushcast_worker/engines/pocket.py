@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import platform
 from pathlib import Path
 
@@ -20,8 +19,6 @@ from brushcast_worker.models.text import UnknownPromptError, style_weights, with
 from brushcast_worker.stages.look import Look
 from brushcast_worker.stages.noise import NoiseConfig
 from brushcast_worker.stages.schedule import noise_scale_of
-
-log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 DEFAULT_SIZE = Size(512, 288)
@@ -53,9 +50,6 @@ def load_pocket(device: str, timer: StageTimer | None = None) -> CausalEngine:
     try:
         model = pocket.load_pocket(WEIGHTS, place, dtype)
     except FileNotFoundError as error:
-        if WEIGHTS.name == "weights":  # until the first weights are trained
-            log.warning("no trained weights yet: random ones")
-            return random_pocket(device, timer=timer)
         raise WeightsError(
             f"{error}: reinstall Brushcast, or run `brushcast models verify`"
         ) from None
