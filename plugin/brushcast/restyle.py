@@ -307,8 +307,8 @@ class _Restyling:
                 self._again = self._unanswered + self._again
                 self._unanswered = collections.deque()
                 self._end_sent = False
-            elif isinstance(event, Refused):
-                raise ChildError(event.message)
+            elif isinstance(event, Refused):  # before the first picture: what was asked cannot be
+                raise (ChildError if self._frames_out else InputError)(event.message)
             elif isinstance(event, Faulted):
                 raise PromptError(event.message)
 
