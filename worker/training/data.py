@@ -372,7 +372,7 @@ def _recursive(x: Tensor, driver: Tensor, low: float) -> Tensor:
 
 
 def _camera_noise(x: Tensor) -> Tensor:
-    """What a webcam does to the source and the target must not follow: noise, flicker, soft focus."""
+    """What a webcam does and the target must not follow: noise, flicker, soft focus."""
     n, frames = x.shape[:2]
     shape = (n, 1, 1, 1, 1)
 

@@ -40,7 +40,7 @@ def blur_wide(x: Tensor, sigma: float) -> Tensor:
 
 
 def expose(g: Tensor, target: float, amount: float) -> Tensor:
-    """Lightness brought towards ``target`` by a broad local mean: a painter's eye in a dark room."""
+    """Lightness brought towards ``target`` by a broad local mean: the eye in a dark room."""
     return g - amount * (blur_wide(g, 40) - target)
 
 

@@ -40,7 +40,7 @@ def one_style(style: str) -> Tensor:
 def restyle(
     pocket: Pocket, video_TCHW: Tensor, weights_BS: Tensor, play: Play
 ) -> tuple[Tensor, Tensor]:
-    """Video in [-1, 1], T a multiple of 4, to the restyled video and its latents ``[T/4 16 h w]``."""
+    """Video in [-1, 1], T a multiple of 4, to restyled video and latents ``[T/4 16 h w]``."""
     device, config = video_TCHW.device, pocket.dit.config
     context = pocket.dit.context(pocket.styles(weights_BS.to(device)))
     height, width = (side // 8 for side in video_TCHW.shape[-2:])

@@ -48,7 +48,7 @@ class NoiseState:
 def open_noise(
     shape_CHW: tuple[int, int, int], seed: int, device: torch.device | str, dtype: torch.dtype
 ) -> NoiseState:
-    """The noise of a stream: drawn once, on the CPU, so that a seed means the same on every device."""
+    """The noise of a stream: drawn once, on the CPU: a seed means the same on every device."""
     generator = torch.Generator("cpu").manual_seed(seed)
     return NoiseState(torch.randn(shape_CHW, generator=generator).to(device, dtype))
 
