@@ -106,14 +106,15 @@ class _Restyling:
         self._recording: Recording | None = None
         self._policy = RestartPolicy(random.Random())
         self._events: queue.Queue[ChildEvent] = queue.Queue(maxsize=1000)
+        console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:>5.1f} per second"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=quiet,
+            console=console,
+            disable=quiet or not console.is_terminal,
             refresh_per_second=4,
         )
 
