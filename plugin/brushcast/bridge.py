@@ -217,10 +217,7 @@ class Bridge:
         if not self._link.ready:
             self._board.dropped("not_connected")
             self._waiting = None
-        elif self._link.credit == 0:
-            if frame is not None:
-                self._pace.starved()
-        else:
+        elif self._link.credit:
             self._send_frame(self._waiting, now_ns)
             self._waiting = None
 
@@ -266,13 +263,16 @@ class Bridge:
             self._playout.name_card("failed")
         elif isinstance(event, StatusReceived):
             self._board.status(event.status, now_ns)
+            assert self._link is not None
+            if event.status.step_ms and self._link.welcome is not None:
+                chunk_frames = self._link.welcome.chunk_frames
+                self._pace.worker_needs(event.status.step_ms * 1e6 / chunk_frames)
         elif isinstance(event, Faulted):
             self._board.faulted(event.message)
 
     def _result(self, result: Result, now_ns: int) -> None:
         """A styled picture. What a worker sends is not trusted: size and payload are checked."""
         header = result.header
-        self._pace.result(now_ns)
         if self._desk.paused:
             self._board.dropped("paused")
             return
