@@ -51,6 +51,9 @@ def build_report(
         "first_frame_ms": _first(bridge, "first_frame_ms"),
         "capture_to_sink_ms": _last(camera, "capture_to_sink_ms"),
         "output_gap_ms": _last(camera, "gap_ms"),
+        "stolen_ms": _total(
+            camera, "stolen_ms"
+        ),  # processor time that a host took from this machine
         "shown": _sum_tables(bridge, "shown"),
         "rungs": _last(bridge, "rungs") or [],
         "reconnects": _total(bridge, "reconnects"),
