@@ -49,7 +49,8 @@ def saturation(pixels_HWC: Pixels) -> float:
 
 def pictures(path: Path) -> list[Pixels]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        frames = container.decode(video=0)  # small: a minute at 1280x720 would be 5 GB
+        return [frame.to_ndarray(format="rgb24", width=160, height=90) for frame in frames]
 
 
 class Product:
