@@ -20,6 +20,7 @@ def in_thread(what: object) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="priorities of threads")
 def test_priority_is_raised_for_one_thread_and_can_be_lowered_a_little() -> None:
+    usual = os.getpriority(os.PRIO_PROCESS, 0)  # whoever runs the tests may have been preferred
     seen: list[int] = []
 
     def work() -> None:
@@ -29,8 +30,8 @@ def test_priority_is_raised_for_one_thread_and_can_be_lowered_a_little() -> None
         seen.append(os.getpriority(os.PRIO_PROCESS, 0))
 
     in_thread(work)
-    assert seen in ([process.NICENESS, process.ENCODER_NICENESS], [0])
-    assert os.getpriority(os.PRIO_PROCESS, 0) != process.NICENESS
+    assert seen in ([process.NICENESS, process.ENCODER_NICENESS], [usual])
+    assert os.getpriority(os.PRIO_PROCESS, 0) == usual, "of that thread alone"
 
 
 def test_a_refusal_is_only_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
