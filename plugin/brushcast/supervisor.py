@@ -48,7 +48,6 @@ class Supervisor:
         self._events: queue.Queue[ChildEvent] = queue.Queue(maxsize=10_000)
         self._children: dict[str, Child] = {}
         self._spare: Child | None = None
-        self._spare_ready = False
         self._policies = {
             name: RestartPolicy(random.Random()) for name in ("worker", "bridge", "camera")
         }
@@ -109,7 +108,7 @@ class Supervisor:
         name = "spare" if spare else "worker"
         child = Child(name, arguments, self._events, niceness=WORKER_NICENESS)
         if spare:
-            self._spare, self._spare_ready = child, False
+            self._spare = child
         else:
             self._children["worker"] = child
             self._tell_bridge_of_worker(state="STARTING", message="loading the model")
@@ -162,8 +161,11 @@ class Supervisor:
                 self._start_camera()
 
     def _replace_worker(self) -> None:
-        """The warm spare takes over if there is one; else a new worker starts from cold."""
-        if self._spare is not None and self._spare_ready and self._spare.alive:
+        """The spare takes over if there is one; else a new worker starts from cold.
+
+        One that is still loading too: it is further than a new one, and reads this when it is warm.
+        """
+        if self._spare is not None and self._spare.alive:
             spare, self._spare = self._spare, None
             spare.name = "worker"
             self._children["worker"] = spare
@@ -190,8 +192,8 @@ class Supervisor:
 
     def _worker_said(self, event: ChildEvent) -> None:
         if event.child is self._spare:
-            self._spare_ready = self._spare_ready or event.kind == "standby"
-        elif event.kind == "listening":
+            return  # it is warm: nothing to do until it is needed
+        if event.kind == "listening":
             self._endpoint = str(event.data["endpoint"])
             self._tell_bridge_of_worker(state="LOADING", message="warming up")
         elif event.kind == "ready":
@@ -238,7 +240,7 @@ class Supervisor:
     def _child_exited(self, child: Child, data: Mapping[str, Any]) -> None:
         child.join()
         if child is self._spare:
-            self._spare, self._spare_ready = None, False
+            self._spare = None
             self._due["spare"] = time.monotonic() + SPARE_DELAY_S
             return
         log.warning("the %s ended with code %s", child.name, data.get("code"))

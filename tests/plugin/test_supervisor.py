@@ -104,12 +104,16 @@ def test_a_remote_worker_is_not_started_here(tmp_path: Path) -> None:
     assert sorted(child.name for child in PaperChild.made) == ["bridge", "camera"]
 
 
-def test_a_warm_spare_takes_the_place_of_a_dead_worker_at_the_same_address(tmp_path: Path) -> None:
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "still loading"])
+def test_a_spare_takes_the_place_of_a_dead_worker_at_the_same_address(
+    tmp_path: Path, warm: bool
+) -> None:
     run = Run(tmp_path)
     run.worker_is_up()
     run.later()
     spare = run.child("spare")
-    run.event(spare, "standby")
+    if warm:
+        run.event(spare, "standby")
     run.dies("worker")
     assert run.child("bridge").states()[-1] == "BACKOFF"
     run.later()
@@ -117,7 +121,7 @@ def test_a_warm_spare_takes_the_place_of_a_dead_worker_at_the_same_address(tmp_p
     assert spare.heard[-1] == {"command": "serve", "bind": "tcp://127.0.0.1:7000"}
 
 
-def test_without_a_ready_spare_a_new_worker_takes_the_same_address(tmp_path: Path) -> None:
+def test_without_a_spare_a_new_worker_takes_the_same_address(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.worker_is_up()
     run.dies("worker")
