@@ -53,8 +53,13 @@ class Supervisor:
         }
         self._due: dict[str, float] = {}  # what is to be started, and when (monotonic seconds)
         self._stats: dict[str, list[Mapping[str, Any]]] = {"bridge": [{}], "camera": [{}]}
-        self._worker_state: dict[str, Any] = {"state": "STARTING", "message": "", "restarts": 0}
         self._endpoint = config.worker if config.worker != "local" else ""
+        self._worker_state: dict[str, Any] = {
+            "state": "STARTING" if self.local else "READY",  # of a remote one the link knows more
+            "message": "",
+            "restarts": 0,
+            "endpoint": self._endpoint,
+        }
         self._failure: BrushcastError | None = None
         self._told: set[str] = set()
         self._stop_asked = False
@@ -222,7 +227,7 @@ class Supervisor:
             )
         elif event.kind == "retry":
             self._policies["worker"].retry()
-            if not self._children["worker"].alive:
+            if self.local and not self._children["worker"].alive:
                 self._due.setdefault("worker", time.monotonic())
 
     def _camera_said(self, event: ChildEvent) -> None:
