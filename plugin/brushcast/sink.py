@@ -31,6 +31,10 @@ LOOPBACK_ADVICE = (
     "sudo modprobe v4l2loopback exclusive_caps=1 card_label=Brushcast"
 )
 _FOURCC = "YU12"  # V4L2's name of I420
+# ITU-R BT.601, 8 bit, limited range: rows Cb, Cr of (R, G, B, 1).
+_RGB_TO_CHROMA = np.array(
+    [[-0.148223, -0.290993, 0.439216, 128], [0.439216, -0.367788, -0.071427, 128]], np.float32
+)
 
 
 class Sink(Protocol):
@@ -250,7 +254,7 @@ class CameraSink:
     def _send(self, pixels_HWC: Pixels) -> None:
         picture = pixels_HWC
         if self._linux:
-            picture = np.asarray(cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2YUV_I420), np.uint8)
+            picture = _i420(pixels_HWC)
         try:
             self._camera.send(picture.reshape(-1) if self._linux else picture)
         except (RuntimeError, OSError) as error:
@@ -275,6 +279,18 @@ class CameraSink:
                 f"virtual camera {self.title}: is set to {found}, wanted {wanted}; "
                 "close the programs that use it, then switch it on again"
             )
+
+
+def _i420(pixels_HWC: Pixels) -> Pixels:
+    """The planes Y, Cb, Cr one after the other. OpenCV alone takes the colour of one pixel in four
+    for all of them, and whole blocks then come out more than 3 levels off: here it is their mean.
+    """
+    height, width, _ = pixels_HWC.shape
+    planes = np.asarray(cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2YUV_I420), np.uint8)
+    half_HWC = cv2.resize(pixels_HWC, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    chroma_HWC = np.asarray(cv2.transform(half_HWC, _RGB_TO_CHROMA), np.uint8)
+    planes.reshape(-1)[height * width :] = chroma_HWC.transpose(2, 0, 1).reshape(-1)
+    return planes
 
 
 def _is_free(device: Device) -> bool:
