@@ -6,18 +6,11 @@ never speed.
 """
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-GUEST = Path(os.environ.get("BRUSHCAST_VCAM_GUEST", ROOT.parent / "shared" / "vcam_guest"))
-PREPARED = Path(os.environ.get("VCAM_GUEST", "/var/cache/vcam_guest"))
+from tests.system.guest import run_in_guest, why_not
 
 # Runs in the guest, with this Python; writes what it saw to /out/seen.json.
 SCRIPT = '''
@@ -163,19 +156,6 @@ with open("/out/seen.json", "w") as file:
 '''
 
 
-def why_not() -> str:
-    if not (GUEST / "boot.sh").is_file():
-        return f"no guest at {GUEST}"
-    if not (PREPARED / "initrd.gz").is_file():
-        return f"the guest is not prepared: run {GUEST / 'setup.sh'}"
-    if shutil.which("qemu-system-x86_64") is None:
-        return "qemu-system-x86_64 is not installed"
-    check = [sys.executable, "-c", "import pyvirtualcam"]
-    if subprocess.run(check, capture_output=True).returncode:
-        return "pyvirtualcam is not installed"
-    return ""
-
-
 pytestmark = [
     pytest.mark.system,
     pytest.mark.timeout(600),
@@ -186,22 +166,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("guest")
-    script = folder / "in_guest.py"
-    script.write_text(SCRIPT)
-    plugin = ROOT / "plugin"
-    command = f"env PYTHONPATH={plugin} {sys.executable} {script}"
-    done = subprocess.run(
-        [GUEST / "boot.sh", command, "vivid=1"],
-        cwd=folder,
-        env={**os.environ, "OUT": str(folder / "out"), "TIMEOUT_S": "540"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    result = folder / "out" / "seen.json"
-    assert result.is_file(), f"the guest ended with {done.returncode}:\n{done.stdout[-4000:]}"
-    found: dict[str, Any] = json.loads(result.read_text())
+    out = run_in_guest(SCRIPT, folder, "seen.json", 540, "vivid=1")
+    found: dict[str, Any] = json.loads((out / "seen.json").read_text())
     return found
 
 
