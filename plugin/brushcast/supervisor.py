@@ -174,7 +174,7 @@ class Supervisor:
             spare, self._spare = self._spare, None
             spare.name = "worker"
             self._children["worker"] = spare
-            spare.send({"command": "serve", "bind": self._endpoint})
+            spare.send({"command": "serve", "endpoint": self._endpoint})
         else:
             self._start_worker()
 

@@ -118,7 +118,7 @@ def test_a_spare_takes_the_place_of_a_dead_worker_at_the_same_address(
     assert run.child("bridge").states()[-1] == "BACKOFF"
     run.later()
     assert run.supervisor._children["worker"] is spare
-    assert spare.heard[-1] == {"command": "serve", "bind": "tcp://127.0.0.1:7000"}
+    assert spare.heard[-1] == {"command": "serve", "endpoint": "tcp://127.0.0.1:7000"}
 
 
 def test_without_a_spare_a_new_worker_takes_the_same_address(tmp_path: Path) -> None:
