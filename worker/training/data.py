@@ -30,6 +30,7 @@ CANVAS = (480, 640)
 CLIP = (384, 512)
 LIGHT_CANVAS = (320, 448)
 PHOTO_FRAMINGS = 8
+PAGED = ("ink", "pencil", "comic")  # looks with something that belongs to the page
 SECONDS_HELD_OUT = 8  # of the animation, at its end
 
 
@@ -216,7 +217,7 @@ class Bank:
         )
         source, painted = stacks[:, 0], stacks[:, 1:]  # [n T 3 H W], [n 2k T 3 H W]
         for s, style in enumerate(STYLES):
-            if style in ("ink", "pencil", "comic"):
+            if style in PAGED:
                 hit = torch.from_numpy(wanted == s).to(self.device)
                 if (wanted == s).any():
                     painted[hit] = page(painted[hit].flatten(0, 1), style).unflatten(
@@ -229,7 +230,7 @@ class Bank:
         index = torch.from_numpy(wanted).to(self.device)
         weights.scatter_add_(1, index[:, :looks].reshape(rows, 1), mixing.view(rows, 1))
         weights.scatter_add_(1, index[:, looks:].reshape(rows, 1), 1 - mixing.view(rows, 1))
-        source = _camera_noise(source)
+        source = camera_noise(source)
         source = source[:, None].expand(-1, looks, -1, -1, -1, -1).flatten(0, 1)
         return Batch(source * 2 - 1, target.flatten(0, 1) * 2 - 1, weights)
 
@@ -371,7 +372,7 @@ def _recursive(x: Tensor, driver: Tensor, low: float) -> Tensor:
     return torch.cat(result)
 
 
-def _camera_noise(x: Tensor) -> Tensor:
+def camera_noise(x: Tensor) -> Tensor:
     """What a webcam does and the target must not follow: noise, flicker, soft focus."""
     n, frames = x.shape[:2]
     shape = (n, 1, 1, 1, 1)

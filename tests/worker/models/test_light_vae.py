@@ -8,10 +8,12 @@ import torch
 from brushcast_worker.models.light_vae import LightVAE, LightVAEConfig
 
 
-def test_a_stream_equals_a_clip() -> None:
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_stream_equals_a_clip(rows: int) -> None:
     torch.manual_seed(0)
     vae = LightVAE().eval()
-    video = torch.rand(2, 12, 3, 32, 48) * 2 - 1
+    torch.nn.init.normal_(vae.decoder.look.set.weight, std=0.3)  # as if it had learnt looks
+    video = torch.rand(rows, 12, 3, 32, 48) * 2 - 1
     with torch.inference_mode():
         z, _ = vae.encode(video)
         whole, _ = vae.decode(z, video)
@@ -43,3 +45,17 @@ def test_latents_and_source_must_belong_together() -> None:
 def test_the_unguided_decoder_is_not_there_yet() -> None:
     with pytest.raises(ValueError, match="guided"):
         LightVAEConfig(guided=False)
+
+
+def test_the_whole_picture_sets_the_decoders_filters() -> None:
+    """What is far away in the latents changes a pixel, beyond the reach of any convolution."""
+    torch.manual_seed(0)
+    vae = LightVAE().eval()
+    source, z = torch.rand(1, 4, 3, 16, 512) * 2 - 1, torch.randn(1, 1, 16, 2, 64)
+    other = z.clone()
+    other[..., 60:] = 3.0
+    with torch.inference_mode():
+        assert torch.equal(vae.decode(z, source)[0][..., :8], vae.decode(other, source)[0][..., :8])
+        torch.nn.init.normal_(vae.decoder.look.set.weight, std=0.3)
+        first, second = (vae.decode(latents, source)[0][..., :8] for latents in (z, other))
+    assert float((first - second).abs().mean()) > 1e-3

@@ -4,7 +4,9 @@ Letters: B streams, T pictures (or latent frames), C channels, H W size.
 
 The decoder is guided by the source: it gets the latents and, in every picture, shallow features of
 the source.  So the lines, eyes and fingers come from the source and the look comes from the
-latents, and from nowhere else: the decoder is never told a style. One code path for training and
+latents, and from nowhere else: the decoder is never told a style, but reads it off the whole
+picture's latents and sets its filters by it (feature-wise linear modulation, arXiv:1709.07871).
+One code path for training and
 live use: a call takes any number of chunks and a state, and returns the new state; a clip in one
 call equals the same clip chunk by chunk.  Nothing is kept on the module.
 """
@@ -17,7 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from brushcast_worker.models.side_by_side import side_by_side, worthwhile
+
 State = tuple[Tensor, ...]  # memories of the last picture, [B C H W] each
+Modulation = tuple[Tensor, Tensor]  # scale and shift, [N C 1 1] for N pictures or latent frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,7 @@ class LightVAEConfig:
         32  # channels of the previous chunk that the decoder sees again at eighth resolution
     )
     memory: int = 16  # of the previous picture, at quarter resolution
+    look: int = 64  # width of what the decoder reads off the whole picture's latents
     guided: bool = True
 
     def __post_init__(self) -> None:
@@ -104,22 +110,27 @@ class Encoder(nn.Module):
     def forward(self, video_BTCHW: Tensor, state: State | None) -> tuple[Tensor, State]:
         rows, frames = video_BTCHW.shape[:2]
         video = video_BTCHW.flatten(0, 1)
-        x = self.stem(_last(video.unflatten(0, (-1, 2)).flatten(1, 2)))
-        x = self.down1(F.relu(x, inplace=True))
-        x = _last(F.relu(x, inplace=True).unflatten(0, (-1, 2)).flatten(1, 2))
-        x, memory = self.block(self.down2(x), rows, None if state is None else state[0])
-        z = self.out(F.relu(x))
-        small = F.avg_pool2d(video.unflatten(0, (-1, CHUNK)).mean(1), 4)
-        z = z + self.thumbnail(F.pixel_unshuffle(small, 2))
+        pairs = video.unflatten(0, (-1, 2)).flatten(1, 2)
+        parts = _parts(len(pairs), video.device)
+        x = torch.cat(side_by_side(lambda p: self._pair(pairs[p]), parts))
+        x = self.down2(_last(x.unflatten(0, (-1, 2)).flatten(1, 2)))
+        before, memory = self.block.earlier(x, rows, None if state is None else state[0])
+        z = self.out(F.relu(self.block(x, before)))
+        z = z + self.thumbnail(_thumbnail(video))
         return z.unflatten(0, (rows, frames // CHUNK)), (memory,)
+
+    def _pair(self, pair: Tensor) -> Tensor:
+        x = F.relu(self.stem(_last(pair)), inplace=True)
+        return F.relu(self.down1(x), inplace=True)
 
 
 class Decoder(nn.Module):
     """Latent trunk per chunk at eighth resolution; then, per picture, source features join at
     quarter and half.
 
-    At quarter resolution the latents also gate the source features: what of the source is kept is
-    the look's choice.
+    The latents are in charge in two ways.  In place: they gate the source features, at quarter and
+    half resolution.  As a whole: what they make of the picture sets the scale and shift of the
+    filters (``Look``), so that one decoder draws contours, dots or washes.
     """
 
     def __init__(self, c: LightVAEConfig) -> None:
@@ -128,6 +139,7 @@ class Decoder(nn.Module):
         self.source_half = nn.Conv2d(3, half, 4, stride=2, padding=1)
         self.source_quarter = nn.Conv2d(half, quarter, 3, stride=2, padding=1)
         self.into = nn.Conv2d(c.latent_channels, eighth, 3, padding=1)
+        self.compare = nn.Conv2d(THUMBNAIL, eighth, 3, padding=1)
         self.trunk = nn.ModuleList(
             [MemoryBlock(eighth, c.trunk_memory)]
             + [MemoryBlock(eighth, 0) for _ in range(c.trunk_blocks - 1)]
@@ -136,7 +148,9 @@ class Decoder(nn.Module):
             eighth, CHUNK * quarter, 2, stride=2
         )  # a picture of the chunk each
         self.gate1 = nn.ConvTranspose2d(eighth, quarter, 2, stride=2)  # shared by the chunk
+        self.look = Look(c.latent_channels, eighth, c.look, (quarter, quarter, half, half))
         self.block = MemoryBlock(quarter, c.memory)
+        self.block2 = MemoryBlock(quarter, 0)
         self.up0 = nn.ConvTranspose2d(quarter, half, 2, stride=2)
         self.source_mid = nn.Conv2d(half, half, 3, padding=1)
         self.gate0 = nn.ConvTranspose2d(quarter, half, 2, stride=2)
@@ -148,31 +162,80 @@ class Decoder(nn.Module):
         self, z_BTCHW: Tensor, source_BTCHW: Tensor, state: State | None
     ) -> tuple[Tensor, State]:
         rows, frames = source_BTCHW.shape[:2]
-        z = _last(z_BTCHW.flatten(0, 1))
-        s0 = F.relu(self.source_half(_last(source_BTCHW.flatten(0, 1))), inplace=True)
-        s1 = self.source_quarter(s0)
-
-        x, trunk_memory = self.trunk[0](self.into(z), rows, None if state is None else state[0])
+        z, source = _last(z_BTCHW.flatten(0, 1)), source_BTCHW.flatten(0, 1)
+        trunk_state, picture_state = (None, None) if state is None else state
+        was = _last(_thumbnail(source))
+        x = self.into(z).add_(self.compare(was))
+        before, trunk_memory = self.trunk[0].earlier(x, rows, trunk_state)
+        x = self.trunk[0](x, before)
         for block in self.trunk[1:]:
-            x, _ = block(x, rows, None)
+            x = block(x)
         x = F.relu(x)
-        gate = _plus_one(self.gate1, x).repeat_interleave(CHUNK, 0)
-        x = _last(self.up1(x).unflatten(1, (CHUNK, -1)).flatten(0, 1)).addcmul_(s1, gate)
-        x, picture_memory = self.block(x, rows, None if state is None else state[1])
-        x = F.relu(x)
-        deep = F.relu(self.source_mid(s0), inplace=True)
-        x = F.relu(self.up0(x).add_(s0).addcmul_(deep, _plus_one(self.gate0, x)), inplace=True)
-        x = F.relu(self.mid(x), inplace=True)
-        y = F.pixel_shuffle(self.out(x), 2)
+        look, up, gate = self.look(z, was, x), self.up1(x), _plus_one(self.gate1, x)
+        up = up.unflatten(1, (CHUNK, -1)).flatten(0, 1)
         small = F.pixel_shuffle(self.thumbnail(z), 2)
         small = F.interpolate(small, scale_factor=4, mode="bilinear", align_corners=False)
-        y = y.add_(_last(small).repeat_interleave(CHUNK, 0))
+
+        parts = _parts(len(source), source.device)
+        shallow = side_by_side(lambda p: self._shallow(source[p], up[p], _of(gate, p)), parts)
+        remembered = torch.cat([x[:, : self.block.memory] for _, x in shallow])
+        before, picture_memory = self.block.earlier(remembered, rows, picture_state)
+
+        def finish(n: int) -> Tensor:
+            p, (s0, x) = parts[n], shallow[n]
+            y = self._picture(s0, x, before[p], [(_of(a, p), _of(b, p)) for a, b in look])
+            return y.add_(_last(_of(small, p)))
+
+        y = torch.cat(side_by_side(finish, range(len(parts))))
         return y.unflatten(0, (rows, frames)), (trunk_memory, picture_memory)
+
+    def _shallow(self, source: Tensor, up: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
+        """The source's features at half resolution, and at quarter, where the latents join."""
+        s0 = F.relu(self.source_half(_last(source)), inplace=True)
+        return s0, _last(up).addcmul(self.source_quarter(s0), gate)
+
+    def _picture(
+        self, s0: Tensor, x: Tensor, before: Tensor, look: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        x = self.block2(self.block(x, before, look[0]), None, look[1])
+        x = F.relu(x)
+        deep = F.relu(_filter(self.source_mid, s0, look[2]), inplace=True)
+        x = F.relu(self.up0(x).add_(s0).addcmul_(deep, _plus_one(self.gate0, x)), inplace=True)
+        x = F.relu(_filter(self.mid, x, look[3]), inplace=True)
+        return F.pixel_shuffle(self.out(x), 2)
+
+
+class Look(nn.Module):
+    """What the whole picture's latents say of the look: scales and shifts of the decoder's filters.
+
+    Told by the latents themselves and by how they differ from the source's thumbnail: saturated
+    paint is a look in a grey room, and none in a garden.
+
+    Read per latent frame, so a change of look takes effect with its first chunk.
+    """
+
+    def __init__(self, latent: int, trunk: int, width: int, layers: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layers = layers
+        self.compare = nn.Conv2d(latent + THUMBNAIL, width, 1)
+        self.read = nn.Linear(2 * latent + trunk + width, width)
+        self.set = nn.Linear(width, 2 * sum(layers))
+
+    def forward(self, z_NCHW: Tensor, source_NCHW: Tensor, trunk_NCHW: Tensor) -> list[Modulation]:
+        """For every layer scale and shift ``[N C 1 1]``, N latent frames; ``source`` is its
+        thumbnail.
+        """
+        deviation, mean = torch.std_mean(z_NCHW, (2, 3), correction=0)
+        change = F.silu(self.compare(torch.cat([z_NCHW, source_NCHW], 1))).mean((2, 3))
+        seen = torch.cat([mean, deviation, trunk_NCHW.mean((2, 3)), change], 1)
+        out = self.set(F.silu(self.read(seen)))[..., None, None]
+        scales, shifts = (part.split(self.layers, 1) for part in out.chunk(2, 1))
+        return [(1 + scale, shift) for scale, shift in zip(scales, shifts, strict=True)]
 
 
 class MemoryBlock(nn.Module):
     """Pre-activation residual block that also sees ``memory`` channels of its own input one time
-    step earlier.
+    step earlier; the look may set its inner filters.
     """
 
     def __init__(self, channels: int, memory: int) -> None:
@@ -181,23 +244,66 @@ class MemoryBlock(nn.Module):
         self.conv1 = nn.Conv2d(channels + memory, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, rows: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        """``x`` is ``[B*T C H W]`` in order of time; without a past the first picture is its own
-        past.
+    def earlier(self, x: Tensor, rows: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What each picture of ``x`` (``[B*T C H W]`` in order of time) sees of the one before it,
+        and what the next call's ``past`` is.  Without a past the first picture is its own.
         """
-        seen, last = F.relu(x), x[:0]
-        if not self.memory:
-            y = self.conv1(seen)
+        mine = F.relu(x[:, : self.memory]).unflatten(0, (rows, -1))
+        first = mine[:, :1] if past is None else past[:, None].to(mine.dtype)
+        before = _last(torch.cat([first, mine[:, :-1]], 1).flatten(0, 1))
+        return before, mine[:, -1].clone()
+
+    def forward(
+        self, x: Tensor, before: Tensor | None = None, look: Modulation | None = None
+    ) -> Tensor:
+        """``before`` is of ``earlier``: wanted if there is memory."""
+        seen = F.relu(x)
+        if before is None:
+            y = _filter(self.conv1, seen, look)
         else:
-            mine = seen[:, : self.memory].unflatten(0, (rows, -1))
-            first = mine[:, :1] if past is None else past[:, None].to(mine.dtype)
-            before = _last(torch.cat([first, mine[:, :-1]], 1).flatten(0, 1))
-            last = mine[:, -1].clone()
             # The two parts of the convolution apart: joining their inputs would copy both.
             of_now, of_before = self.conv1.weight.split([x.shape[1], self.memory], 1)
             y = F.conv2d(seen, of_now, self.conv1.bias, padding=1)
-            y = y.add_(F.conv2d(before, of_before, padding=1))
-        return self.conv2(F.relu(y, inplace=True)).add_(x), last
+            y = _modulate(y.add_(F.conv2d(before, of_before, padding=1)), look)
+        return self.conv2(F.relu(y, inplace=True)).add_(x)
+
+
+def _parts(count: int, device: torch.device) -> list[slice]:
+    """Which pictures (or pairs) go through together: all, or each alone where that pays."""
+    size = 1 if worthwhile(device) else count
+    return [slice(n, n + size) for n in range(0, count, size)]
+
+
+def _of(x: Tensor, part: slice) -> Tensor:
+    """For each picture of the part, or for a part of one picture alone, its latent frame's row."""
+    if part.stop - part.start == 1:
+        return x[part.start // CHUNK][None]
+    return x.repeat_interleave(CHUNK, 0)[part]
+
+
+def _filter(conv: nn.Conv2d, x: Tensor, look: Modulation | None) -> Tensor:
+    """The convolution with its output's scale and shift set.  For one picture they go into the
+    weights: no pass over its pixels.
+    """
+    if look is None or len(look[0]) > 1:
+        return _modulate(conv(x), look)
+    assert conv.bias is not None
+    scale, shift = look
+    weight = conv.weight * scale.view(-1, 1, 1, 1)
+    bias = torch.addcmul(shift.flatten(), conv.bias, scale.flatten())
+    return F.conv2d(x, weight, bias, padding=conv.padding)
+
+
+def _modulate(y: Tensor, look: Modulation | None) -> Tensor:
+    if look is None:
+        return y
+    return torch.addcmul(look[1], y, look[0])
+
+
+def _thumbnail(video: Tensor) -> Tensor:
+    """A chunk's mean picture, 2x2 RGB a latent pixel: ``[B*T 3 H W]`` to ``[B*T/4 12 H/8 W/8]``."""
+    small = F.avg_pool2d(video.unflatten(0, (-1, CHUNK)).mean(1), 4)
+    return F.pixel_unshuffle(small, 2)
 
 
 def _plus_one(up: nn.ConvTranspose2d, x: Tensor) -> Tensor:
@@ -230,6 +336,11 @@ def _initialise(model: LightVAE) -> None:
             decoder.up0,
         ):  # each output has one tap an input, not four
             up.weight.mul_((up.out_channels * 4 / up.in_channels) ** 0.5)
+        # It starts as one decoder for every look, and as deep as without the second block.
+        for layer in (decoder.look.set, decoder.block2.conv2, decoder.compare):
+            nn.init.zeros_(layer.weight)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
         # Without the thumbnail shortcut deep ReLU stacks learn luminance only at first.
 
         eye = torch.eye(THUMBNAIL)
