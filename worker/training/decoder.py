@@ -30,8 +30,9 @@ from training.train import Average, pixel_loss
 log = logging.getLogger("training")
 
 HALVES = 2
-SHAPES = ((128, 160, 4, 3), (192, 256, 8, 1))  # height, width, pictures, rows of a half
+SHAPES = ((128, 160, 8, 2), (192, 256, 8, 1))  # height, width, pictures, rows of a half
 LARGE_EVERY = 8  # steps
+STILL = 0.5  # share of the rows in which nothing moves but the sensor's noise
 OFTEN = {"comic": 2.0, "papercut": 1.6, "oil": 1.4, "ukiyo-e": 1.4, "ink": 1.2}  # the hard looks
 FASTEST_PX = 5.0  # of the crop, a picture
 
@@ -54,7 +55,7 @@ class Crops:
         rng = self.rng
         still = rng.integers(self.stills.shape[1])
         room = np.array(self.stills.shape[-2:]) - (height, width)
-        speed = rng.normal(0, FASTEST_PX / 2, 2) * (rng.random() < 0.7)
+        speed = rng.normal(0, FASTEST_PX / 2, 2) * (rng.random() >= STILL)
         path = rng.uniform(0, 1, 2) * room + speed * np.arange(frames)[:, None]
         path = np.abs(path - room * 2 * np.round(path / np.maximum(room * 2, 1)))  # turns at edges
         places = path.round().astype(int)
@@ -80,7 +81,11 @@ class Crops:
 
 
 def half_step(
-    pocket: Pocket, crops: Crops, shape: tuple[int, int, int, int], weights: list[Tensor]
+    pocket: Pocket,
+    crops: Crops,
+    shape: tuple[int, int, int, int],
+    weights: list[Tensor],
+    calm: float,
 ) -> tuple[float, tuple[Tensor, ...]]:
     """Loss and gradients of one half."""
     source, target, mixing = crops.batch(*shape)
@@ -98,7 +103,8 @@ def half_step(
             z_true, _ = pocket.vae.encode(target)
             z = z_true + 0.06 * torch.randn_like(z_true)
     y, _ = pocket.vae.decode(z, source)
-    loss = pixel_loss(y, target)
+    change = (y.diff(dim=1) - target.diff(dim=1)).abs().mean()
+    loss = pixel_loss(y, target) + calm * change
     return float(loss.detach()), torch.autograd.grad(loss, weights)
 
 
@@ -127,6 +133,7 @@ def main() -> None:
     parser.add_argument("--stills", type=Path, help="painted stills: read if there, else written")
     parser.add_argument("--minutes", type=float, default=50.0, help="after painting")
     parser.add_argument("--lr", type=float, default=1.2e-3)
+    parser.add_argument("--calm", type=float, default=2.0, help="extra weight of change over time")
     parser.add_argument("--grow", action="store_true", help="--init has a smaller decoder")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -146,7 +153,7 @@ def main() -> None:
     with ThreadPoolExecutor(HALVES) as pool:
         while (done := (time.monotonic() - begun) / (60 * args.minutes)) < 1:
             shape = SHAPES[step % LARGE_EVERY == LARGE_EVERY - 1]
-            jobs = [pool.submit(half_step, pocket, c, shape, weights) for c in crops]
+            jobs = [pool.submit(half_step, pocket, c, shape, weights, args.calm) for c in crops]
             losses, gradients = zip(*(job.result() for job in jobs), strict=True)
             for weight, *parts in zip(weights, *gradients, strict=True):
                 weight.grad = torch.stack(parts).mean(0)
