@@ -24,13 +24,12 @@ from torch import Tensor
 
 from brushcast_worker.models.text import STYLES
 from training.filters import blur, luma
-from training.teachers import page, paint
+from training.teachers import PAGED, page, paint
 
 CANVAS = (480, 640)
 CLIP = (384, 512)
 LIGHT_CANVAS = (320, 448)
 PHOTO_FRAMINGS = 8
-PAGED = ("ink", "pencil", "comic")  # looks with something that belongs to the page
 SECONDS_HELD_OUT = 8  # of the animation, at its end
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from brushcast_worker.models.pocket import FILE, Pocket, build_pocket, load_pocket, save_pocket
 from brushcast_worker.models.text import STYLES
-from training.data import PAGED, Bank, camera_noise
+from training.data import Bank, camera_noise
 from training.teachers import page
 from training.train import Average, pixel_loss
 
@@ -63,8 +63,7 @@ class Crops:
         def moved(style: int) -> Tensor:
             picture = self.stills[style, still]
             views = [picture[:, y : y + height, x : x + width] for y, x in places]
-            out = torch.stack(views).float() / 255
-            return page(out, STYLES[style]) if STYLES[style] in PAGED else out
+            return page(torch.stack(views).float() / 255, STYLES[style])
 
         first, second = rng.choice(len(STYLES) - 1, 2, replace=False, p=self.chances) + 1
         kind, weights = rng.random(), torch.zeros(len(STYLES))

@@ -333,6 +333,7 @@ TEACHERS: dict[str, Callable[[Tensor], Tensor]] = {
 _PAGES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "ink": _ink_page, "pencil": _pencil_page, "comic": _comic_page
 }  # fmt: skip
+PAGED = frozenset(_PAGES)  # the looks with something that belongs to the page
 
 
 def paint(img: Tensor, style: str) -> Tensor:
