@@ -31,6 +31,9 @@ CLIP = (384, 512)
 LIGHT_CANVAS = (320, 448)
 PHOTO_FRAMINGS = 8
 SECONDS_HELD_OUT = 8  # of the animation, at its end
+EXACT = 0.5  # share of the batches whose pictures are cut out and moved by whole pixels: nothing is
+# resampled, so the target's lines stay as sharp as the teacher drew them
+MOVING = 0.6  # share of the camera paths that move at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +249,9 @@ class Bank:
         cut = (
             0.5 if self.rng.random() < 0.5 else 0.0
         )  # half the batches begin with a chunk from another time
+        exact = self.rng.random() < EXACT
         out = F.grid_sample(
-            self._stack(below, wanted), self._path(n, frames, size, 1.0, cut),
+            self._stack(below, wanted), self._path(n, frames, size, 1.0, cut, exact),
             padding_mode="reflection", align_corners=False,
         )  # fmt: skip
         if self.rng.random() < 0.5:
@@ -265,7 +269,7 @@ class Bank:
             top = torch.cat([self._stack(above, wanted), (mask * 12).sigmoid()], 1)
             top = F.grid_sample(
                 top,
-                self._path(n, frames, size, 1.7, cut),
+                self._path(n, frames, size, 1.7, cut, exact),
                 padding_mode="zeros",
                 align_corners=False,
             )
@@ -275,8 +279,12 @@ class Bank:
             out.unflatten(1, (1 + k, 3)).unflatten(3, (frames, size[0])).permute(0, 1, 3, 2, 4, 5)
         )
 
-    def _path(self, n: int, frames: int, size: tuple[int, int], speed: float, cut: float) -> Tensor:
-        """A sampling grid ``[n T*H W 2]``: pan, zoom, roll and a slow warp of the canvas."""
+    def _path(
+        self, n: int, frames: int, size: tuple[int, int], speed: float, cut: float, exact: bool
+    ) -> Tensor:
+        """A sampling grid ``[n T*H W 2]``: pan, zoom, roll and a slow warp of the canvas; or, if
+        ``exact``, a pan by whole pixels at the canvas's own scale.
+        """
         device, (height, width) = self.device, self.canvas
 
         def uniform(*shape: int) -> Tensor:
@@ -291,19 +299,23 @@ class Bank:
         t = t + jump * cut * (2 * uniform(n, 1, 1) - 1) * 16
         most = min(height / size[0], width / size[1])
         scale = (0.62 + (min(1.35, most) - 0.62) * uniform(n, 1, 1)).clamp(max=most)
+        scale = torch.ones_like(scale) if exact else scale
         half = scale * torch.tensor([size[1] / 2, size[0] / 2], device=device)
         room = (torch.tensor([width / 2, height / 2], device=device) - half).clamp(min=0)
 
         def swing(amount: float) -> Tensor:
             return amount * torch.sin(t * (0.5 + 4 * uniform(n, 1, 1)) + 6.28 * uniform(n, 1, 1))
 
-        moving = (uniform(n, 1, 1) < 0.85).float() * speed
+        moving = (uniform(n, 1, 1) < MOVING).float() * speed * 2 * uniform(n, 1, 1)
         place = room * (2 * uniform(n, 1, 2) - 1)
         place = place + moving * (
             normal(n, 1, 2) * 20 * t.clamp(-2, 2) + torch.cat([swing(14), swing(14)], -1)
         )
-        roll = (normal(n, 1, 1) * 0.10 + moving * swing(0.06))[..., 0]
-        zoom = scale[..., 0] * torch.exp(moving[..., 0] * swing(0.06)[..., 0])
+        turning = moving * (not exact)
+        roll = (normal(n, 1, 1) * 0.10 * (not exact) + turning * swing(0.06))[..., 0]
+        zoom = scale[..., 0] * torch.exp(turning[..., 0] * swing(0.06)[..., 0])
+        if exact:  # both sides of the canvas and of the picture are even
+            place = place.round()
         flip = torch.where(uniform(n) < 0.5, -1.0, 1.0)
         gy = torch.arange(size[0], device=device) + 0.5 - size[0] / 2
         gx = torch.arange(size[1], device=device) + 0.5 - size[1] / 2
@@ -315,7 +327,7 @@ class Bank:
         field = F.interpolate(normal(n * 2, 2, 4, 4), size=size, mode="bicubic").view(
             n, 2, 2, *size
         )
-        amount = (moving * (uniform(n, 1, 1) < 0.5) * 5)[..., None]
+        amount = (turning * (uniform(n, 1, 1) < 0.5) * 5)[..., None]
         phase = (t * (1 + 3 * uniform(n, 1, 1)))[..., None]
         x = x + amount * (
             field[:, None, 0, 0] * phase.sin() + field[:, None, 1, 0] * (0.7 * phase).cos()
@@ -340,10 +352,13 @@ class Bank:
             if self.rng.random() < 0.3:
                 index[4:] = index[4:][::-1].copy()
             x = clip[[0, *row]][:, index].float() / 255  # [1+k T 3 H W]
-            scale = self.rng.uniform(0.65, 1.3)
+            exact = self.rng.random() < EXACT
+            scale = 1.0 if exact else self.rng.uniform(0.65, 1.3)
             scale = min(scale, height / size[0], width / size[1])
             sx, sy = scale * size[1] / width, scale * size[0] / height
             ox, oy = self.rng.uniform(-1, 1) * (1 - sx), self.rng.uniform(-1, 1) * (1 - sy)
+            if exact:
+                ox, oy = round(ox * width / 2) * 2 / width, round(oy * height / 2) * 2 / height
             flip = self.rng.choice([-1, 1])
             theta = torch.tensor(
                 [[[sx * flip, 0, ox], [0, sy, oy]]], dtype=torch.float32, device=self.device

@@ -154,30 +154,43 @@ def _pencil_page(x: Tensor, dots: Tensor, up: Tensor, down: Tensor) -> Tensor:
 
 
 def comic(img: Tensor) -> Tensor:
-    """Four-colour print: flat tones, firm black contour, purple shadows, warm lights; dots come
-    with the page.
+    """Four-colour print: paper-white lights, sky and indigo for greys, clear flesh, spotted blacks
+    and a firm contour; dots come with the page.
     """
-    x = kuwahara(bilateral(tone_curve(img, 0.45), 2, 3, 0.12, 4), 4)
+    x = kuwahara(bilateral(tone_curve(img, 0.45), 2, 3, 0.10, 4), 4)
     lab = to_oklab(x)
-    steps = soft_levels(lab[:, :1].clamp(0, 1), 4, 7)
-    lightness = 0.20 + 0.78 * steps
-    chroma = 1.8 * lab[:, 1:]
-    chroma = chroma / (1 + (chroma.norm(dim=1, keepdim=True) / 0.26) ** 4) ** 0.25
-    shade, lit = 1 - smoothstep(0.30, 0.55, steps), smoothstep(0.70, 0.95, steps)
-    chroma = chroma + torch.cat([0.025 * shade, 0.030 * lit - 0.075 * shade], 1)
-    y = from_oklab(torch.cat([lightness.clamp(0, 1), chroma], 1))
+    warm = blur(smoothstep(0.012, 0.04, 0.7 * lab[:, 1:2] + 0.5 * lab[:, 2:]), 1.0)
+    tone = expose(lab[:, :1], 0.68, 0.35) + 0.05 * warm
+    steps = torch.stack([smoothstep(a, a + 0.05, tone) for a in (0.38, 0.54, 0.72)]).mean(0)
+    stops = (0.0, 1 / 3, 2 / 3, 1.0)
+    greys = ((0.12, 0.10, 0.34), (0.22, 0.33, 0.70), (0.55, 0.80, 0.93), (1.0, 0.965, 0.84))
+    neutral = gradient_map(steps, list(zip(stops, greys, strict=True)))
+    chroma = 2.1 * lab[:, 1:]
+    size = chroma.norm(dim=1, keepdim=True)
+    chroma = chroma / (1 + (size / 0.20) ** 4) ** 0.25
+    flesh = chroma.new_tensor((0.035, 0.045)).view(1, 2, 1, 1) + 0.5 * chroma
+    chroma = mix(chroma, flesh, warm * (1 - smoothstep(0.08, 0.16, size)))
+    chroma = chroma * (1 - 0.4 * smoothstep(0.75, 1.0, steps))
+    tints = (
+        (a, (lightness,) * 3) for a, lightness in zip(stops, (0.36, 0.6, 0.82, 0.95), strict=True)
+    )
+    lightness = gradient_map(steps, list(tints))[:, :1]
+    coloured = from_oklab(torch.cat([lightness, chroma], 1))
+    y = mix(neutral, coloured, torch.maximum(warm, blur(smoothstep(0.06, 0.13, size), 1.0)))
     g = luma(bilateral(img, 2))
     line = torch.maximum(
-        pen_lines(g, 1.1, 1.0, 0.045, 0.11, 5), pen_lines(blur(g, 1.2), 2.1, 1.0, 0.07, 0.15, 6)
+        pen_lines(g, 0.9, 1.0, 0.045, 0.12, 5), pen_lines(blur(g, 1.2), 1.9, 1.0, 0.08, 0.17, 6)
     )
-    return mix(y, colour(x, (0.055, 0.045, 0.09)), 0.96 * line)
+    black = 1 - smoothstep(0.25, 0.30, tone)
+    return mix(y, colour(x, (0.055, 0.04, 0.10)), 0.97 * torch.maximum(line, black))
 
 
 def _comic_page(x: Tensor, dots: Tensor, up: Tensor, down: Tensor) -> Tensor:
     g = luma(x)
-    amount = smoothstep(0.24, 0.36, g) * (1 - smoothstep(0.42, 0.58, g))
-    dot = torch.sigmoid(10 * (dots - (0.80 - 0.75 * amount))) * amount
-    return x * mix(torch.ones_like(x), colour(x, (0.62, 0.45, 0.72)), 0.85 * dot)
+    amount = smoothstep(0.40, 0.52, g) * (1 - smoothstep(0.74, 0.86, g))
+    amount = amount * (1 - 0.75 * smoothstep(0.05, 0.25, x[:, :1] - x[:, 2:]))  # few on flesh
+    dot = torch.sigmoid(10 * (dots - (0.55 - 0.45 * amount))) * amount
+    return mix(x, x * colour(x, (0.42, 0.55, 0.86)), 0.75 * dot)
 
 
 def neon(img: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brushcast_worker.models.pocket import FILE, Pocket, build_pocket, load_pocket, save_pocket
+from brushcast_worker.models.pocket import FILE, Pocket, build_pocket, save_pocket
 from brushcast_worker.stages.schedule import POCKET_SECOND_SIGMA
 from training.data import Bank, Batch
 from training.watch import Watch
@@ -52,7 +52,7 @@ def pixel_loss(x: Tensor, y: Tensor) -> Tensor:
     in [-1, 1].
     """
     loss = (x - y).abs().mean() + 1.5 * (x - y).square().mean()
-    loss = loss + 0.6 * (x.diff(dim=1) - y.diff(dim=1)).abs().mean()
+    loss = loss + 1.5 * (x.diff(dim=1) - y.diff(dim=1)).abs().mean()
     a, b = x.flatten(0, 1), y.flatten(0, 1)
     for weight in (1.0, 0.6):
         for dim in (-1, -2):
@@ -83,7 +83,7 @@ class Trainer:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.device = args, torch.device(args.device)
         torch.manual_seed(args.seed)
-        self.pocket = load_pocket(args.init) if args.init else build_pocket()
+        self.pocket = go_on_from(args.init) if args.init else build_pocket()
         for part in self.pocket.parts.values():
             part.to(self.device).train().requires_grad_(True)
         self.pocket.vae.to(memory_format=torch.channels_last)
@@ -286,6 +286,25 @@ class Trainer:
             Watch(self.args.held, self.device, small=self.args.tiny).report(
                 copy, self.args.out, log
             )
+
+
+def go_on_from(folder: Path) -> Pocket:
+    """Trained networks; layers that have another shape by now start anew."""
+    from safetensors.torch import load_file
+
+    tensors, pocket = load_file(folder / FILE), build_pocket()
+    for prefix, part in pocket.parts.items():
+        state, anew = part.state_dict(), []
+        for name, value in state.items():
+            known = tensors.get(f"{prefix}.{name}")
+            if known is not None and known.shape == value.shape:
+                state[name] = known.float()
+            else:
+                anew.append(name)
+        part.load_state_dict(state)
+        if anew:
+            log.info("%s starts anew in %s", prefix, ", ".join(anew))
+    return pocket
 
 
 def _balanced(z: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class LightVAEConfig:
 
     latent_channels: int = 16
     encoder: tuple[int, int, int] = (32, 48, 96)
-    decoder: tuple[int, int, int] = (16, 48, 96)
+    decoder: tuple[int, int, int] = (16, 64, 96)
     trunk_blocks: int = 2
     trunk_memory: int = (
         32  # channels of the previous chunk that the decoder sees again at eighth resolution
@@ -50,6 +50,8 @@ class LightVAEConfig:
 CHUNK = 4  # pictures to a latent frame
 SCALE = 8  # pixels to a latent pixel, each way
 THUMBNAIL = 12  # latent channels that start as a 2x2 RGB thumbnail of their cell
+KEPT = 0.9  # of the picture before, at most, where nothing changes
+CHANGED = 0.15  # in [-1, 1]: a cell whose colour differs by this much keeps nothing
 
 
 class LightVAE(nn.Module):
@@ -131,6 +133,9 @@ class Decoder(nn.Module):
     The latents are in charge in two ways.  In place: they gate the source features, at quarter and
     half resolution.  As a whole: what they make of the picture sets the scale and shift of the
     filters (``Look``), so that one decoder draws contours, dots or washes.
+
+    What it drew last is its memory (``_settle``): where nothing changes a picture is mostly the one
+    before, so a sensor's noise does not make the paint shiver.
     """
 
     def __init__(self, c: LightVAEConfig) -> None:
@@ -155,7 +160,7 @@ class Decoder(nn.Module):
         self.source_mid = nn.Conv2d(half, half, 3, padding=1)
         self.gate0 = nn.ConvTranspose2d(quarter, half, 2, stride=2)
         self.mid = nn.Conv2d(half, half, 3, padding=1)
-        self.out = nn.Conv2d(half, 12, 3, padding=1)
+        self.out = nn.Conv2d(half, 16, 3, padding=1)  # 2x2 pixels: red, green, blue, keep
         self.thumbnail = nn.Conv2d(c.latent_channels, THUMBNAIL, 1, bias=False)
 
     def forward(
@@ -163,7 +168,7 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, State]:
         rows, frames = source_BTCHW.shape[:2]
         z, source = _last(z_BTCHW.flatten(0, 1)), source_BTCHW.flatten(0, 1)
-        trunk_state, picture_state = (None, None) if state is None else state
+        trunk_state, picture_state, drawn = (None, None, None) if state is None else state
         was = _last(_thumbnail(source))
         x = self.into(z).add_(self.compare(was))
         before, trunk_memory = self.trunk[0].earlier(x, rows, trunk_state)
@@ -184,10 +189,12 @@ class Decoder(nn.Module):
         def finish(n: int) -> Tensor:
             p, (s0, x) = parts[n], shallow[n]
             y = self._picture(s0, x, before[p], [(_of(a, p), _of(b, p)) for a, b in look])
-            return y.add_(_last(_of(small, p)))
+            y[:, :3] += _of(small, p)
+            return y
 
-        y = torch.cat(side_by_side(finish, range(len(parts))))
-        return y.unflatten(0, (rows, frames)), (trunk_memory, picture_memory)
+        y = torch.cat(side_by_side(finish, range(len(parts)))).unflatten(0, (rows, frames))
+        pictures = _settle(y[:, :, :3], y[:, :, 3:], drawn)
+        return pictures, (trunk_memory, picture_memory, pictures[:, -1].clone())
 
     def _shallow(self, source: Tensor, up: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
         """The source's features at half resolution, and at quarter, where the latents join."""
@@ -268,6 +275,25 @@ class MemoryBlock(nn.Module):
         return self.conv2(F.relu(y, inplace=True)).add_(x)
 
 
+def _settle(fresh_BTCHW: Tensor, keep_BTCHW: Tensor, drawn_BCHW: Tensor | None) -> Tensor:
+    """Blends every picture with the one before it: a recursive filter over time whose strength the
+    network chooses for each pixel.
+
+    Where a cell's mean colour has changed nothing is kept, whatever the network says: no trail
+    outlives its cause, and a new look shows at once.
+    """
+    pictures, share_BTCHW = [], KEPT * keep_BTCHW.float().sigmoid()
+    for fresh, share in zip(fresh_BTCHW.float().unbind(1), share_BTCHW.unbind(1), strict=True):
+        if drawn_BCHW is None:
+            drawn_BCHW = fresh
+        change = F.avg_pool2d(drawn_BCHW, SCALE).sub_(F.avg_pool2d(fresh, SCALE)).abs()
+        alike = (1 - change.amax(1, keepdim=True) / CHANGED).clamp(min=0)
+        share = share * F.interpolate(alike, scale_factor=SCALE, mode="bilinear")
+        drawn_BCHW = torch.lerp(fresh, drawn_BCHW, share)
+        pictures.append(drawn_BCHW)
+    return torch.stack(pictures, 1)
+
+
 def _parts(count: int, device: torch.device) -> list[slice]:
     """Which pictures (or pairs) go through together: all, or each alone where that pays."""
     size = 1 if worthwhile(device) else count
@@ -336,6 +362,8 @@ def _initialise(model: LightVAE) -> None:
             decoder.up0,
         ):  # each output has one tap an input, not four
             up.weight.mul_((up.out_channels * 4 / up.in_channels) ** 0.5)
+        assert decoder.out.bias is not None
+        decoder.out.bias[12:] = -2  # keeps little at first
         # It starts as one decoder for every look, and as deep as without the second block.
         for layer in (decoder.look.set, decoder.block2.conv2, decoder.compare):
             nn.init.zeros_(layer.weight)
