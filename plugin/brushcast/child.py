@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from brushcast.process import weigh_session
+
 log = logging.getLogger(__name__)
 
 LAST_WORDS_LINES = 12
@@ -50,7 +52,7 @@ class Child:
         niceness: int = 0,
     ) -> None:
         """Start `python -m arguments...`. first_line: its configuration. niceness: 0..19, POSIX
-        only."""
+        only, of its threads and of its session."""
         self.name = name
         self._events = events
         self._lock = threading.Lock()
@@ -69,6 +71,8 @@ class Child:
             bufsize=1,
             start_new_session=os.name == "posix",  # Ctrl-C reaches the supervisor alone
         )
+        if niceness:
+            weigh_session(self._process.pid, niceness)
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._listener = threading.Thread(

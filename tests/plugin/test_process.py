@@ -2,8 +2,10 @@
 
 import gc
 import os
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -23,13 +25,17 @@ def test_priority_is_raised_for_one_thread_and_can_be_lowered_a_little() -> None
     usual = os.getpriority(os.PRIO_PROCESS, 0)  # whoever runs the tests may have been preferred
     seen: list[int] = []
 
+    policies: list[int] = []
+
     def work() -> None:
         if process.raise_priority():
             seen.append(os.getpriority(os.PRIO_PROCESS, 0))
         process.step_back()
         seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+        policies.append(os.sched_getscheduler(0))
 
     in_thread(work)
+    assert policies == [os.SCHED_OTHER], "an encoder in real time would stop everything else"
     assert seen in ([process.NICENESS, process.ENCODER_NICENESS], [usual])
     assert os.getpriority(os.PRIO_PROCESS, 0) == usual, "of that thread alone"
 
@@ -41,6 +47,18 @@ def test_a_refusal_is_only_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "setpriority", refuse, raising=False)
     assert process.raise_priority() is False
     process.step_back()
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="no autogroups here")
+def test_a_session_gets_its_place_among_the_others() -> None:
+    sleeper = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        assert process.weigh_session(sleeper.pid, 7)
+        assert "nice 7" in Path(f"/proc/{sleeper.pid}/autogroup").read_text()
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    assert process.weigh_session(sleeper.pid, 7) is False, "it is gone: only an answer"
 
 
 def test_memory_and_pauses_can_be_asked_for_twice() -> None:
