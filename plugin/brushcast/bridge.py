@@ -206,7 +206,7 @@ class Bridge:
             self._board.frame_in(now_ns)
             if self._desk.watched:
                 self._desk.show("before", frame.pixels_HWC, frame.seq)
-            if not self._pace.wants(frame.captured_ns):
+            if not self._pace.wants(frame.captured_ns, now_ns, self._in_flight):
                 self._board.dropped("paced")
             else:
                 if self._waiting is not None:
@@ -237,8 +237,14 @@ class Bridge:
         if sent:
             self._board.frame_sent()
             self._dialler.flush()
+            self._pace.sent(now_ns, self._in_flight)
         else:
             self._board.dropped("not_connected")
+
+    @property
+    def _in_flight(self) -> int:
+        """Pictures that the worker owes an answer for."""
+        return self._link.in_flight if self._link is not None else 0
 
     # ------------------------------------------------------------------ receive
 
@@ -250,9 +256,10 @@ class Bridge:
 
     def _happened(self, event: ClientEvent, now_ns: int) -> None:
         if isinstance(event, Result):
+            self._pace.returned(now_ns, self._in_flight)
             self._result(event, now_ns)
         elif isinstance(event, Connected):
-            self._pace.reset()
+            self._pace.reset(event.welcome.chunk_frames)
             self._board.connected(event.welcome)
         elif isinstance(event, Lost):
             log.info("the worker is lost: %s", event.reason)
@@ -263,10 +270,8 @@ class Bridge:
             self._playout.name_card("failed")
         elif isinstance(event, StatusReceived):
             self._board.status(event.status, now_ns)
-            assert self._link is not None
-            if event.status.step_ms and self._link.welcome is not None:
-                chunk_frames = self._link.welcome.chunk_frames
-                self._pace.worker_needs(event.status.step_ms * 1e6 / chunk_frames)
+            if event.status.step_ms:
+                self._pace.worker_needs(event.status.step_ms * 1e6, event.round_trip_ns)
         elif isinstance(event, Faulted):
             self._board.faulted(event.message)
 

@@ -1,52 +1,82 @@
 """Pace: which of the camera's pictures are sent when the worker cannot take all of them. Pure.
 
-Without it the pictures of a slow worker come in bursts: four in a row while there is credit, then a
-hole; motion then stutters though the styled rate is fine. The pace spreads the same number of
-pictures evenly over time. It follows what the worker says its steps take, not the rate of results:
-those come no faster than we send, so a pace that follows them can only slow down.
+A chunk should be complete at the very moment at which the worker becomes free: earlier, its
+pictures wait there and grow old; later, the worker waits. So the pace counts from the moment at
+which the last chunk's results came, which is when the next one began, and spreads a chunk's
+pictures over the time that the worker says a chunk takes. The rate of results would be no measure
+of that time: they come no faster than we send, so a pace that follows them can only slow down.
 """
 
 from __future__ import annotations
 
-SMOOTHING = 0.3  # weight of the newest report; they come once a second
+SMOOTHING = 0.5  # weight of the newest report, which is a mean already; they come once a second
 SOURCE_SMOOTHING = 0.2
 LONGEST_GAP_NS = 200_000_000  # a longer one is a source that stopped, not its rate
+SAME_CHUNK_NS = 15_000_000  # results that follow each other within it are one chunk's
+LEAD_NS = 10_000_000  # the way to the worker's GPU thread on a busy machine
 
 
 class Pace:
-    """The period at which the worker can paint, and whether a picture is due. In nanoseconds."""
+    """What the worker is doing, as far as the bridge can tell, and whether a picture is due there.
+    In nanoseconds of one clock.
 
-    def __init__(self) -> None:
-        self._period_ns = 0.0
-        self._due_ns = 0.0
-        self._last_capture_ns: int | None = None
+    in_flight: pictures sent that have neither result nor refusal.
+    """
+
+    def __init__(self, chunk_frames: int = 1) -> None:
         self._source_period_ns = 0.0
+        self._last_capture_ns: int | None = None
+        self.reset(chunk_frames)
+
+    def reset(self, chunk_frames: int) -> None:
+        """Another worker, another speed: it eats `chunk_frames` pictures at a time."""
+        self._chunk_frames = chunk_frames
+        self._chunk_ns = 0.0
+        self._lead_ns = LEAD_NS
+        self._begun_ns: int | None = None  # when the worker began its chunk; None: it collects
+        self._result_ns: int | None = None
 
     @property
-    def period_ns(self) -> float:
-        """Per picture; 0 until the worker said."""
-        return self._period_ns
+    def chunk_ns(self) -> float:
+        """What a chunk takes; 0 until the worker said."""
+        return self._chunk_ns
 
-    def worker_needs(self, picture_ns: float) -> None:
-        """The worker's last step took this long for each of its pictures."""
-        if not self._period_ns:
-            self._period_ns = picture_ns
-        self._period_ns += SMOOTHING * (picture_ns - self._period_ns)
+    def worker_needs(self, chunk_ns: float, round_trip_ns: int = 0) -> None:
+        """The worker's own word: how long it computes a chunk; and how long a message takes there
+        and back."""
+        if not self._chunk_ns:
+            self._chunk_ns = chunk_ns
+        self._chunk_ns += SMOOTHING * (chunk_ns - self._chunk_ns)
+        self._lead_ns = LEAD_NS + round_trip_ns
 
-    def wants(self, captured_ns: int) -> bool:
-        """Whether the picture captured then is to be sent; if so, the next is a period later."""
+    def wants(self, captured_ns: int, now_ns: int, in_flight: int) -> bool:
+        """Whether the picture captured then is to be sent: none that comes after it would be in
+        time."""
         if self._last_capture_ns is not None:
             gap_ns = min(captured_ns - self._last_capture_ns, LONGEST_GAP_NS)
             self._source_period_ns += SOURCE_SMOOTHING * (gap_ns - self._source_period_ns)
         self._last_capture_ns = captured_ns
-        if self._period_ns <= self._source_period_ns:
-            self._due_ns = float(captured_ns)
+        period_ns = self._chunk_ns / self._chunk_frames
+        if self._begun_ns is None or in_flight < self._chunk_frames:
+            return True  # the worker has nothing to do until its chunk is full
+        if period_ns <= self._source_period_ns:
             return True
-        if captured_ns < self._due_ns - self._source_period_ns / 2:
-            return False
-        self._due_ns = max(self._due_ns + self._period_ns, captured_ns - self._period_ns)
-        return True
+        waiting = in_flight - self._chunk_frames
+        due_ns = self._begun_ns + (waiting + 1) * period_ns - self._lead_ns
+        return now_ns + self._source_period_ns > due_ns
 
-    def reset(self) -> None:
-        """Another worker, another speed."""
-        self._period_ns = 0.0
+    def sent(self, now_ns: int, in_flight: int) -> None:
+        """A picture went out; it is counted in `in_flight`."""
+        if in_flight < self._chunk_frames:
+            self._begun_ns = None
+        elif self._begun_ns is None:
+            self._begun_ns = now_ns + self._lead_ns // 2
+
+    def returned(self, now_ns: int, in_flight: int) -> None:
+        """A result came; it is counted in `in_flight` no more. A chunk's come together, and with
+        the first of them the worker takes the next chunk, if it is full."""
+        first = self._result_ns is None or now_ns - self._result_ns > SAME_CHUNK_NS
+        self._result_ns = now_ns
+        if first:
+            full = in_flight - (self._chunk_frames - 1) >= self._chunk_frames
+            self._begun_ns = now_ns if full else None

@@ -252,7 +252,7 @@ class Loop:
         """What the batch cost, for the next choice. Nothing is learnt from one that computed
         nothing."""
         for turn in turns:
-            turn.session.step_ms = took_ns / 1e6
+            turn.session.took(took_ns)
         if any(result is not None and result.reused for result in results):
             return
         first = turns[0].session

@@ -22,6 +22,7 @@ from brushcast_worker.scheduler import Shape, Waiting
 
 # more is scaled down before the model: no stream needs it, every device would choke
 MAX_AREA_PX = 1920 * 1088
+STEP_SMOOTHING = 0.3  # weight of the newest chunk in what the bridge is told
 BAD_IN_A_ROW = 5  # rejected results before the stream gets a new state (facts/reliability.md)
 BLANK_LEVELS = 4  # a result that spans less than this is one colour
 ALIVE_LEVELS = 48  # the same result is right for a source that spans less than this: a covered lens
@@ -38,7 +39,7 @@ class Session:
         self.engine_state: EngineState | None = None
         self.ended = False
         self.counts: Counter[str] = Counter()  # results, reused, refused by reason
-        self.step_ms = 0.0
+        self.step_ms = 0.0  # what a chunk takes, smoothed
         self._info = info
         self._ladder = self._new_ladder()
         self._waiting: deque[Arrived] = deque()
@@ -154,6 +155,14 @@ class Session:
         if rung is not None:
             self.place()
         return rung
+
+    def took(self, took_ns: int) -> None:
+        """A chunk of this stream was computed in so long: for the bridge, which sends at that
+        pace."""
+        took_ms = took_ns / 1e6
+        if not self.step_ms:
+            self.step_ms = took_ms
+        self.step_ms += STEP_SMOOTHING * (took_ms - self.step_ms)
 
     def reject(self, seqs: Sequence[int]) -> list[int]:
         """A result that must not be shown. After five in a row the stream starts anew. The seqs, to
