@@ -8,6 +8,7 @@ worker and to the panel's "before" preview: nothing here passes one to the playo
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import queue
 import random
@@ -74,6 +75,7 @@ class Bridge:
             width=config.model_size.width,
             height=config.model_size.height,
             steps=config.steps,
+            fixed_size=config.fixed_size,
         )
         self._codec = Codec.JPEG if config.remote else Codec.RAW
         self._desk = Desk(self._presets, look)
@@ -175,15 +177,13 @@ class Bridge:
 
     def _look_changed(self, now_ns: int) -> None:
         look = self._desk.look
-        self._state = StreamState(
+        self._state = dataclasses.replace(
+            self._state,
             revision=self._state.revision + 1,
             preset=look.name,
             prompt=look.prompt,
             strength=look.strength,
             seed=look.seed,
-            width=self._state.width,
-            height=self._state.height,
-            steps=self._state.steps,
         )
         self._board.look_changed(self._state.revision)
         if self._link is not None:

@@ -57,7 +57,8 @@ class RunConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeConfig:
-    """What the bridge process is started with; travels as JSON. endpoint "" waits to be told."""
+    """What the bridge process is started with; travels as JSON. endpoint "" waits to be told.
+    fixed_size: model_size is the user's own choice and holds, however slow the worker is."""
 
     source: str
     preset: str
@@ -68,6 +69,7 @@ class BridgeConfig:
     panel_token: str
     output_size: Size
     model_size: Size
+    fixed_size: bool
     rate_fps: int
     fit: Fit
     steps: int

@@ -142,6 +142,7 @@ class Supervisor:
             panel_token=self._config.panel_token,
             output_size=self._config.output_size,
             model_size=self._size,
+            fixed_size=self._config.model_size is not None,
             rate_fps=self._config.rate_fps,
             fit=self._config.fit,
             steps=self._config.steps,

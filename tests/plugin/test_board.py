@@ -35,7 +35,7 @@ class Scene:
         config = BridgeConfig(
             source="testcard", preset="ink", endpoint="", remote=remote, ring="", panel=None,
             panel_token="", output_size=Size(1280, 720), model_size=Size(512, 288), rate_fps=30,
-            fit="crop", steps=0, user_presets="",
+            fit="crop", steps=0, user_presets="", fixed_size=False,
         )  # fmt: skip
         self.desk = Desk(presets, presets["ink"])
         self.board = Board(config, presets, 0)

@@ -56,7 +56,7 @@ class Stage:
         config = BridgeConfig(
             source="colours", preset="ink", endpoint="", remote=False, ring=str(self.ring.path),
             panel=None, panel_token="", output_size=OUTPUT, model_size=MODEL, rate_fps=30,
-            fit="crop", steps=0, user_presets="",
+            fit="crop", steps=0, user_presets="", fixed_size=False,
         )  # fmt: skip
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.bridge = Bridge(config, self.messages)

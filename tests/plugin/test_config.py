@@ -37,7 +37,8 @@ def bridge_config() -> BridgeConfig:
     return BridgeConfig(
         source="testcard", preset="ink", endpoint="", remote=False, ring="/dev/shm/x",
         panel=None, panel_token="",
-        output_size=Size(1280, 720), model_size=Size(512, 288), rate_fps=30, fit="crop", steps=0,
+        output_size=Size(1280, 720), model_size=Size(512, 288), fixed_size=True,
+        rate_fps=30, fit="crop", steps=0,
         user_presets="",
     )  # fmt: skip
 

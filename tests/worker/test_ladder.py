@@ -130,6 +130,16 @@ def test_out_of_memory_goes_to_a_smaller_picture_and_never_back() -> None:
     assert ladder.out_of_memory(1001 * S) is None
 
 
+def test_a_size_that_the_user_chose_is_kept_by_a_slow_worker_but_not_without_memory() -> None:
+    ladder = Ladder(2, fixed_size=True)
+    for i in range(1000):
+        ladder.observe(i * S, age=3.0)
+    assert (ladder.rung.steps, ladder.rung.area) == (1, 1.0), "fewer steps, the whole size"
+    rung = ladder.out_of_memory(1000 * S)
+    assert rung is not None
+    assert rung.area < 1
+
+
 def test_at_the_bottom_there_is_nothing_left_to_give() -> None:
     stream = Stream(1, lambda rung, now_s: 9.0).run(60)
     assert stream.ladder.index == len(rungs_for(1)) - 1

@@ -77,8 +77,12 @@ def rungs_for(steps: int) -> tuple[Rung, ...]:
 class Ladder:
     """Where one stream stands. Owned by the stream's session; GPU thread."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, *, fixed_size: bool = False) -> None:
+        """fixed_size: the user chose the size. Slowness then costs pictures, which the bridge
+        leaves out evenly; only what does not fit into memory is painted smaller all the same.
+        """
         self.rungs = rungs_for(steps)
+        self._fixed_size = fixed_size
         self._at = 0
         self._best = 0  # rungs above this one did not fit into memory
         self._late_in_a_row = 0
@@ -131,6 +135,8 @@ class Ladder:
 
     def _down(self, now_ns: int) -> Rung | None:
         if self._at + 1 >= len(self.rungs):
+            return None
+        if self._fixed_size and self.rungs[self._at + 1].area < self.rung.area:
             return None
         if self._went_up_ns is not None and now_ns - self._went_up_ns < UP_FAILED_NS:
             self._up_after_ns = min(2 * self._up_after_ns, UP_AFTER_MAX_NS)

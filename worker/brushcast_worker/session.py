@@ -72,7 +72,7 @@ class Session:
         before, self.asked = self.asked, state
         if look is not None:
             self.preset = look
-        if before.steps != state.steps or before.lossless != state.lossless:
+        if _rungs_of(before) != _rungs_of(state):
             self._ladder = self._new_ladder()
         fallen: list[int] = []
         if (before.width, before.height) != (state.width, state.height):
@@ -224,7 +224,8 @@ class Session:
     # ------------------------------------------------------------------ parts
 
     def _new_ladder(self) -> Ladder:
-        return Ladder(chosen_steps(self.asked.steps, self._info))
+        steps = chosen_steps(self.asked.steps, self._info)
+        return Ladder(steps, fixed_size=self.asked.fixed_size)
 
     def _computed_size(self) -> Size:
         asked = Size(self.asked.width, self.asked.height)
@@ -246,6 +247,11 @@ def chosen_steps(asked: int, info: EngineInfo) -> int:
     if not asked:
         return info.default_steps
     return min(info.steps, key=lambda steps: (abs(steps - asked), steps))
+
+
+def _rungs_of(state: StreamState) -> tuple[int, bool, bool]:
+    """What a stream's ladder is made from."""
+    return state.steps, state.lossless, state.fixed_size
 
 
 def look_of(state: StreamState) -> Preset:

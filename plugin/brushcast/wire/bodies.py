@@ -34,7 +34,9 @@ class StreamState:
 
     revision: rises with every change. preset: its name; prompt: the wording in force. strength:
     0..1. width, height: of the pictures on the wire, even. steps: denoising steps, 0 = the engine's
-    choice. lossless: nothing may be dropped, skipped or degraded (`brushcast restyle`).
+    choice. lossless: nothing may be dropped, skipped or degraded (`brushcast restyle`). fixed_size:
+    the user chose this size: a worker that is too slow for it paints fewer pictures, not smaller
+    ones.
     """
 
     revision: int
@@ -46,6 +48,7 @@ class StreamState:
     height: int
     steps: int = 0
     lossless: bool = False
+    fixed_size: bool = False
 
     def __post_init__(self) -> None:
         _whole("revision", self.revision, 0, _U32)
@@ -63,6 +66,7 @@ class StreamState:
             raise ConfigError(f"size {self.width}x{self.height}: wanted even sides")
         _whole("steps", self.steps, 0, MAX_STEPS)
         _switch("lossless", self.lossless)
+        _switch("fixed_size", self.fixed_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

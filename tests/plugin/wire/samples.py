@@ -41,6 +41,7 @@ STATES = st.builds(
     height=EVEN_SIDES,
     steps=st.integers(0, 64),
     lossless=st.booleans(),
+    fixed_size=st.booleans(),
 )
 STATUSES = st.builds(
     WorkerStatus,

@@ -63,6 +63,7 @@ def test_a_value_of_any_other_kind_is_malformed_or_valid(
         ({"height": 8194}, "height 8194: wanted a whole number from 2 to 8192"),
         ({"steps": 65}, "steps 65"),
         ({"lossless": 1}, "lossless 1: wanted true or false"),
+        ({"fixed_size": "no"}, "fixed_size 'no': wanted true or false"),
     ],
 )
 def test_a_state_out_of_range_is_a_users_error(changes: dict[str, object], complaint: str) -> None:
