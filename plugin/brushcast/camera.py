@@ -24,7 +24,7 @@ import cv2
 from brushcast.card import Composer
 from brushcast.child import read_messages, say
 from brushcast.errors import ConfigError, InputError, SinkError, SourceError
-from brushcast.frame import Size, fit
+from brushcast.frame import Size
 from brushcast.metrics import Histogram
 from brushcast.playout import Kind, next_tick_ns
 from brushcast.process import avoid_pauses, keep_freed_memory, raise_priority, stolen_s
@@ -213,10 +213,9 @@ class _Camera:
         number = self._tick_number(now_ns)
         if fresh and self._newest is not None:
             picture, self._kind = self._newest, self._newest.kind
-            pixels = picture.pixels_HWC
-            if pixels.shape[:2] != (self._config.size.height, self._config.size.width):
-                pixels = fit(pixels, self._config.size)
-            self._output = OutputPicture(pixels, number, picture.seq, picture.captured_ns)
+            self._output = OutputPicture(
+                picture.pixels_HWC, number, picture.seq, picture.captured_ns
+            )
         else:
             self._kind = Kind.CARD
             card = "starting" if self._newest is None else "reconnecting"

@@ -47,9 +47,13 @@ class Composer:
         self._blurred: tuple[Pixels, Pixels] | None = None
 
     def compose(self, shown: Shown[Pixels]) -> Pixels:
-        """[H W 3] uint8 RGB of exactly `size`; read-only. The very same array as before when
-        nothing changed.
+        """[H W 3] uint8 RGB of `size`, or a smaller styled picture as it came, when nothing is
+        added to it and whoever shows it may scale and crop it: once, and straight into its own
+        colours. Read-only; the very same array as before when nothing changed.
         """
+        if self._stays_as_it_is(shown):
+            assert shown.picture is not None
+            return _frozen(shown.picture)
         top = self._layer(Layer(shown.kind, shown.picture), shown.card)
         if shown.under is None or shown.mix >= 1.0:
             return top
@@ -58,6 +62,13 @@ class Composer:
             return top
         mixed = cv2.addWeighted(top, shown.mix, under, 1.0 - shown.mix, 0.0)
         return _frozen(np.asarray(mixed, np.uint8))
+
+    def _stays_as_it_is(self, shown: Shown[Pixels]) -> bool:
+        if shown.picture is None or shown.kind is Kind.BLURRED or self._how != "crop":
+            return False
+        height, width, _ = shown.picture.shape
+        alone = shown.under is None or shown.mix >= 1.0
+        return alone and height * width < self.size.area_px
 
     def card(self, name: str) -> Pixels:
         """The card of that name (see CARDS; anything else is written out) at this size;

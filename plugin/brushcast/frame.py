@@ -104,7 +104,7 @@ def fit(pixels_HWC: Pixels, size: Size, how: Fit = "crop") -> Pixels:
     if (width, height) == (size.width, size.height):
         return np.ascontiguousarray(pixels_HWC)
     if how == "crop":
-        return np.ascontiguousarray(resize(_centre_crop(pixels_HWC, size), size))
+        return np.ascontiguousarray(resize(centre_crop(pixels_HWC, size), size))
     scale = min(size.width / width, size.height / height)
     inner = Size(_even(width * scale, size.width), _even(height * scale, size.height))
     canvas = np.zeros((size.height, size.width, 3), np.uint8)
@@ -113,7 +113,8 @@ def fit(pixels_HWC: Pixels, size: Size, how: Fit = "crop") -> Pixels:
     return canvas
 
 
-def _centre_crop(pixels_HWC: Pixels, size: Size) -> Pixels:
+def centre_crop(pixels_HWC: Pixels, size: Size) -> Pixels:
+    """The largest middle part with the shape of `size`, at its own scale; C-contiguous."""
     height, width, _ = pixels_HWC.shape
     wanted_width = min(width, max(1, round(height * size.width / size.height)))
     wanted_height = min(height, max(1, round(width * size.height / size.width)))

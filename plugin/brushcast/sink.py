@@ -15,13 +15,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import cv2
 import numpy as np
 
 from brushcast.errors import SinkError
-from brushcast.frame import Pixels, Size
+from brushcast.frame import Pixels, Size, fit
 from brushcast.recording import Recording, check_target
 from brushcast.v4l2 import Device, devices, query, read_format
+from brushcast.yuv import BT601, YuvConverter
 
 SinkKind = Literal["auto", "camera", "file", "null", "preview"]
 
@@ -31,10 +31,6 @@ LOOPBACK_ADVICE = (
     "sudo modprobe v4l2loopback exclusive_caps=1 card_label=Brushcast"
 )
 _FOURCC = "YU12"  # V4L2's name of I420
-# ITU-R BT.601, 8 bit, limited range: rows Cb, Cr of (R, G, B, 1).
-_RGB_TO_CHROMA = np.array(
-    [[-0.148223, -0.290993, 0.439216, 128], [0.439216, -0.367788, -0.071427, 128]], np.float32
-)
 
 
 class Sink(Protocol):
@@ -52,7 +48,8 @@ class Sink(Protocol):
         ...
 
     def write(self, pixels_HWC: Pixels, tick: int) -> None:
-        """Show a picture of the size that was opened, now. tick: output periods since `open` (its
+        """Show a picture, brought to the size that was opened, now; the very same array as before
+        is the same picture. tick: output periods since `open` (its
         picture was 0); it rises, and leaves out what the caller had to drop. Raises SinkError; then
         only `close` may follow.
         """
@@ -185,6 +182,8 @@ class CameraSink:
         self._device = device
         self._camera: Any = None
         self._size = Size(2, 2)
+        self._yuv = YuvConverter(self._size, BT601)
+        self._last: tuple[Pixels, Pixels] | None = None  # as given, as sent
         self._linux = sys.platform.startswith("linux")
 
     def open(self, size: Size, rate_fps: float, first_HWC: Pixels) -> None:
@@ -195,6 +194,8 @@ class CameraSink:
                 f"virtual camera: pyvirtualcam is missing ({error}); pip install pyvirtualcam"
             ) from None
         self._size = size
+        self._yuv = YuvConverter(size, BT601)
+        self._last = None
         tried: list[str] = []
         for device in self._candidates(tried):
             try:
@@ -252,13 +253,25 @@ class CameraSink:
         return module.Camera(size.width, size.height, rate_fps, fmt=form, device=device)
 
     def _send(self, pixels_HWC: Pixels) -> None:
-        picture = pixels_HWC
-        if self._linux:
-            picture = _i420(pixels_HWC)
+        if self._last is None or self._last[0] is not pixels_HWC:
+            made = self._i420(pixels_HWC) if self._linux else fit(pixels_HWC, self._size)
+            self._last = (pixels_HWC, made)
         try:
-            self._camera.send(picture.reshape(-1) if self._linux else picture)
+            self._camera.send(self._last[1])
         except (RuntimeError, OSError) as error:
             raise SinkError(f"virtual camera {self.title}: {error}") from None
+
+    def _i420(self, pixels_HWC: Pixels) -> Pixels:
+        """The planes Y, Cb, Cr one after the other. Chroma is the mean of four pixels: with one of
+        the four for all (as OpenCV alone would) whole blocks come out more than 3 levels off.
+        """
+        area, width = self._size.area_px, self._size.width
+        flat: Pixels = np.empty(area * 3 // 2, np.uint8)
+        cb, cr = flat[area : area * 5 // 4], flat[area * 5 // 4 :]
+        planes = [flat[:area].reshape(-1, width)]
+        planes += [plane.reshape(-1, width // 2) for plane in (cb, cr)]
+        self._yuv.convert(pixels_HWC, planes)
+        return flat
 
     def _check_format(self) -> None:
         """A device in use by a reader "accepts" another size and then shows garbage: believe only
@@ -279,18 +292,6 @@ class CameraSink:
                 f"virtual camera {self.title}: is set to {found}, wanted {wanted}; "
                 "close the programs that use it, then switch it on again"
             )
-
-
-def _i420(pixels_HWC: Pixels) -> Pixels:
-    """The planes Y, Cb, Cr one after the other. OpenCV alone takes the colour of one pixel in four
-    for all of them, and whole blocks then come out more than 3 levels off: here it is their mean.
-    """
-    height, width, _ = pixels_HWC.shape
-    planes = np.asarray(cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2YUV_I420), np.uint8)
-    half_HWC = cv2.resize(pixels_HWC, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    chroma_HWC = np.asarray(cv2.transform(half_HWC, _RGB_TO_CHROMA), np.uint8)
-    planes.reshape(-1)[height * width :] = chroma_HWC.transpose(2, 0, 1).reshape(-1)
-    return planes
 
 
 def _is_free(device: Device) -> bool:

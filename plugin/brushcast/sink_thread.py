@@ -28,8 +28,9 @@ SinkPhase = Literal["OFF", "OPENING", "LIVE", "FAILED"]
 
 @dataclass(frozen=True, slots=True)
 class OutputPicture:
-    """What every sink gets at one tick. pixels_HWC: [H W 3] uint8 RGB of the output size,
-    read-only, shared by all sinks.
+    """What every sink gets at one tick. pixels_HWC: [H W 3] uint8 RGB, read-only, shared by all
+    sinks; each brings it to the output size if it has to, in its own thread. The very same array
+    as at the last tick is the same picture.
 
     tick: output periods since the camera process began. seq, captured_ns: of the styled picture, -1
     for the card.

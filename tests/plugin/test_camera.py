@@ -185,14 +185,16 @@ def test_a_ring_that_was_replaced_is_attached_anew(rig: Rig) -> None:
     assert any(picture.pixels_HWC[0, 0, 0] == 200 for when, picture in offers if when < 3.5)
 
 
-def test_a_picture_of_another_size_is_brought_to_the_output(rig: Rig) -> None:
+def test_a_picture_that_stays_is_offered_as_the_very_same_array(rig: Rig) -> None:
+    """By that the sinks know that they have converted it already."""
     rig.make_ring(Size(320, 240))
-    for step in range(15):
-        rig.clock.at(step / 30, lambda: rig.write(55, size=Size(320, 240)))
+    for step in range(5):
+        rig.clock.at(step / 10, lambda: rig.write(55, size=Size(320, 240)))
     offers = rig.run(0.5)
     live = [picture.pixels_HWC for _, picture in offers if picture.seq > 0]
-    assert live
-    assert all(pixels.shape == (48, 64, 3) and (pixels == 55).all() for pixels in live)
+    assert len(live) > 10
+    assert len({id(pixels) for pixels in live}) <= 5
+    assert all((pixels == 55).all() for pixels in live)
 
 
 # ---------------------------------------------------------------------- the pace

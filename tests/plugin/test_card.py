@@ -48,12 +48,20 @@ def test_cards_say_something_and_differ() -> None:
     assert all(not np.array_equal(a, b) for a, b in zip(cards, cards[1:], strict=False))
 
 
-def test_a_live_picture_is_brought_to_the_size() -> None:
-    composer = Composer(SIZE)
+def test_a_smaller_live_picture_is_left_to_whoever_shows_it() -> None:
     small = plain(77, Size(160, 90))
-    pixels = composer.compose(shown(Kind.LIVE, small))
-    assert pixels.shape == (180, 320, 3)
-    assert (pixels == 77).all()
+    pixels = Composer(SIZE).compose(shown(Kind.LIVE, small))
+    assert pixels is small
+    assert not pixels.flags.writeable
+
+
+def test_what_is_mixed_or_larger_is_brought_to_the_size() -> None:
+    small, large = plain(77, Size(160, 90)), plain(77, Size(640, 360))
+    under = Layer(Kind.LIVE, plain(77, Size(64, 36)))
+    for answer in (shown(Kind.LIVE, large), shown(Kind.LIVE, small, under=under, mix=0.5)):
+        pixels = Composer(SIZE).compose(answer)
+        assert pixels.shape == (180, 320, 3)
+        assert (pixels == 77).all()
 
 
 def test_another_shape_is_cropped_or_padded_as_asked() -> None:

@@ -15,7 +15,7 @@ import pytest
 from brushcast.clip import Clip
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size
-from brushcast.recording import FORMATS, Recording, YuvConverter, check_target
+from brushcast.recording import FORMATS, Recording, check_target
 
 SIZE = Size(160, 96)
 
@@ -97,20 +97,31 @@ def test_it_is_tagged_as_bt709_and_every_reader_sees_the_colours(tmp_path: Path)
     assert np.abs(pixels[middles].astype(int) - chart(size)[middles]).max() <= 4
 
 
-def test_the_conversion_agrees_with_swscale() -> None:
-    size = Size(256, 256)
-    ours = YuvConverter(size).convert(chart(size)).to_ndarray().astype(int)
-    frame = av.VideoFrame.from_ndarray(chart(size), "rgb24")
-    theirs = frame.reformat(
-        format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
-    ).to_ndarray()
-    assert np.abs(ours[:256] - theirs[:256]).max() <= 1
-    # Chroma at the middles of the squares: at their seams it may be sited anywhere.
-    for plane in (np.s_[256:320], np.s_[320:384]):
-        squares = [
-            (image[plane].reshape(128, 8, 16)[8::16, :, 8]).astype(int) for image in (ours, theirs)
-        ]
-        assert np.abs(squares[0] - squares[1]).max() <= 1
+def test_a_picture_of_another_size_is_brought_to_the_recordings(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    with Recording(path, SIZE, Fraction(30), live=True) as recording:
+        for index, size in enumerate((Size(64, 64), SIZE, Size(640, 360))):
+            recording.write(
+                np.full((size.height, size.width, 3), 60, np.uint8), Fraction(index, 30)
+            )
+    with Clip(path) as clip:
+        seen = [picture.pixels_HWC for picture in clip.pictures()]
+    assert [pixels.shape for pixels in seen] == [(96, 160, 3)] * 3
+    assert all(np.abs(pixels.astype(int) - 60).max() <= 3 for pixels in seen)
+
+
+def test_a_picture_that_stands_still_hardly_takes_room(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (96, 160, 3), np.uint8)
+    sizes = {}
+    for count in (1, 25):  # within one key frame's second
+        path = tmp_path / f"{count}.mkv"
+        with Recording(path, SIZE, Fraction(30), live=True) as recording:
+            for index in range(count):
+                recording.write(noise, Fraction(index, 30))
+        sizes[count] = path.stat().st_size
+        with Clip(path) as clip:
+            assert len(list(clip.pictures())) == count
+    assert sizes[25] < 1.2 * sizes[1]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process with a signal")

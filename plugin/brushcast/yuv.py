@@ -1,0 +1,71 @@
+"""Yuv: RGB pictures as the planes Y, Cb, Cr that video formats hold, at a given size.
+
+A smaller picture is scaled plane by plane: colours are converted at its own size, so that scaling
+384x384 to 1280x720 and converting takes 1.3 ms, where scaling first takes 4.5; and its chroma is
+scaled once, from its full detail, instead of up and down again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from brushcast.frame import Pixels, Size, centre_crop, fit
+
+Matrix = NDArray[np.float32]
+
+
+def _limited_range(kr: float, kb: float) -> Matrix:
+    """8 bit, limited range: rows Y, Cb, Cr of (R, G, B, 1)."""
+    kg = 1 - kr - kb
+    return np.array(
+        [
+            [219 / 255 * kr, 219 / 255 * kg, 219 / 255 * kb, 16],
+            [-112 / 255 * kr / (1 - kb), -112 / 255 * kg / (1 - kb), 112 / 255, 128],
+            [112 / 255, -112 / 255 * kg / (1 - kr), -112 / 255 * kb / (1 - kr), 128],
+        ],
+        np.float32,
+    )
+
+
+BT709: Matrix = _limited_range(0.2126, 0.0722)
+BT601: Matrix = _limited_range(0.299, 0.114)
+
+
+class YuvConverter:
+    """Converts to one size (even sides) and one matrix. One owner thread; what it works in is kept,
+    as fresh memory costs as much as the work (page faults)."""
+
+    def __init__(self, size: Size, matrix: Matrix) -> None:
+        self._size = size
+        self._matrix = matrix
+        self._packed_HWC: Pixels = np.empty((0, 0, 3), np.uint8)
+
+    def convert(self, pixels_HWC: Pixels, planes: Sequence[Pixels]) -> None:
+        """Write a picture ([H W 3] uint8 RGB of any size; another shape is cropped) into the planes
+        Y [H W], Cb and Cr [H/2 W/2] of this converter's size; chroma is the mean of its 2x2 pixels.
+        """
+        size = self._size
+        height, width, _ = pixels_HWC.shape
+        if height * width < size.area_px:
+            pixels_HWC = centre_crop(pixels_HWC, size)
+        else:
+            pixels_HWC = fit(pixels_HWC, size)
+        if self._packed_HWC.shape != pixels_HWC.shape:
+            self._packed_HWC = np.empty_like(pixels_HWC)
+        cv2.transform(pixels_HWC, self._matrix, dst=self._packed_HWC)
+        half = (size.width // 2, size.height // 2)
+        if self._packed_HWC.shape[:2] == (size.height, size.width):
+            halved_HWC = cv2.resize(self._packed_HWC, half, interpolation=cv2.INTER_AREA)
+            for channel, source_HWC in enumerate((self._packed_HWC, halved_HWC, halved_HWC)):
+                cv2.extractChannel(source_HWC, channel, dst=planes[channel])
+            return
+        for channel, plane_HW in enumerate(planes):
+            source_HW = cv2.extractChannel(self._packed_HWC, channel)
+            across = plane_HW.shape[1] < source_HW.shape[1]
+            how = cv2.INTER_AREA if across else cv2.INTER_CUBIC
+            where = (plane_HW.shape[1], plane_HW.shape[0])
+            cv2.resize(source_HW, where, dst=plane_HW, interpolation=how)
