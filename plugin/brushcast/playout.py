@@ -142,8 +142,8 @@ class PlayoutConfig:
 def next_tick_ns(now_ns: int, rate_fps: float, phase: float = 0.0) -> int:
     """The first tick after now on the grid that all processes of a host share.
 
-    phase: 0..1 of a period. The bridge ticks at 0, the camera process at one half: so neither ever
-    meets the other's edge.
+    phase: 0..1 of a period. The bridge ticks at 0, the camera process a little later: so neither
+    meets the other's edge, and a picture does not wait long in between.
     """
     period_ns = NS_PER_S / rate_fps
     offset_ns = phase * period_ns
