@@ -21,6 +21,8 @@ NS_PER_MS = 1e6
 NS_PER_S = 1_000_000_000
 RETRY_NS = 5 * NS_PER_S  # a camera that was lost is tried again that often
 POLL_S = 0.2
+# Pictures that wait for a file, which wants all of them; what shows them live wants the newest.
+FILE_DEPTH = 8
 JOIN_S = 3.0
 
 SinkPhase = Literal["OFF", "OPENING", "LIVE", "FAILED"]
@@ -60,7 +62,7 @@ class SinkThread:
         self._size = size
         self._rate_fps = rate_fps
         self._clock_ns = clock_ns
-        self._offers: Latest[OutputPicture] = Latest()
+        self._offers: Latest[OutputPicture] = Latest(FILE_DEPTH if spec.kind == "file" else 1)
         self._stop = threading.Event()
         self._settled = threading.Event()  # live, failed or off: no longer opening
         self._lock = threading.Lock()  # guards everything below
@@ -80,8 +82,8 @@ class SinkThread:
         self._thread.start()
 
     def offer(self, picture: OutputPicture) -> None:
-        """The picture of this tick. Never waits: one that is still waiting is replaced and
-        counted.
+        """The picture of this tick. Never waits: one that is still waiting is replaced and counted;
+        for a file, once eight are.
         """
         if self._offers.put(picture) is not None:
             with self._lock:

@@ -76,7 +76,7 @@ class Rig:
         self.tick += 1
         self.clock.now_ns += 33 * MS
         self.thread.offer(OutputPicture(PIXELS, self.tick, seq, captured_ns))
-        wait_for(lambda: self.thread._offers._item is None)
+        wait_for(lambda: not self.thread._offers._items)
         time.sleep(0.005)
 
     def phase(self) -> str:
@@ -114,6 +114,21 @@ def test_latency_is_counted_once_per_styled_picture() -> None:
     rig.thread.stop()
     assert latency["count"] == 2
     assert latency["max"] == pytest.approx(100)
+
+
+def test_a_file_gets_every_picture_though_its_disk_is_slow_for_a_moment() -> None:
+    rig = Rig("file")
+    rig.feed()
+    wait_for(lambda: rig.phase() == "LIVE")
+    rig.sink.go_on.clear()
+    rig.feed()  # is being written
+    for tick in range(module.FILE_DEPTH):
+        rig.thread.offer(OutputPicture(PIXELS, rig.tick + 1 + tick, -1, -1))
+    assert rig.thread.stats()["dropped"] == 0
+    rig.sink.go_on.set()
+    wait_for(lambda: len(rig.sink.ticks) == 1 + module.FILE_DEPTH)
+    rig.thread.stop()
+    assert rig.sink.ticks == list(range(1, 2 + module.FILE_DEPTH))
 
 
 def test_a_stuck_sink_takes_the_newest_and_counts_the_others() -> None:

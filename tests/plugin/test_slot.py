@@ -66,3 +66,9 @@ def test_between_threads_every_item_comes_out_or_is_handed_back() -> None:
     assert taken == sorted(taken)
     rest = [] if left is None else [left]
     assert sorted(taken + replaced + rest) == list(range(20_000))
+
+
+def test_a_deeper_one_keeps_the_order_and_gives_up_its_oldest() -> None:
+    slot: Latest[int] = Latest(3)
+    assert [slot.put(number) for number in range(5)] == [None, None, None, 0, 1]
+    assert [slot.take() for _ in range(4)] == [2, 3, 4, None]
