@@ -77,13 +77,14 @@ class Product:
             if not entry.name.isdigit():
                 continue
             try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                parent, started = int(fields[1]), int(fields[19])  # in ticks since the boot
                 command = (entry / "cmdline").read_text()
             except (OSError, ValueError):
                 continue
             if parent == self.process.pid and kind in command:
-                found.append(int(entry.name))
-        return sorted(found)
+                found.append((started, int(entry.name)))  # the numbers themselves wrap
+        return [pid for _, pid in sorted(found)]
 
     def wait_for_children_of(self, kind: str, count: int, patience_s: float = 30) -> list[int]:
         ends = time.monotonic() + patience_s

@@ -23,13 +23,15 @@ from tests.e2e.product import RAW_SATURATION, Product, pictures, saturation, wri
 class Verdict:
     """gap_ms: between the pictures of the sink that is worst in it (p50, p99, max, ...). pictures:
     in the sink's file. raw_pictures: those of them that show the source. restyled_after_ms: from
-    each loss of the worker to the first picture that was painted again.
+    each loss of the worker to the first picture that was painted again. worker_restarts: more than
+    the shots where the worker was taken for hung.
     """
 
     gap_ms: dict[str, float]
     pictures: int
     raw_pictures: int
     restyled_after_ms: list[int]
+    worker_restarts: int
     styled_fps: float
 
 
@@ -48,13 +50,13 @@ def shoot(product: Product, *, times: int, every_s: float) -> Verdict:
     code, _, err = product.wait()
     assert code == 0, err
     report = product.report()
-    assert report["worker_restarts"] == times
     seen = pictures(product.output)
     return Verdict(
         gap_ms=report["output_gap_ms"],
         pictures=len(seen),
         raw_pictures=sum(saturation(pixels_HWC) >= RAW_SATURATION for pixels_HWC in seen),
         restyled_after_ms=report["restyled_after_ms"],
+        worker_restarts=report["worker_restarts"],
         styled_fps=report["styled_fps"],
     )
 

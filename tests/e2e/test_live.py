@@ -44,6 +44,7 @@ def test_a_run_paints_live_and_ends_with_a_report(tmp_path: Path, source: Path) 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the children in /proc")
 def test_the_picture_goes_on_when_the_worker_is_shot(tmp_path: Path, source: Path) -> None:
     verdict = shoot(Product(tmp_path, source), times=2, every_s=8)
+    assert verdict.worker_restarts == 2
     assert len(verdict.restyled_after_ms) == 2, "painted again after each"
     assert max(verdict.restyled_after_ms) < 15_000
     # The sink never waits for a worker. How near it comes to the promised 100 ms depends on the
