@@ -56,7 +56,7 @@ class Stage:
         config = BridgeConfig(
             source="colours", preset="ink", endpoint="", remote=False, ring=str(self.ring.path),
             panel=None, panel_token="", output_size=OUTPUT, model_size=MODEL, rate_fps=30,
-            fit="crop", steps=0, user_presets="", fixed_size=False,
+            fit="crop", steps=0, user_presets="", fixed_size=True,
         )  # fmt: skip
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.bridge = Bridge(config, self.messages)
@@ -127,6 +127,7 @@ def test_a_new_look_reaches_the_worker(stage: Stage, worker: GreyWorker) -> None
     stage.bridge._desk.request(module.ChangeLook(preset="neon", strength=0.9))
     assert stage.watch(lambda: worker.states[-1].preset == "neon")
     assert worker.states[-1].strength == 0.9
+    assert [state.fixed_size for state in worker.states] == [True] * len(worker.states)
 
 
 def test_a_worker_that_is_gone_is_held_then_carded_and_comes_back(

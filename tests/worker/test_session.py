@@ -132,6 +132,24 @@ def test_a_lossless_stream_never_leaves_the_top() -> None:
     assert (made.steps, str(made.size)) == (2, "128x64")
 
 
+def test_a_size_that_was_asked_for_is_kept_however_late_the_results_are() -> None:
+    made = session(fixed_size=True)
+    for tick in range(12):
+        made.arrive(picture(tick, at_ms=1000 * tick))
+        made.take(1)
+        made.finish([tick], (1000 * tick + 900) * MS, reused=False)
+    assert (made.steps, str(made.size)) == (1, "128x64")
+    made.follow(dataclasses.replace(made.asked, fixed_size=False), None)
+    assert made.steps == 2, "another ladder, from its top"
+
+
+def test_the_bridge_is_told_a_mean_of_the_last_chunks() -> None:
+    made = session()
+    for took_ms in (100, 100, 200):
+        made.took(took_ms * MS)
+    assert 100 < made.status(0, 0).step_ms < 150
+
+
 def test_pictures_are_brought_to_the_computed_size() -> None:
     made = session(width=100, height=50)
     assert made.size.width % 16 == made.size.height % 16 == 0
