@@ -12,6 +12,7 @@ from brushcast.errors import ConfigError, PromptError, WeightsError
 from brushcast.presets import Preset
 from brushcast_worker.engine import Job
 from brushcast_worker.engines import pocket
+from brushcast_worker.models.int8 import Int8Linear, int8_pays
 from brushcast_worker.models.pocket import FILE, build_pocket, save_pocket
 from tests.worker.conftest import SIZE, chunks, moving
 
@@ -30,6 +31,22 @@ def test_loads_what_was_saved(folder: Path) -> None:
     assert info.name == "pocket"
     assert info.steps == (1, 2)
     assert "M parameters" in info.description
+
+
+@pytest.mark.parametrize("pays", [False, True])
+def test_it_computes_in_8_bits_where_that_pays(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, pays: bool
+) -> None:
+    if pays and not int8_pays():
+        pytest.skip("this CPU has no VNNI instructions")
+    monkeypatch.setattr(pocket, "int8_pays", lambda: pays)
+    monkeypatch.setattr(pocket, "choose_dtype", lambda device: torch.float32)
+    save_pocket(build_pocket(), folder / FILE)
+    engine = pocket.load_pocket("cpu")
+    assert engine.info.dtype == ("float32, int8" if pays else "float32")
+    ffn = engine._transformer.blocks[0].ffn
+    assert isinstance(ffn[0], Int8Linear) == pays
+    assert isinstance(ffn[1], torch.nn.GELU) != pays
 
 
 def test_weights_with_a_missing_part_are_refused_and_it_is_named(folder: Path) -> None:

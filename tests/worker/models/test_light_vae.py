@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from brushcast_worker.models import light_vae
+from brushcast_worker.models.int8 import Conv, Up, int8_pays, quantise
 from brushcast_worker.models.light_vae import LightVAE, LightVAEConfig
 
 
@@ -59,3 +61,81 @@ def test_the_whole_picture_sets_the_decoders_filters() -> None:
         torch.nn.init.normal_(vae.decoder.look.set.weight, std=0.3)
         first, second = (vae.decode(latents, source)[0][..., :8] for latents in (z, other))
     assert float((first - second).abs().mean()) > 1e-3
+
+
+def quantised() -> LightVAE:
+    """With the ranges that random weights have, about."""
+    vae = LightVAE().eval().requires_grad_(False)
+    for module in vae.modules():
+        if isinstance(module, (Conv, Up)):
+            module.reach.fill_(1.0 if getattr(module, "stride", 0) == (2, 2) else 6.0)
+    quantise(vae)
+    return vae
+
+
+@pytest.mark.skipif(not int8_pays(), reason="this CPU has no VNNI instructions")
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_stream_equals_a_clip_in_8_bits(rows: int) -> None:
+    """But for a rounding here and there: several rows have their looks set apart from the rest."""
+    torch.manual_seed(0)
+    vae = quantised()
+    torch.nn.init.normal_(vae.decoder.look.set.weight, std=0.1)
+    video = torch.rand(rows, 8, 3, 32, 48) * 2 - 1
+    with torch.inference_mode():
+        z, _ = vae.encode(video)
+        whole, _ = vae.decode(z, video)
+        encoder_state = decoder_state = None
+        for i in range(2):
+            part = video[:, 4 * i : 4 * i + 4]
+            z_part, encoder_state = vae.encode(part, encoder_state)
+            out, decoder_state = vae.decode(z_part, part, decoder_state)
+            torch.testing.assert_close(z_part, z[:, i : i + 1], rtol=0, atol=1e-4)
+            difference = (out - whole[:, 4 * i : 4 * i + 4]).std() / whole.std()
+            assert float(difference) < 0.01
+
+
+@pytest.mark.skipif(not int8_pays(), reason="this CPU has no VNNI instructions")
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_latent_that_is_not_finite_shows_in_every_picture(bad: float) -> None:
+    """The loop rejects such pictures: rounding to 8 bits must not make them look well."""
+    torch.manual_seed(0)
+    for vae in (LightVAE().eval(), quantised()):
+        source, z = torch.rand(1, 4, 3, 32, 32) * 2 - 1, torch.randn(1, 1, 16, 4, 4)
+        z[0, 0, 3, 1, 2] = bad
+        with torch.inference_mode():
+            assert vae.decode(z, source)[0].isnan().flatten(2).any(2).all()
+
+
+def settled(fresh_BTCHW: torch.Tensor, share: float = 0.9) -> torch.Tensor:
+    share_B1HW = torch.full_like(fresh_BTCHW[:, 0, :1], share)
+    fresh = fresh_BTCHW.unbind(1)
+    return light_vae._settle(fresh, [share_B1HW] * len(fresh), None)[0]
+
+
+def test_still_pictures_with_noise_become_calmer() -> None:
+    torch.manual_seed(0)
+    still = torch.rand(2, 1, 3, 32, 48) - 0.5
+    fresh = still + 0.05 * torch.randn(2, 24, 3, 32, 48)
+    shiver = lambda x: float((x[:, 12:] - x[:, 11:-1]).std())  # noqa: E731
+    assert shiver(settled(fresh)) < 0.4 * shiver(fresh)
+    torch.testing.assert_close(settled(fresh)[:, 0], fresh[:, 0])  # there was nothing before
+
+
+def test_a_cell_whose_colour_jumps_keeps_nothing() -> None:
+    fresh = torch.zeros(1, 2, 3, 32, 32)
+    fresh[0, 1, 0, :, :16] = 2 * light_vae.CHANGED
+    fresh[0, 1, :, :, 16:] = 0.5 * light_vae.CHANGED
+    out = settled(fresh)
+    torch.testing.assert_close(out[0, 1, :, :, :12], fresh[0, 1, :, :, :12])
+    kept = 1 - float(out[0, 1, 0, 0, -1]) / (0.5 * light_vae.CHANGED)
+    assert kept == pytest.approx(0.9 * 0.5, abs=1e-4)
+
+
+def test_settling_a_stream_equals_settling_a_clip() -> None:
+    torch.manual_seed(0)
+    fresh = (torch.rand(1, 6, 3, 16, 16) * 0.2).unbind(1)
+    share = torch.rand(1, 6, 1, 16, 16).unbind(1)
+    whole, _ = light_vae._settle(fresh, share, None)
+    first, drawn = light_vae._settle(fresh[:2], share[:2], None)
+    rest, _ = light_vae._settle(fresh[2:], share[2:], drawn)
+    assert torch.equal(torch.cat([first, rest], 1), whole)

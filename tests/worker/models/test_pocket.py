@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import brushcast_worker
+from brushcast_worker.models.int8 import Conv, Up
 from brushcast_worker.models.pocket import FILE, Pocket, build_pocket, load_pocket, save_pocket
 from brushcast_worker.models.text import STYLES
 
@@ -80,6 +81,20 @@ def test_none_gives_the_picture_back(pocket: Pocket) -> None:
     with torch.inference_mode():
         back = pocket.vae.decode(latent(pocket, source, "none"), source)[0]
     assert distance_db(back, source) > 25
+
+
+def test_no_convolution_is_dead(pocket: Pocket) -> None:
+    """A rectifier that lets nothing through leaves the next layer an input of zeros, and the
+    network plays on without it: it happened to the decoder's trunk, and nobody saw it.
+    """
+    reach = {
+        f"{prefix}.{name}": float(module.reach)
+        for prefix, part in pocket.parts.items()
+        for name, module in part.named_modules()
+        if isinstance(module, (Conv, Up))
+    }
+    assert reach
+    assert not [name for name, value in reach.items() if not value > 0.01]
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from brushcast.presets import Preset
 from brushcast_worker.engine import EngineInfo, StageTimer
 from brushcast_worker.engines.causal import CausalEngine
 from brushcast_worker.models import pocket
+from brushcast_worker.models.int8 import int8_pays, quantise
 from brushcast_worker.models.text import UnknownPromptError, style_weights, with_strength
 from brushcast_worker.stages.look import Look
 from brushcast_worker.stages.noise import NoiseConfig
@@ -55,7 +56,11 @@ def load_pocket(device: str, timer: StageTimer | None = None) -> CausalEngine:
         ) from None
     except (RuntimeError, SafetensorError) as error:
         raise WeightsError(f"{WEIGHTS / pocket.FILE} is not this model's: {error}") from None
-    return pocket_engine(model, place, dtype, timer)
+    as_int8 = place.type == "cpu" and dtype == torch.float32 and int8_pays()
+    if as_int8:
+        quantise(model.vae)
+        quantise(model.dit)
+    return pocket_engine(model, place, dtype, timer, as_int8=as_int8)
 
 
 def random_pocket(device: str, seed: int = 0, timer: StageTimer | None = None) -> CausalEngine:
@@ -76,15 +81,20 @@ def random_pocket(device: str, seed: int = 0, timer: StageTimer | None = None) -
 
 
 def pocket_engine(
-    model: pocket.Pocket, device: torch.device, dtype: torch.dtype, timer: StageTimer | None
+    model: pocket.Pocket,
+    device: torch.device,
+    dtype: torch.dtype,
+    timer: StageTimer | None,
+    *,
+    as_int8: bool = False,
 ) -> CausalEngine:
-    """An engine around networks that are on `device` already."""
+    """An engine around networks that are on `device` already, `as_int8`: quantised."""
     parameters = sum(p.numel() for part in model.parts.values() for p in part.parameters())
     info = EngineInfo(
         name="pocket",
         device=str(device),
         device_name=device_name(device),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=str(dtype).removeprefix("torch.") + (", int8" if as_int8 else ""),
         chunk_frames=4,
         steps=STEPS,
         default_steps=1,

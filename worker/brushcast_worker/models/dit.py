@@ -30,6 +30,7 @@ from brushcast_worker.models.attention import (
     KeyValueCache,
     rope_table,
 )
+from brushcast_worker.models.int8 import WIDE, Conv, Int8Linear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,16 +142,10 @@ class DiT(nn.Module):
         taken = c.latent_channels + c.source_channels
         if c.stem:
             self.stem = nn.Sequential(
-                nn.Conv2d(taken, c.stem, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(c.stem, c.stem, 3, padding=1),
+                Conv(taken, c.stem, signed=True), nn.ReLU(), Conv(c.stem, c.stem)
             )
             self.tail = nn.ModuleList(
-                [
-                    nn.Conv2d(c.stem, c.stem, 3, padding=1),
-                    nn.Conv2d(c.stem, c.stem, 3, padding=1),
-                    nn.Conv2d(c.stem, c.latent_channels, 3, padding=1),
-                ]
+                [Conv(c.stem, c.stem), Conv(c.stem, c.stem), Conv(c.stem, c.latent_channels)]
             )
             nn.init.zeros_(self.tail[1].weight)
             nn.init.zeros_(self.tail[2].weight)
@@ -267,8 +262,7 @@ class DiT(nn.Module):
         y = _unpatchify(y, grid, c.patch, stem.shape[1] if c.stem else c.latent_channels)
         if c.stem:
             y = y.contiguous(memory_format=torch.channels_last) + stem
-            y = y + self.tail[1](F.relu(self.tail[0](F.relu(y))))
-            y = self.tail[2](F.relu(y))
+            y = self.tail[2](y + self.tail[1](self.tail[0](y, then=self.tail[1])))
         y = y[..., :height, :width].unflatten(0, (rows, frames))
         return y if c.prediction == "flow" or source_BTCHW is None else y + source_BTCHW
 
@@ -281,7 +275,7 @@ class Block(nn.Module):
     def __init__(self, c: DiTConfig) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(c.dim, eps=1e-6, elementwise_affine=False)
-        self.self_attn = Attention(c.dim, c.heads)
+        self.self_attn = Attention(c.dim, c.heads, to_itself=True)
         self.norm3 = nn.LayerNorm(c.dim, eps=1e-6)
         self.cross_attn = Attention(c.dim, c.heads)
         self.norm2 = nn.LayerNorm(c.dim, eps=1e-6, elementwise_affine=False)
@@ -304,7 +298,8 @@ class Block(nn.Module):
         ].unbind(2)
         a = self.self_attn
         y = torch.addcmul(shift1, self.norm1(x_BTND), 1 + scale1)
-        y = attention(a.norm_q(a.q(y)), a.norm_k(a.k(y)), a.v(y), layer)
+        q, k, v = a.projected(y)
+        y = attention(a.norm_q(q), a.norm_k(k), v, layer)
         x_BTND = torch.addcmul(x_BTND, a.o(y), gate1)
         x_BTND = x_BTND + self.cross_attn.across(self.norm3(x_BTND), context_k, context_v)
         y = torch.addcmul(shift2, self.norm2(x_BTND), 1 + scale2)
@@ -314,11 +309,23 @@ class Block(nn.Module):
 class Attention(nn.Module):
     """Projections of one attention; queries and keys are RMS-normalised over the full width."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, *, to_itself: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.to_itself = heads, to_itself
+        self._joined: Int8Linear | None = None
         self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = nn.RMSNorm(dim, eps=1e-6), nn.RMSNorm(dim, eps=1e-6)
+
+    def quantise(self) -> None:
+        """Projections of one input as one product, where that is wide enough for 8 bits."""
+        if self.to_itself and self.q.in_features >= WIDE:
+            self._joined = Int8Linear(self.q, self.k, self.v)
+
+    def projected(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values of one input."""
+        if self._joined is not None:
+            return self._joined(x).chunk(3, -1)
+        return self.q(x), self.k(x), self.v(x)
 
     def keys_values(self, context_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of a context, ``[B L D]``."""

@@ -13,16 +13,17 @@ call equals the same clip chunk by chunk.  Nothing is kept on the module.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from brushcast_worker.models.int8 import Conv, Levels, Modulation, Up, cells, whole
 from brushcast_worker.models.side_by_side import side_by_side, worthwhile
 
 State = tuple[Tensor, ...]  # memories of the last picture, [B C H W] each
-Modulation = tuple[Tensor, Tensor]  # scale and shift, [N C 1 1] for N pictures or latent frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ class LightVAEConfig:
 
     latent_channels: int = 16
     encoder: tuple[int, int, int] = (32, 48, 96)
-    decoder: tuple[int, int, int] = (16, 64, 96)
+    decoder: tuple[int, int, int] = (16, 48, 96)
     trunk_blocks: int = 2
     trunk_memory: int = (
         32  # channels of the previous chunk that the decoder sees again at eighth resolution
@@ -102,28 +103,32 @@ class Encoder(nn.Module):
     def __init__(self, c: LightVAEConfig) -> None:
         super().__init__()
         half, quarter, eighth = c.encoder
-        self.stem = nn.Conv2d(6, half, 4, stride=2, padding=1)
-        self.down1 = nn.Conv2d(half, quarter, 3, stride=2, padding=1)
-        self.down2 = nn.Conv2d(2 * quarter, eighth, 3, stride=2, padding=1)
+        self.stem = Conv(6, half, 4, stride=2, signed=True)
+        self.down1 = Conv(half, quarter, stride=2)
+        self.down2 = Conv(2 * quarter, eighth, stride=2)
         self.block = MemoryBlock(eighth, eighth)
-        self.out = nn.Conv2d(eighth, c.latent_channels, 3, padding=1)
+        self.out = Conv(eighth, c.latent_channels)
         self.thumbnail = nn.Conv2d(THUMBNAIL, c.latent_channels, 1, bias=False)
 
     def forward(self, video_BTCHW: Tensor, state: State | None) -> tuple[Tensor, State]:
         rows, frames = video_BTCHW.shape[:2]
-        video = video_BTCHW.flatten(0, 1)
-        pairs = video.unflatten(0, (-1, 2)).flatten(1, 2)
-        parts = _parts(len(pairs), video.device)
-        x = torch.cat(side_by_side(lambda p: self._pair(pairs[p]), parts))
-        x = self.down2(_last(x.unflatten(0, (-1, 2)).flatten(1, 2)))
-        before, memory = self.block.earlier(x, rows, None if state is None else state[0])
-        z = self.out(F.relu(self.block(x, before)))
-        z = z + self.thumbnail(_thumbnail(video))
-        return z.unflatten(0, (rows, frames // CHUNK)), (memory,)
+        video = video_BTCHW.flatten(0, 1).unflatten(0, (-1, CHUNK))
 
-    def _pair(self, pair: Tensor) -> Tensor:
-        x = F.relu(self.stem(_last(pair)), inplace=True)
-        return F.relu(self.down1(x), inplace=True)
+        def pair(n: int) -> Tensor:
+            """A chunk's first or last two pictures."""
+            x = self.stem(_last(video[:, n]), _last(video[:, n + 1]), then=self.down1)
+            return self.down1(x, then=self.down2)
+
+        both = (0, 2)
+        if worthwhile(video.device):
+            first, last = side_by_side(pair, both)
+        else:
+            first, last = map(pair, both)
+        x = self.down2(first, last)
+        before, memory = self.block.earlier(x, rows, None if state is None else state[0])
+        z = self.out(self.block(x, before))
+        z = z + self.thumbnail(_thumbnail(video.flatten(0, 1)))
+        return z.unflatten(0, (rows, frames // CHUNK)), (memory,)
 
 
 class Decoder(nn.Module):
@@ -141,26 +146,24 @@ class Decoder(nn.Module):
     def __init__(self, c: LightVAEConfig) -> None:
         super().__init__()
         half, quarter, eighth = c.decoder
-        self.source_half = nn.Conv2d(3, half, 4, stride=2, padding=1)
-        self.source_quarter = nn.Conv2d(half, quarter, 3, stride=2, padding=1)
+        self.source_half = Conv(3, half, 4, stride=2, signed=True)
+        self.source_quarter = Conv(half, quarter, stride=2)
         self.into = nn.Conv2d(c.latent_channels, eighth, 3, padding=1)
         self.compare = nn.Conv2d(THUMBNAIL, eighth, 3, padding=1)
         self.trunk = nn.ModuleList(
             [MemoryBlock(eighth, c.trunk_memory)]
             + [MemoryBlock(eighth, 0) for _ in range(c.trunk_blocks - 1)]
         )
-        self.up1 = nn.ConvTranspose2d(
-            eighth, CHUNK * quarter, 2, stride=2
-        )  # a picture of the chunk each
-        self.gate1 = nn.ConvTranspose2d(eighth, quarter, 2, stride=2)  # shared by the chunk
+        self.up1 = Up(eighth, quarter, parts=CHUNK, signed=True)  # a picture of the chunk each
+        self.gate1 = Up(eighth, quarter, signed=True)  # shared by the chunk
         self.look = Look(c.latent_channels, eighth, c.look, (quarter, quarter, half, half))
         self.block = MemoryBlock(quarter, c.memory)
         self.block2 = MemoryBlock(quarter, 0)
-        self.up0 = nn.ConvTranspose2d(quarter, half, 2, stride=2)
-        self.source_mid = nn.Conv2d(half, half, 3, padding=1)
-        self.gate0 = nn.ConvTranspose2d(quarter, half, 2, stride=2)
-        self.mid = nn.Conv2d(half, half, 3, padding=1)
-        self.out = nn.Conv2d(half, 16, 3, padding=1)  # 2x2 pixels: red, green, blue, keep
+        self.up0 = Up(quarter, half)
+        self.source_mid = Conv(half, half)
+        self.gate0 = Up(quarter, half)
+        self.mid = Conv(half, half)
+        self.out = Conv(half, 16)  # 2x2 pixels: red, green, blue, keep
         self.thumbnail = nn.Conv2d(c.latent_channels, THUMBNAIL, 1, bias=False)
 
     def forward(
@@ -175,41 +178,52 @@ class Decoder(nn.Module):
         x = self.trunk[0](x, before)
         for block in self.trunk[1:]:
             x = block(x)
-        x = F.relu(x)
-        look, up, gate = self.look(z, was, x), self.up1(x), _plus_one(self.gate1, x)
-        up = up.unflatten(1, (CHUNK, -1)).flatten(0, 1)
-        small = F.pixel_shuffle(self.thumbnail(z), 2)
-        small = F.interpolate(small, scale_factor=4, mode="bilinear", align_corners=False)
+        look, deep = self.look(z, was, x), self.up1.rounded(x)
+        gate = self.gate1(deep, plus=1.0)
+        # What is not finite in the latents is not finite in any pixel, also after 8-bit layers.
+        small = self.thumbnail(z) + 0 * z.sum((1, 2, 3), keepdim=True)
+        small = _enlarged(F.pixel_shuffle(small, 2), 4)
 
         parts = _parts(len(source), source.device)
-        shallow = side_by_side(lambda p: self._shallow(source[p], up[p], _of(gate, p)), parts)
-        remembered = torch.cat([x[:, : self.block.memory] for _, x in shallow])
+        shallow = side_by_side(lambda p: self._shallow(source[p], deep, gate, p), parts)
+        remembered = torch.cat([m for _, _, m in shallow])
         before, picture_memory = self.block.earlier(remembered, rows, picture_state)
 
-        def finish(n: int) -> Tensor:
-            p, (s0, x) = parts[n], shallow[n]
+        def finish(n: int) -> tuple[Tensor, Tensor]:
+            p, (s0, x, _) = parts[n], shallow[n]
             y = self._picture(s0, x, before[p], [(_of(a, p), _of(b, p)) for a, b in look])
-            y[:, :3] += _of(small, p)
-            return y
+            y = y.float()
+            return y[:, :3].add(_of(small, p)), KEPT * y[:, 3:].sigmoid()
 
-        y = torch.cat(side_by_side(finish, range(len(parts)))).unflatten(0, (rows, frames))
-        pictures = _settle(y[:, :, :3], y[:, :, 3:], drawn)
-        return pictures, (trunk_memory, picture_memory, pictures[:, -1].clone())
+        fresh, share = zip(*side_by_side(finish, range(len(parts))), strict=True)
+        pictures, drawn = _settle(_by_time(fresh, rows), _by_time(share, rows), drawn)
+        return pictures, (trunk_memory, picture_memory, drawn)
 
-    def _shallow(self, source: Tensor, up: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
-        """The source's features at half resolution, and at quarter, where the latents join."""
-        s0 = F.relu(self.source_half(_last(source)), inplace=True)
-        return s0, _last(up).addcmul(self.source_quarter(s0), gate)
+    def _shallow(
+        self, source: Tensor, deep: Tensor | Levels, gate: Tensor, part: slice
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The source's features at half resolution, and at quarter, where the latents join; what
+        the next picture sees of them.
+        """
+        s0 = self.source_half(_last(source), rectify=True)
+        x = cells(self.source_quarter(s0))
+        if part.stop - part.start == 1:
+            up = self.up1(_row(deep, part.start // CHUNK), part.start % CHUNK)
+        else:
+            up = torch.stack([self.up1(deep, n) for n in range(CHUNK)], 1).flatten(0, 1)[part]
+        x = whole((x * _of(gate, part)).add_(up))  # in the order of x
+        return s0, x, F.relu(x[:, : self.block.memory])
 
     def _picture(
         self, s0: Tensor, x: Tensor, before: Tensor, look: list[tuple[Tensor, Tensor]]
     ) -> Tensor:
         x = self.block2(self.block(x, before, look[0]), None, look[1])
-        x = F.relu(x)
-        deep = F.relu(_filter(self.source_mid, s0, look[2]), inplace=True)
-        x = F.relu(self.up0(x).add_(s0).addcmul_(deep, _plus_one(self.gate0, x)), inplace=True)
-        x = F.relu(_filter(self.mid, x, look[3]), inplace=True)
-        return F.pixel_shuffle(self.out(x), 2)
+        rounded = self.up0.rounded(x)
+        deep = self.source_mid(s0, look=look[2], rectify=True)
+        y = torch.addcmul(cells(s0), cells(deep), self.gate0(rounded, plus=1.0))
+        y = y.add_(self.up0(rounded))
+        y = self.mid(whole(y), look=look[3], then=self.out)
+        return _shuffled(self.out(y))
 
 
 class Look(nn.Module):
@@ -248,8 +262,8 @@ class MemoryBlock(nn.Module):
     def __init__(self, channels: int, memory: int) -> None:
         super().__init__()
         self.memory = memory
-        self.conv1 = nn.Conv2d(channels + memory, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = Conv(channels + memory, channels)
+        self.conv2 = Conv(channels, channels)
 
     def earlier(self, x: Tensor, rows: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """What each picture of ``x`` (``[B*T C H W]`` in order of time) sees of the one before it,
@@ -264,34 +278,28 @@ class MemoryBlock(nn.Module):
         self, x: Tensor, before: Tensor | None = None, look: Modulation | None = None
     ) -> Tensor:
         """``before`` is of ``earlier``: wanted if there is memory."""
-        seen = F.relu(x)
-        if before is None:
-            y = _filter(self.conv1, seen, look)
-        else:
-            # The two parts of the convolution apart: joining their inputs would copy both.
-            of_now, of_before = self.conv1.weight.split([x.shape[1], self.memory], 1)
-            y = F.conv2d(seen, of_now, self.conv1.bias, padding=1)
-            y = _modulate(y.add_(F.conv2d(before, of_before, padding=1)), look)
-        return self.conv2(F.relu(y, inplace=True)).add_(x)
+        y = self.conv1(x, before, look=look, then=self.conv2)
+        return self.conv2(y, onto=x)
 
 
-def _settle(fresh_BTCHW: Tensor, keep_BTCHW: Tensor, drawn_BCHW: Tensor | None) -> Tensor:
-    """Blends every picture with the one before it: a recursive filter over time whose strength the
-    network chooses for each pixel.
+def _settle(
+    fresh_BCHW: Sequence[Tensor], share_BCHW: Sequence[Tensor], drawn_BCHW: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Blends every picture with the one before it: a recursive filter over time whose strength,
+    ``share`` 0..1, the network chooses for each pixel.  Also returns the last picture alone.
 
     Where a cell's mean colour has changed nothing is kept, whatever the network says: no trail
     outlives its cause, and a new look shows at once.
     """
-    pictures, share_BTCHW = [], KEPT * keep_BTCHW.float().sigmoid()
-    for fresh, share in zip(fresh_BTCHW.float().unbind(1), share_BTCHW.unbind(1), strict=True):
-        if drawn_BCHW is None:
-            drawn_BCHW = fresh
-        change = F.avg_pool2d(drawn_BCHW, SCALE).sub_(F.avg_pool2d(fresh, SCALE)).abs()
-        alike = (1 - change.amax(1, keepdim=True) / CHANGED).clamp(min=0)
-        share = share * F.interpolate(alike, scale_factor=SCALE, mode="bilinear")
-        drawn_BCHW = torch.lerp(fresh, drawn_BCHW, share)
-        pictures.append(drawn_BCHW)
-    return torch.stack(pictures, 1)
+    pictures = []
+    for fresh, share in zip(fresh_BCHW, share_BCHW, strict=True):
+        gone = (fresh if drawn_BCHW is None else drawn_BCHW) - fresh
+        change = _means(gone, SCALE).abs().amax(1, keepdim=True)
+        alike = (1 - change / CHANGED).clamp(min=0)
+        drawn_BCHW = torch.addcmul(fresh, gone, share * _enlarged(alike, SCALE))
+        pictures.append(drawn_BCHW.permute(0, 2, 3, 1))
+    assert drawn_BCHW is not None
+    return torch.stack(pictures, 1).permute(0, 1, 4, 2, 3), drawn_BCHW
 
 
 def _parts(count: int, device: torch.device) -> list[slice]:
@@ -307,35 +315,53 @@ def _of(x: Tensor, part: slice) -> Tensor:
     return x.repeat_interleave(CHUNK, 0)[part]
 
 
-def _filter(conv: nn.Conv2d, x: Tensor, look: Modulation | None) -> Tensor:
-    """The convolution with its output's scale and shift set.  For one picture they go into the
-    weights: no pass over its pixels.
-    """
-    if look is None or len(look[0]) > 1:
-        return _modulate(conv(x), look)
-    assert conv.bias is not None
-    scale, shift = look
-    weight = conv.weight * scale.view(-1, 1, 1, 1)
-    bias = torch.addcmul(shift.flatten(), conv.bias, scale.flatten())
-    return F.conv2d(x, weight, bias, padding=conv.padding)
+def _by_time(parts: Sequence[Tensor], rows: int) -> Sequence[Tensor]:
+    """From pictures in order of row and time, a part of them each, to one ``[B C H W]`` a time."""
+    if len(parts) == 1:
+        return parts[0].unflatten(0, (rows, -1)).unbind(1)
+    frames = len(parts) // rows
+    return [torch.cat(parts[t::frames]) if rows > 1 else parts[t] for t in range(frames)]
 
 
-def _modulate(y: Tensor, look: Modulation | None) -> Tensor:
-    if look is None:
-        return y
-    return torch.addcmul(look[1], y, look[0])
+def _row(x: Tensor | Levels, n: int) -> Tensor | Levels:
+    if isinstance(x, Levels):
+        return Levels(x.values_BCHW[n : n + 1], x.step, x.zero)
+    return x[n : n + 1]
 
 
 def _thumbnail(video: Tensor) -> Tensor:
     """A chunk's mean picture, 2x2 RGB a latent pixel: ``[B*T 3 H W]`` to ``[B*T/4 12 H/8 W/8]``."""
-    small = F.avg_pool2d(video.unflatten(0, (-1, CHUNK)).mean(1), 4)
+    small = _means(video, 4).unflatten(0, (-1, CHUNK)).mean(1).to(video.dtype)
     return F.pixel_unshuffle(small, 2)
 
 
-def _plus_one(up: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """``1 + up(x)``: the one is added to the bias, not to every value."""
-    assert up.bias is not None
-    return F.conv_transpose2d(x, up.weight, up.bias + 1, stride=2)
+def _means(x: Tensor, size: int) -> Tensor:
+    """Means of cells, in float32: first over rows, which is most of the work and in order of
+    memory; an eighth of the time of ``avg_pool2d``.
+    """
+    rows = x.unflatten(2, (-1, size)).sum(3, dtype=torch.float32)
+    return rows.unflatten(-1, (-1, size)).sum(-1).div_(size * size)
+
+
+def _enlarged(x: Tensor, scale: int) -> Tensor:
+    """Bilinear enlargement, in float32, as two products of matrices: a third of the time of
+    ``interpolate`` on a CPU.
+    """
+    down, across = (_line(side, scale, x.device) for side in x.shape[-2:])
+    return down @ x.float() @ across.T
+
+
+def _line(side: int, scale: int, device: torch.device) -> Tensor:
+    """The matrix ``[side*scale side]`` that enlarges a line."""
+    points = torch.eye(side, device=device)[None]
+    line = F.interpolate(points, scale_factor=scale, mode="linear", align_corners=False)
+    return line[0].T.contiguous()
+
+
+def _shuffled(x: Tensor) -> Tensor:
+    """``pixel_shuffle`` by 2 that puts each colour's picture together in memory."""
+    channels = x.unflatten(1, (-1, 2, 2)).permute(0, 1, 4, 2, 5, 3)
+    return channels.contiguous().flatten(4, 5).flatten(2, 3)
 
 
 def _last(x: Tensor) -> Tensor:
