@@ -15,7 +15,7 @@ SAMPLES = 1 << 20
 
 @torch.no_grad()
 def calibrate(network: nn.Module, run: Callable[[], None]) -> None:
-    """Sets every ``reach`` (of ``Conv`` and ``Up``) by the inputs while ``run`` uses the network."""
+    """Sets every ``reach`` of ``Conv`` and ``Up`` by the inputs while ``run`` uses the network."""
     reached: dict[Conv | Up, Tensor] = {}
 
     def look(conv: nn.Module, given: tuple[Tensor, ...]) -> None:
