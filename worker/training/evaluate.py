@@ -131,8 +131,8 @@ def look(pocket: Pocket, video_TCHW: Tensor, style: str) -> dict[str, float]:
 
 
 def calm(pocket: Pocket, video_TCHW: Tensor, style: str, motion: Motion) -> dict[str, float]:
-    """Corrected warp errors: the source's own, the stream's, and of the same model chunk by chunk
-    without any memory.
+    """Corrected warp errors: the source's own, the stream's, and of the same model without any
+    memory: chunk by chunk, and frame by frame (each picture is all four of a chunk).
     """
     plays = {
         "stream": Play(),
@@ -142,6 +142,9 @@ def calm(pocket: Pocket, video_TCHW: Tensor, style: str, motion: Motion) -> dict
     out = {"source": motion.error(pixels(video_TCHW))}
     for name, play in plays.items():
         out[name] = motion.error(pixels(restyle(pocket, video_TCHW, one_style(style), play)[0]))
+    held, alone = video_TCHW.repeat_interleave(CHUNK, 0), Play(cache=False)
+    frames = restyle(pocket, held, one_style(style), alone)[0][CHUNK - 1 :: CHUNK]
+    out["frame_by_frame"] = motion.error(pixels(frames))
     return out
 
 
