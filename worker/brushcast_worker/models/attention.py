@@ -118,7 +118,7 @@ def attend(q_BKNE: Tensor, k_BKME: Tensor, v_BKME: Tensor) -> Tensor:
     """
     if q_BKNE.device.type == "cpu":
         scale = q_BKNE.shape[-1] ** -0.5
-        weights_BKNM = torch.softmax(q_BKNE @ (k_BKME * scale).transpose(-1, -2), -1)
+        weights_BKNM = torch.softmax((q_BKNE * scale) @ k_BKME.transpose(-1, -2), -1)
         y_BKNE = weights_BKNM @ v_BKME
     else:
         y_BKNE = F.scaled_dot_product_attention(q_BKNE, k_BKME, v_BKME)

@@ -186,13 +186,13 @@ class Decoder(nn.Module):
 
         parts = _parts(len(source), source.device)
         shallow = side_by_side(lambda p: self._shallow(source[p], deep, gate, p), parts)
-        remembered = torch.cat([m for _, _, m in shallow])
+        remembered = torch.cat([m for *_, m in shallow])
         before, picture_memory = self.block.earlier(remembered, rows, picture_state)
 
         def finish(n: int) -> tuple[Tensor, Tensor]:
-            p, (s0, x, _) = parts[n], shallow[n]
-            y = self._picture(s0, x, before[p], [(_of(a, p), _of(b, p)) for a, b in look])
-            y = y.float()
+            p, (s0, rounded, x, _) = parts[n], shallow[n]
+            mine = [(_of(a, p), _of(b, p)) for a, b in look]
+            y = self._picture(s0, rounded, x, before[p], mine).float()
             return y[:, :3].add(_of(small, p)), KEPT * y[:, 3:].sigmoid()
 
         fresh, share = zip(*side_by_side(finish, range(len(parts))), strict=True)
@@ -201,25 +201,31 @@ class Decoder(nn.Module):
 
     def _shallow(
         self, source: Tensor, deep: Tensor | Levels, gate: Tensor, part: slice
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The source's features at half resolution, and at quarter, where the latents join; what
-        the next picture sees of them.
+    ) -> tuple[Tensor, Tensor | Levels, Tensor, Tensor]:
+        """The source's features at half resolution, as they are and rounded, and at quarter, where
+        the latents join; what the next picture sees of them.
         """
         s0 = self.source_half(_last(source), rectify=True)
-        x = cells(self.source_quarter(s0))
+        rounded = self.source_quarter.rounded(s0)  # for source_mid, too
+        x = cells(self.source_quarter(rounded))
         if part.stop - part.start == 1:
             up = self.up1(_row(deep, part.start // CHUNK), part.start % CHUNK)
         else:
             up = torch.stack([self.up1(deep, n) for n in range(CHUNK)], 1).flatten(0, 1)[part]
         x = whole((x * _of(gate, part)).add_(up))  # in the order of x
-        return s0, x, F.relu(x[:, : self.block.memory])
+        return s0, rounded, x, F.relu(x[:, : self.block.memory])
 
     def _picture(
-        self, s0: Tensor, x: Tensor, before: Tensor, look: list[tuple[Tensor, Tensor]]
+        self,
+        s0: Tensor,
+        s0_rounded: Tensor | Levels,
+        x: Tensor,
+        before: Tensor,
+        look: list[Modulation],
     ) -> Tensor:
         x = self.block2(self.block(x, before, look[0]), None, look[1])
         rounded = self.up0.rounded(x)
-        deep = self.source_mid(s0, look=look[2], rectify=True)
+        deep = self.source_mid(s0_rounded, look=look[2], rectify=True)
         y = torch.addcmul(cells(s0), cells(deep), self.gate0(rounded, plus=1.0))
         y = y.add_(self.up0(rounded))
         y = self.mid(whole(y), look=look[3], then=self.out)
