@@ -67,9 +67,8 @@ def read_back(chunk: Chunk) -> ReadBack:
     x_TCHW = chunk.x_TCHW[:1] if chunk.reused else chunk.x_TCHW
     # 128 + 127.5 x, cut off: rounds half up, and 1 is 255.
     levels_TCHW = torch.add(torch.tensor(128.0), x_TCHW.float(), alpha=127.5).clamp_(0, 255)
-    pixels_THWC = _to_host(levels_TCHW.to(torch.uint8).permute(0, 2, 3, 1).contiguous())
-    # As channels lie innermost: over memory in order this takes a fifth of the time.
-    extremes = torch.stack(torch.aminmax(x_TCHW.permute(0, 2, 3, 1)))
+    pixels_THWC = _to_host(torch.stack(levels_TCHW.to(torch.uint8).unbind(1), -1))
+    extremes = torch.stack(torch.aminmax(x_TCHW))
     low, high = extremes.tolist()  # the wait: everything before it has arrived then, too
     repeated = len(chunk.seqs) if chunk.reused else 1
     return ReadBack(list(pixels_THWC.numpy()) * repeated, low, high)

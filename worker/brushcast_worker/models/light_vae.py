@@ -297,15 +297,20 @@ def _settle(
     Where a cell's mean colour has changed nothing is kept, whatever the network says: no trail
     outlives its cause, and a new look shows at once.
     """
-    pictures = []
-    for fresh, share in zip(fresh_BCHW, share_BCHW, strict=True):
+    learning = torch.is_grad_enabled()
+    shape = (len(fresh_BCHW[0]), len(fresh_BCHW), *fresh_BCHW[0].shape[1:])
+    pictures = fresh_BCHW[0].new_empty(0 if learning else shape)
+    drawn = []
+    for t, (fresh, share) in enumerate(zip(fresh_BCHW, share_BCHW, strict=True)):
         gone = (fresh if drawn_BCHW is None else drawn_BCHW) - fresh
         change = _means(gone, SCALE).abs().amax(1, keepdim=True)
         alike = (1 - change / CHANGED).clamp(min=0)
-        drawn_BCHW = torch.addcmul(fresh, gone, share * _enlarged(alike, SCALE))
-        pictures.append(drawn_BCHW.permute(0, 2, 3, 1))
-    assert drawn_BCHW is not None
-    return torch.stack(pictures, 1).permute(0, 1, 4, 2, 3), drawn_BCHW
+        kept, place = share * _enlarged(alike, SCALE), None if learning else pictures[:, t]
+        drawn_BCHW = torch.addcmul(fresh, gone, kept, out=place)
+        drawn.append(drawn_BCHW)
+    if learning:
+        return torch.stack(drawn, 1), drawn[-1]
+    return pictures, drawn[-1].clone()
 
 
 def _parts(count: int, device: torch.device) -> list[slice]:
