@@ -391,18 +391,16 @@ def _initialise(model: LightVAE) -> None:
                 module.conv2.weight.mul_(0.2)
         model.encoder.out.weight.mul_(0.3)
         decoder = model.decoder
-        for conv in (decoder.gate0, decoder.gate1, decoder.out):
+        for conv in (decoder.gate0, decoder.out):
             conv.weight.mul_(0.1)
-        for up in (
-            decoder.up1,
-            decoder.gate1,
-            decoder.up0,
-        ):  # each output has one tap an input, not four
-            up.weight.mul_((up.out_channels * 4 / up.in_channels) ** 0.5)
+        up0 = decoder.up0  # each output has one tap an input, not four
+        up0.weight.mul_((up0.out_channels * 4 / up0.in_channels) ** 0.5)
         assert decoder.out.bias is not None
         decoder.out.bias[12:] = -2  # keeps little at first
-        # It starts as one decoder for every look, and as deep as without the second block.
-        for layer in (decoder.look.set, decoder.block2.conv2, decoder.compare):
+        # It starts as one decoder for every look, as deep as without the second block, and without
+        # the trunk: at full strength that made the rectifiers after it die within minutes.
+        starts_at_zero = (decoder.look.set, decoder.block2.conv2, decoder.compare)
+        for layer in (*starts_at_zero, decoder.up1, decoder.gate1):
             nn.init.zeros_(layer.weight)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
