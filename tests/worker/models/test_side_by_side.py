@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from brushcast_worker.models.side_by_side import side_by_side, worthwhile
+from brushcast_worker.models.side_by_side import on_one_core, side_by_side, worthwhile
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +46,20 @@ def test_only_inference_on_several_cores_is_cut() -> None:
         assert not worthwhile(torch.device("cuda"))
         torch.set_num_threads(1)
         assert not worthwhile(cpu)
+
+
+def test_small_operators_stay_on_one_core_of_two() -> None:
+    with on_one_core(torch.device("cpu")):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    with pytest.raises(RuntimeError, match="midway"), on_one_core(torch.device("cpu")):
+        raise RuntimeError("midway")
+    assert torch.get_num_threads() == 2
+
+
+def test_more_cores_and_other_devices_keep_their_threads() -> None:
+    with on_one_core(torch.device("cuda")):
+        assert torch.get_num_threads() == 2
+    torch.set_num_threads(4)
+    with on_one_core(torch.device("cpu")):
+        assert torch.get_num_threads() == 4

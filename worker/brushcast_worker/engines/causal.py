@@ -26,6 +26,7 @@ from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import EngineInfo, Job, StageTimer
 from brushcast_worker.models.dit import Context, DiT
 from brushcast_worker.models.light_vae import CHUNK, SCALE, LightVAE
+from brushcast_worker.models.side_by_side import on_one_core
 from brushcast_worker.stages.cache import RollingCache
 from brushcast_worker.stages.decode import decode
 from brushcast_worker.stages.denoise import Row, denoise
@@ -253,7 +254,9 @@ class CausalEngine:
                 rows.append(
                     Row(frame.x0_CHW, frame.source_CHW, noise_CHW, step.sigma, step, cache, context)
                 )
-        for frame, x0_CHW in zip(frames, denoise(self._transformer, rows), strict=True):
+        with on_one_core(self._device):
+            answers = denoise(self._transformer, rows)
+        for frame, x0_CHW in zip(frames, answers, strict=True):
             frame.x0_CHW = x0_CHW
             frame.done += 1
 
