@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import brushcast_worker
-from brushcast_worker.models.int8 import int8_pays, quantise
+from brushcast_worker.models.int8 import int8_pays
 from brushcast_worker.models.pocket import Pocket, load_pocket
 from brushcast_worker.models.text import STYLES
 from training.data import fit, read
@@ -175,8 +175,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     pocket, clips = load_pocket(args.weights), held_out(args.held)
     if int8_pays():  # as the product paints on this machine
-        quantise(pocket.vae)
-        quantise(pocket.dit)
+        pocket.quantise()
     sheet(pocket, clips, args.out / "sheet.png")
     motions = {name: Motion(pixels(video)) for name, video in clips.items()}
     figures: dict[str, dict[str, dict[str, float]]] = {}

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from brushcast_worker.models import light_vae
 from brushcast_worker.models.int8 import Conv, Up, int8_pays, quantise
 from brushcast_worker.models.light_vae import LightVAE, LightVAEConfig
+
+
+def by_chunks(
+    vae: LightVAE, video_BTCHW: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Latents and pictures of one chunk after the other, as a stream has them."""
+    encoder_state = decoder_state = None
+    for part in video_BTCHW.split(4, 1):
+        z, encoder_state = vae.encode(part, encoder_state)
+        out, decoder_state = vae.decode(z, part, decoder_state)
+        yield z, out
 
 
 @pytest.mark.parametrize("rows", [1, 2])
@@ -19,13 +32,11 @@ def test_a_stream_equals_a_clip(rows: int) -> None:
     with torch.inference_mode():
         z, _ = vae.encode(video)
         whole, _ = vae.decode(z, video)
-        encoder_state = decoder_state = None
-        for i in range(3):
-            part = video[:, 4 * i : 4 * i + 4]
-            z_part, encoder_state = vae.encode(part, encoder_state)
-            out, decoder_state = vae.decode(z_part, part, decoder_state)
-            torch.testing.assert_close(z_part, z[:, i : i + 1], rtol=1e-4, atol=1e-4)
-            torch.testing.assert_close(out, whole[:, 4 * i : 4 * i + 4], rtol=1e-4, atol=1e-4)
+        parts = list(by_chunks(vae, video))
+    for i, (z_part, out) in enumerate(parts):
+        torch.testing.assert_close(z_part, z[:, i : i + 1], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(out, whole[:, 4 * i : 4 * i + 4], rtol=1e-4, atol=1e-4)
+    assert len(parts) == 3
 
 
 def test_four_pictures_become_one_latent_of_an_eighth() -> None:
@@ -84,14 +95,12 @@ def test_a_stream_equals_a_clip_in_8_bits(rows: int) -> None:
     with torch.inference_mode():
         z, _ = vae.encode(video)
         whole, _ = vae.decode(z, video)
-        encoder_state = decoder_state = None
-        for i in range(2):
-            part = video[:, 4 * i : 4 * i + 4]
-            z_part, encoder_state = vae.encode(part, encoder_state)
-            out, decoder_state = vae.decode(z_part, part, decoder_state)
-            torch.testing.assert_close(z_part, z[:, i : i + 1], rtol=0, atol=1e-4)
-            difference = (out - whole[:, 4 * i : 4 * i + 4]).std() / whole.std()
-            assert float(difference) < 0.01
+        parts = list(by_chunks(vae, video))
+    for i, (z_part, out) in enumerate(parts):
+        torch.testing.assert_close(z_part, z[:, i : i + 1], rtol=0, atol=1e-4)
+        difference = (out - whole[:, 4 * i : 4 * i + 4]).std() / whole.std()
+        assert float(difference) < 0.01
+    assert len(parts) == 2
 
 
 @pytest.mark.skipif(not int8_pays(), reason="this CPU has no VNNI instructions")

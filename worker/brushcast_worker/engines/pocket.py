@@ -15,7 +15,7 @@ from brushcast.presets import Preset
 from brushcast_worker.engine import EngineInfo, StageTimer
 from brushcast_worker.engines.causal import CausalEngine
 from brushcast_worker.models import pocket
-from brushcast_worker.models.int8 import int8_pays, quantise
+from brushcast_worker.models.int8 import int8_pays
 from brushcast_worker.models.text import UnknownPromptError, style_weights, with_strength
 from brushcast_worker.stages.look import Look
 from brushcast_worker.stages.noise import NoiseConfig
@@ -58,8 +58,7 @@ def load_pocket(device: str, timer: StageTimer | None = None) -> CausalEngine:
         raise WeightsError(f"{WEIGHTS / pocket.FILE} is not this model's: {error}") from None
     as_int8 = place.type == "cpu" and dtype == torch.float32 and int8_pays()
     if as_int8:
-        quantise(model.vae)
-        quantise(model.dit)
+        model.quantise()
     return pocket_engine(model, place, dtype, timer, as_int8=as_int8)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from brushcast_worker.models.dit import SIZES, DiT
+from brushcast_worker.models.int8 import quantise
 from brushcast_worker.models.light_vae import LightVAE
 from brushcast_worker.models.text import STYLES, StyleEmbedding
 
@@ -27,6 +28,11 @@ class Pocket:
     def parts(self) -> dict[str, nn.Module]:
         """The networks by the prefix that their weights have in the file."""
         return {"dit": self.dit, "vae": self.vae, "styles": self.styles}
+
+    def quantise(self) -> None:
+        """For good to 8-bit integers; float32 on a CPU where ``int8_pays``."""
+        quantise(self.vae)
+        quantise(self.dit)
 
 
 def build_pocket() -> Pocket:
