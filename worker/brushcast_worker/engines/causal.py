@@ -25,7 +25,7 @@ from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import EngineInfo, Job, StageTimer
 from brushcast_worker.models.dit import Context, DiT
-from brushcast_worker.models.light_vae import CHUNK, SCALE, LightVAE
+from brushcast_worker.models.light_vae import CHUNK, SCALE, Guide, LightVAE
 from brushcast_worker.models.side_by_side import on_one_core
 from brushcast_worker.stages.cache import RollingCache
 from brushcast_worker.stages.decode import decode
@@ -76,6 +76,7 @@ class LatentFrame:
     source_CHW: Tensor
     x0_CHW: Tensor
     steps: tuple[Step, ...]
+    guide: Guide | None
     done: int = 0
 
 
@@ -154,7 +155,7 @@ class CausalEngine:
     @torch.inference_mode()
     def step(self, jobs: Sequence[Job]) -> list[Chunk | None]:
         """Advance every job's stream by one chunk; see `engine.Engine.step`."""
-        with _memory_errors(jobs[0].state.size, len(jobs)):
+        with _memory_errors(jobs[0].state.size, len(jobs)), on_one_core(self._device):
             turns = [self._follow(job) for job in jobs]
             self._begin("motion")
             for turn in turns:
@@ -238,8 +239,10 @@ class CausalEngine:
             temporal.encoder = memory
             assert temporal.level is not None, "measured before"
             steps = pocket_steps(turn.job.steps, temporal.level)
+            alone = len(turns) == 1  # several streams are decoded together
+            guide = self._autoencoder.guide(pictures[0][None]) if alone else None
             turn.state.under_way.append(
-                LatentFrame(turn.job.chunk, temporal, z_TCHW[0], z_TCHW[0], steps)
+                LatentFrame(turn.job.chunk, temporal, z_TCHW[0], z_TCHW[0], steps, guide)
             )
 
     def _denoise(self, turns: Sequence[_Turn]) -> None:
@@ -254,9 +257,7 @@ class CausalEngine:
                 rows.append(
                     Row(frame.x0_CHW, frame.source_CHW, noise_CHW, step.sigma, step, cache, context)
                 )
-        with on_one_core(self._device):
-            answers = denoise(self._transformer, rows)
-        for frame, x0_CHW in zip(frames, answers, strict=True):
+        for frame, x0_CHW in zip(frames, denoise(self._transformer, rows), strict=True):
             frame.x0_CHW = x0_CHW
             frame.done += 1
 
@@ -274,6 +275,7 @@ class CausalEngine:
             [torch.stack([frame.x0_CHW for frame in group]) for group in groups],
             [_source(group).to(self._dtype) for group in groups],
             [group[0].temporal.decoder for group in groups],
+            [group[0].guide if len(group) == 1 else None for group in groups],
         )
         for turn, group, x_TCHW, memory in zip(owners, groups, pictures, memories, strict=True):
             group[0].temporal.decoder = memory

@@ -65,7 +65,7 @@ class DiTConfig:
 SIZES: dict[str, DiTConfig] = {
     "pocket": DiTConfig(
         dim=384,
-        layers=5,
+        layers=2,
         heads=3,
         ffn_dim=1024,
         patch=4,
@@ -139,6 +139,7 @@ class DiT(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         c = self.config = config
+        self._patches: Int8Linear | None = None
         taken = c.latent_channels + c.source_channels
         if c.stem:
             self.stem = nn.Sequential(
@@ -232,11 +233,8 @@ class DiT(nn.Module):
         if pad_h or pad_w:
             y = F.pad(y, (0, pad_w, 0, pad_h), mode="replicate")
         stem = self.stem(y.contiguous(memory_format=torch.channels_last)) if c.stem else y
-        y = F.conv2d(
-            stem, self.patch_embedding.weight[:, :, 0], self.patch_embedding.bias, stride=c.patch
-        )
-        grid = (y.shape[-2], y.shape[-1])
-        tokens_BTND = y.flatten(2).transpose(1, 2).unflatten(0, (rows, frames))
+        grid = (stem.shape[-2] // c.patch, stem.shape[-1] // c.patch)
+        tokens_BTND = self._tokens(stem).unflatten(0, (rows, frames))
 
         embedding_BTD = self.time_embedding(
             _sinusoid(timestep_BT, c.freq_dim).to(tokens_BTND.dtype)
@@ -265,6 +263,25 @@ class DiT(nn.Module):
             y = self.tail[2](y + self.tail[1](self.tail[0](y, then=self.tail[1])))
         y = y[..., :height, :width].unflatten(0, (rows, frames))
         return y if c.prediction == "flow" or source_BTCHW is None else y + source_BTCHW
+
+    def quantise(self) -> None:
+        """Patches to tokens as a product of matrices, where that is wide enough for 8 bits."""
+        weight = self.patch_embedding.weight[:, :, 0]
+        if min(self.config.dim, weight[0].numel()) >= WIDE:
+            linear = nn.Linear(weight[0].numel(), self.config.dim)
+            linear.weight.data.copy_(weight.permute(0, 2, 3, 1).flatten(1))
+            assert self.patch_embedding.bias is not None
+            linear.bias.data.copy_(self.patch_embedding.bias)
+            self._patches = Int8Linear(linear)
+
+    def _tokens(self, x_BCHW: Tensor) -> Tensor:
+        """Patches of a picture to tokens ``[B N D]``, row by row."""
+        patch, embed = self.config.patch, self.patch_embedding
+        if self._patches is None:
+            y = F.conv2d(x_BCHW, embed.weight[:, :, 0], embed.bias, stride=patch)
+            return y.flatten(2).transpose(1, 2)
+        x = x_BCHW.unflatten(3, (-1, patch)).unflatten(2, (-1, patch)).permute(0, 2, 4, 3, 5, 1)
+        return self._patches(x.flatten(3).flatten(1, 2))
 
 
 class Block(nn.Module):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -146,23 +146,38 @@ class Up(nn.ConvTranspose2d):
         return self._int8[0].rounded(x_BCHW) if self._int8 else x_BCHW
 
     def forward(  # type: ignore[override]  # a part, where the superclass takes an output size
-        self, x_BCHW: Tensor | Levels, part: int = 0, plus: float = 0.0
+        self,
+        x_BCHW: Tensor | Levels,
+        part: int = 0,
+        plus: float = 0.0,
+        then: Conv | None = None,
     ) -> Tensor:
-        """One part's pixels as ``cells``, ``plus`` a constant."""
+        """One part's pixels as ``cells``, ``plus`` a constant; or whole for the convolution
+        ``then``, as of ``Conv``.
+        """
         if self._int8:
-            product = self._int8[part]
-            y = product(x_BCHW, None, None, None, False, None, plus)
-            return y.unflatten(1, (2, 2, -1)).permute(0, 3, 4, 1, 5, 2)
+            product, after = self._int8[part], None if then is None else then._int8
+            y = product(x_BCHW, None, None, None, False, after, plus)
+            if isinstance(y, Levels):
+                return replace(y, values_BCHW=whole(_by_cells(y.values_BCHW)))
+            y = _by_cells(y)
+            return y if then is None else whole(y)
         assert not isinstance(x_BCHW, Levels)
         assert self.bias is not None
         weight, bias = self.weight.chunk(self.parts, 1)[part], self.bias.chunk(self.parts)[part]
         x = x_BCHW if self.signed else F.relu(x_BCHW)
-        return cells(F.conv_transpose2d(x, weight, bias + plus if plus else bias, stride=2))
+        y = F.conv_transpose2d(x, weight, bias + plus if plus else bias, stride=2)
+        return cells(y) if then is None else y
 
 
 def cells(x_BCHW: Tensor) -> Tensor:
     """``[B C H W]`` as ``[B C H/2 2 W/2 2]``, a view."""
     return x_BCHW.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+
+
+def _by_cells(x_BCHW: Tensor) -> Tensor:
+    """Channels that are a cell's 2x2 pixels as ``cells``, a view."""
+    return x_BCHW.unflatten(1, (2, 2, -1)).permute(0, 3, 4, 1, 5, 2)
 
 
 def whole(x_BCHhWw: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ call equals the same clip chunk by chunk.  Nothing is kept on the module.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brushcast_worker.models.int8 import Conv, Levels, Modulation, Up, cells, whole
-from brushcast_worker.models.side_by_side import side_by_side, worthwhile
+from brushcast_worker.models.side_by_side import in_background, side_by_side, worthwhile
 
 State = tuple[Tensor, ...]  # memories of the last picture, [B C H W] each
 
@@ -34,18 +35,29 @@ class LightVAEConfig:
 
     latent_channels: int = 16
     encoder: tuple[int, int, int] = (32, 48, 96)
-    decoder: tuple[int, int, int] = (16, 48, 96)
+    decoder: tuple[int, int, int] = (16, 32, 96)
     trunk_blocks: int = 2
     trunk_memory: int = (
         32  # channels of the previous chunk that the decoder sees again at eighth resolution
     )
-    memory: int = 16  # of the previous picture, at quarter resolution
+    picture_blocks: int = 2  # at quarter resolution, for every picture
     look: int = 64  # width of what the decoder reads off the whole picture's latents
     guided: bool = True
 
     def __post_init__(self) -> None:
         if not self.guided:
             raise ValueError("guided False; only the source-guided decoder exists")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the decoder makes of the source before it knows the latents."""
+
+    thumbnail: Tensor  # of each chunk
+    shallow: list[tuple[Tensor, Tensor]]  # features of each part of the pictures, see ``_parts``
+
+
+Guide = Callable[[], Seen]  # waits for it
 
 
 CHUNK = 4  # pictures to a latent frame
@@ -83,16 +95,30 @@ class LightVAE(nn.Module):
         return (z - self.mean) / self.std, state
 
     def decode(
-        self, z_BTCHW: Tensor, source_BTCHW: Tensor, state: State | None = None
+        self,
+        z_BTCHW: Tensor,
+        source_BTCHW: Tensor,
+        state: State | None = None,
+        guide: Guide | None = None,
     ) -> tuple[Tensor, State]:
         """Normalised latents and their source pictures to pictures in [-1, 1] (not clamped) of the
-        source's size.
+        source's size.  ``guide``: of ``guide`` for the same source, if there is one.
         """
         if source_BTCHW.shape[1] != CHUNK * z_BTCHW.shape[1]:
             raise ValueError(
                 f"{source_BTCHW.shape[1]} source pictures; {CHUNK * z_BTCHW.shape[1]} wanted"
             )
-        return self.decoder(z_BTCHW * self.std + self.mean, source_BTCHW, state)
+        return self.decoder(z_BTCHW * self.std + self.mean, source_BTCHW, state, guide)
+
+    def guide(self, source_BTCHW: Tensor) -> Guide | None:
+        """Begins what ``decode`` does with the source alone, on a core that the transformer leaves
+        free; None where there is none.
+        """
+        if not worthwhile(source_BTCHW.device):
+            return None
+        source = source_BTCHW.flatten(0, 1)
+        parts = _parts(len(source), source.device)  # here: the background has no side by side
+        return in_background(functools.partial(self.decoder.see, source, parts))
 
 
 class Encoder(nn.Module):
@@ -114,20 +140,20 @@ class Encoder(nn.Module):
         rows, frames = video_BTCHW.shape[:2]
         video = video_BTCHW.flatten(0, 1).unflatten(0, (-1, CHUNK))
 
-        def pair(n: int) -> Tensor:
-            """A chunk's first or last two pictures."""
+        def pair(n: int) -> tuple[Tensor, Tensor]:
+            """A chunk's first or last two pictures, and their mean's thumbnail."""
             x = self.stem(_last(video[:, n]), _last(video[:, n + 1]), then=self.down1)
-            return self.down1(x, then=self.down2)
+            return self.down1(x, then=self.down2), _thumbnail(video[:, n : n + 2])
 
         both = (0, 2)
         if worthwhile(video.device):
             first, last = side_by_side(pair, both)
         else:
             first, last = map(pair, both)
-        x = self.down2(first, last)
+        x = self.down2(first[0], last[0])
         before, memory = self.block.earlier(x, rows, None if state is None else state[0])
         z = self.out(self.block(x, before))
-        z = z + self.thumbnail(_thumbnail(video.flatten(0, 1)))
+        z = z + self.thumbnail((first[1] + last[1]) / 2)
         return z.unflatten(0, (rows, frames // CHUNK)), (memory,)
 
 
@@ -156,23 +182,31 @@ class Decoder(nn.Module):
         )
         self.up1 = Up(eighth, quarter, parts=CHUNK, signed=True)  # a picture of the chunk each
         self.gate1 = Up(eighth, quarter, signed=True)  # shared by the chunk
-        self.look = Look(c.latent_channels, eighth, c.look, (quarter, quarter, half, half))
-        self.block = MemoryBlock(quarter, c.memory)
-        self.block2 = MemoryBlock(quarter, 0)
+        modulated = (*[quarter] * c.picture_blocks, half, half)
+        self.look = Look(c.latent_channels, eighth, c.look, modulated)
+        self.blocks = nn.ModuleList(MemoryBlock(quarter, 0) for _ in range(c.picture_blocks))
         self.up0 = Up(quarter, half)
-        self.source_mid = Conv(half, half)
-        self.gate0 = Up(quarter, half)
+        self.join = Conv(2 * half, half)
         self.mid = Conv(half, half)
         self.out = Conv(half, 16)  # 2x2 pixels: red, green, blue, keep
         self.thumbnail = nn.Conv2d(c.latent_channels, THUMBNAIL, 1, bias=False)
 
+    def see(self, source: Tensor, parts: Sequence[slice]) -> Seen:
+        """What depends on the source alone."""
+        return Seen(_summary(source), [self._shallow(source[part]) for part in parts])
+
     def forward(
-        self, z_BTCHW: Tensor, source_BTCHW: Tensor, state: State | None
+        self,
+        z_BTCHW: Tensor,
+        source_BTCHW: Tensor,
+        state: State | None,
+        guide: Guide | None = None,
     ) -> tuple[Tensor, State]:
         rows, frames = source_BTCHW.shape[:2]
         z, source = _last(z_BTCHW.flatten(0, 1)), source_BTCHW.flatten(0, 1)
-        trunk_state, picture_state, drawn = (None, None, None) if state is None else state
-        was = _last(_thumbnail(source))
+        trunk_state, drawn = (None, None) if state is None else state
+        seen = None if guide is None else guide()
+        was = _summary(source) if seen is None else seen.thumbnail
         x = self.into(z).add_(self.compare(was))
         before, trunk_memory = self.trunk[0].earlier(x, rows, trunk_state)
         x = self.trunk[0](x, before)
@@ -185,51 +219,42 @@ class Decoder(nn.Module):
         small = _enlarged(F.pixel_shuffle(small, 2), 4)
 
         parts = _parts(len(source), source.device)
-        shallow = side_by_side(lambda p: self._shallow(source[p], deep, gate, p), parts)
-        remembered = torch.cat([m for *_, m in shallow])
-        before, picture_memory = self.block.earlier(remembered, rows, picture_state)
 
-        def finish(n: int) -> tuple[Tensor, Tensor]:
-            p, (s0, rounded, x, _) = parts[n], shallow[n]
-            mine = [(_of(a, p), _of(b, p)) for a, b in look]
-            y = self._picture(s0, rounded, x, before[p], mine).float()
-            return y[:, :3].add(_of(small, p)), KEPT * y[:, 3:].sigmoid()
+        def paint(n: int) -> tuple[Tensor, Tensor]:
+            """Pictures without a past, and how much of it each pixel keeps."""
+            part = parts[n]
+            s0, x = self._shallow(source[part]) if seen is None else seen.shallow[n]
+            x = self._joined(x, deep, gate, part)
+            y = self._picture(s0, x, [(_of(a, part), _of(b, part)) for a, b in look]).float()
+            return y[:, :3].add(_of(small, part)), KEPT * y[:, 3:].sigmoid()
 
-        fresh, share = zip(*side_by_side(finish, range(len(parts))), strict=True)
+        fresh, share = zip(*side_by_side(paint, range(len(parts))), strict=True)
         pictures, drawn = _settle(_by_time(fresh, rows), _by_time(share, rows), drawn)
-        return pictures, (trunk_memory, picture_memory, drawn)
+        return pictures, (trunk_memory, drawn)
 
-    def _shallow(
-        self, source: Tensor, deep: Tensor | Levels, gate: Tensor, part: slice
-    ) -> tuple[Tensor, Tensor | Levels, Tensor, Tensor]:
-        """The source's features at half resolution, as they are and rounded, and at quarter, where
-        the latents join; what the next picture sees of them.
-        """
-        s0 = self.source_half(_last(source), rectify=True)
-        rounded = self.source_quarter.rounded(s0)  # for source_mid, too
-        x = cells(self.source_quarter(rounded))
+    def _shallow(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """The source's features at half resolution and at quarter."""
+        s0 = self.source_half(_last(source), then=self.source_quarter)  # and for join
+        return s0, self.source_quarter(s0)
+
+    def _joined(self, x: Tensor, deep: Tensor | Levels, gate: Tensor, part: slice) -> Tensor:
+        """The source's features at quarter resolution under the latents."""
         if part.stop - part.start == 1:
             up = self.up1(_row(deep, part.start // CHUNK), part.start % CHUNK)
         else:
             up = torch.stack([self.up1(deep, n) for n in range(CHUNK)], 1).flatten(0, 1)[part]
-        x = whole((x * _of(gate, part)).add_(up))  # in the order of x
-        return s0, rounded, x, F.relu(x[:, : self.block.memory])
+        return whole((cells(x) * _of(gate, part)).add_(up))  # in the order of x
 
-    def _picture(
-        self,
-        s0: Tensor,
-        s0_rounded: Tensor | Levels,
-        x: Tensor,
-        before: Tensor,
-        look: list[Modulation],
-    ) -> Tensor:
-        x = self.block2(self.block(x, before, look[0]), None, look[1])
-        rounded = self.up0.rounded(x)
-        deep = self.source_mid(s0_rounded, look=look[2], rectify=True)
-        y = torch.addcmul(cells(s0), cells(deep), self.gate0(rounded, plus=1.0))
-        y = y.add_(self.up0(rounded))
-        y = self.mid(whole(y), look=look[3], then=self.out)
-        return _shuffled(self.out(y))
+    def _picture(self, s0: Tensor, x: Tensor, look: list[Modulation]) -> Tensor:
+        for block, modulation in zip(self.blocks, look[:-2], strict=True):
+            x = block(x, None, modulation)
+        y = self.join(s0, self.up0(x, then=self.source_quarter), look=look[-2], then=self.mid)
+        return _shuffled(self.out(self.mid(y, look=look[-1], then=self.out)))
+
+    def quantise(self) -> None:
+        """One range for all at half resolution: ``join`` reads what is rounded already."""
+        for conv in (self.source_quarter, self.join):
+            conv.reach.fill_(max(self.source_quarter.reach, self.join.reach))
 
 
 class Look(nn.Module):
@@ -298,19 +323,35 @@ def _settle(
     outlives its cause, and a new look shows at once.
     """
     learning = torch.is_grad_enabled()
-    shape = (len(fresh_BCHW[0]), len(fresh_BCHW), *fresh_BCHW[0].shape[1:])
-    pictures = fresh_BCHW[0].new_empty(0 if learning else shape)
-    drawn = []
-    for t, (fresh, share) in enumerate(zip(fresh_BCHW, share_BCHW, strict=True)):
-        gone = (fresh if drawn_BCHW is None else drawn_BCHW) - fresh
-        change = _means(gone, SCALE).abs().amax(1, keepdim=True)
+    first = fresh_BCHW[0]
+    last = first if drawn_BCHW is None else drawn_BCHW
+    pictures = first.new_empty(0 if learning else (len(first), len(fresh_BCHW), *first.shape[1:]))
+    bands = _bands(first.shape[2], first.device)
+    down, across = (_line(side // SCALE, SCALE, first.device) for side in first.shape[2:])
+
+    def blend(t: int, kept: Tensor, before: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        """Rows of a picture, and their cells' means."""
+        kept = share_BCHW[t][:, :, rows] * (down[rows] @ kept @ across.T)
+        place = None if learning else pictures[:, t, :, rows]
+        x = torch.lerp(fresh_BCHW[t][:, :, rows], before[:, :, rows], kept, out=place)
+        return x, _means(x, SCALE)
+
+    drawn, cells_before = [], _means(last, SCALE)
+    for t, fresh in enumerate(fresh_BCHW):
+        change = (cells_before - _means(fresh, SCALE)).abs().amax(1, keepdim=True)
         alike = (1 - change / CHANGED).clamp(min=0)
-        kept, place = share * _enlarged(alike, SCALE), None if learning else pictures[:, t]
-        drawn_BCHW = torch.addcmul(fresh, gone, kept, out=place)
-        drawn.append(drawn_BCHW)
-    if learning:
-        return torch.stack(drawn, 1), drawn[-1]
-    return pictures, drawn[-1].clone()
+        parts = side_by_side(functools.partial(blend, t, alike, last), bands)
+        cells_before = torch.cat([means for _, means in parts], 2)
+        last = parts[0][0] if learning else pictures[:, t]
+        drawn.append(last)
+    return (torch.stack(drawn, 1), last) if learning else (pictures, last.clone())
+
+
+def _bands(height: int, device: torch.device) -> list[slice]:
+    """Rows of a picture, whole cells, for a core each; or all together."""
+    middle = height // 2 // SCALE * SCALE
+    both = [slice(0, middle), slice(middle, height)]
+    return both if worthwhile(device) and middle else [slice(0, height)]
 
 
 def _parts(count: int, device: torch.device) -> list[slice]:
@@ -340,10 +381,15 @@ def _row(x: Tensor | Levels, n: int) -> Tensor | Levels:
     return x[n : n + 1]
 
 
-def _thumbnail(video: Tensor) -> Tensor:
-    """A chunk's mean picture, 2x2 RGB a latent pixel: ``[B*T 3 H W]`` to ``[B*T/4 12 H/8 W/8]``."""
-    small = _means(video, 4).unflatten(0, (-1, CHUNK)).mean(1).to(video.dtype)
-    return F.pixel_unshuffle(small, 2)
+def _thumbnail(video_NTCHW: Tensor) -> Tensor:
+    """The mean of consecutive pictures, 2x2 RGB a latent pixel: ``[N 12 H/8 W/8]``."""
+    small = _means(video_NTCHW.flatten(0, 1), 4).unflatten(0, video_NTCHW.shape[:2]).mean(1)
+    return F.pixel_unshuffle(small.to(video_NTCHW.dtype), 2)
+
+
+def _summary(source: Tensor) -> Tensor:
+    """The thumbnail of each chunk."""
+    return _last(_thumbnail(source.unflatten(0, (-1, CHUNK))))
 
 
 def _means(x: Tensor, size: int) -> Tensor:
@@ -364,6 +410,12 @@ def _enlarged(x: Tensor, scale: int) -> Tensor:
 
 def _line(side: int, scale: int, device: torch.device) -> Tensor:
     """The matrix ``[side*scale side]`` that enlarges a line."""
+    return _made_line(side, scale, device, torch.is_inference_mode_enabled())
+
+
+@functools.cache
+def _made_line(side: int, scale: int, device: torch.device, inference: bool) -> Tensor:
+    """``inference``: what is made there is of no use elsewhere."""
     points = torch.eye(side, device=device)[None]
     line = F.interpolate(points, scale_factor=scale, mode="linear", align_corners=False)
     return line[0].T.contiguous()
@@ -371,6 +423,10 @@ def _line(side: int, scale: int, device: torch.device) -> Tensor:
 
 def _shuffled(x: Tensor) -> Tensor:
     """``pixel_shuffle`` by 2 that puts each colour's picture together in memory."""
+    pairs = x.permute(0, 2, 3, 1)  # of pixels side by side, moved as one: in half the time
+    if x.dtype == torch.float32 and pairs.is_contiguous() and not torch.is_grad_enabled():
+        channels = pairs.view(torch.float64).unflatten(3, (-1, 2)).permute(0, 3, 1, 4, 2)
+        return channels.contiguous().view(torch.float32).flatten(2, 3)
     channels = x.unflatten(1, (-1, 2, 2)).permute(0, 1, 4, 2, 5, 3)
     return channels.contiguous().flatten(4, 5).flatten(2, 3)
 
@@ -391,15 +447,15 @@ def _initialise(model: LightVAE) -> None:
                 module.conv2.weight.mul_(0.2)
         model.encoder.out.weight.mul_(0.3)
         decoder = model.decoder
-        for conv in (decoder.gate0, decoder.out):
-            conv.weight.mul_(0.1)
+        decoder.out.weight.mul_(0.1)
         up0 = decoder.up0  # each output has one tap an input, not four
         up0.weight.mul_((up0.out_channels * 4 / up0.in_channels) ** 0.5)
         assert decoder.out.bias is not None
         decoder.out.bias[12:] = -2  # keeps little at first
         # It starts as one decoder for every look, as deep as without the second block, and without
         # the trunk: at full strength that made the rectifiers after it die within minutes.
-        starts_at_zero = (decoder.look.set, decoder.block2.conv2, decoder.compare)
+        extra = [block.conv2 for block in decoder.blocks[1:]]
+        starts_at_zero = (decoder.look.set, *extra, decoder.compare)
         for layer in (*starts_at_zero, decoder.up1, decoder.gate1):
             nn.init.zeros_(layer.weight)
             assert layer.bias is not None

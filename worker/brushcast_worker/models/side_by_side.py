@@ -21,46 +21,65 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+_given_up = threading.local()  # .threads: what a thread inside ``on_one_core`` had before
+
+
 def worthwhile(device: torch.device) -> bool:
     """Whether to cut work into parts: for inference on several cores of a CPU."""
-    return device.type == "cpu" and torch.get_num_threads() > 1 and not torch.is_grad_enabled()
+    return device.type == "cpu" and _threads() > 1 and not torch.is_grad_enabled()
 
 
 def side_by_side(task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """``task`` of each item, in order.  For several items only where it is ``worthwhile``."""
     if len(items) == 1:
         return [task(items[0])]
+    return list(_pool(_threads()).map(functools.partial(_alone(), task), items))
 
-    inference = torch.is_inference_mode_enabled()  # as gradients, an affair of each thread
 
-    def alone(item: Item) -> Result:
+def in_background(task: Callable[[], Result]) -> Callable[[], Result]:
+    """Begins ``task`` on one core; what is returned waits for the answer."""
+    return _pool(_threads()).submit(_alone(), task).result
+
+
+def _alone() -> Callable[..., Result]:
+    """Runs a task in another thread as in this one: torch's modes belong to threads."""
+    inference = torch.is_inference_mode_enabled()
+
+    def alone(task: Callable[..., Result], *items: Item) -> Result:
         with torch.inference_mode(inference), torch.no_grad():
-            return task(item)
+            return task(*items)
 
-    return list(_pool(torch.get_num_threads()).map(alone, items))
+    return alone
 
 
 @contextmanager
 def on_one_core(device: torch.device) -> Iterator[None]:
-    """For a row of small operators: on a CPU of two cores, without their threads.
+    """On a CPU of two cores operators do without threads, but for parts ``side_by_side``.
 
-    The transformer's step, 144 tokens: 44 ms on one thread; on two 51 ms and 67 ms of processor
-    time, which the bridge, the camera process and the host would have had use for.
+    A small operator gains nothing from a second core, and whatever else wants that core (bridge,
+    camera process, video encoder) makes each of a chunk's 300 operators wait for it.
     """
     if device.type != "cpu" or torch.get_num_threads() != SMALL_MACHINE:
         yield
         return
+    _given_up.threads = SMALL_MACHINE
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(SMALL_MACHINE)
+        del _given_up.threads
+
+
+def _threads() -> int:
+    return getattr(_given_up, "threads", None) or torch.get_num_threads()
 
 
 @functools.cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads that use one core each inside operators; the caller keeps its ``threads``."""
     pool, ready = ThreadPoolExecutor(threads, "side"), threading.Barrier(threads + 1)
+    mine = torch.get_num_threads()
 
     def begin() -> None:
         torch.get_num_threads()  # a thread's first question gives it the process's number
@@ -70,5 +89,5 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     for _ in range(threads):
         pool.submit(begin)
     ready.wait()
-    torch.set_num_threads(threads)  # one of torch's libraries counts for the whole process
+    torch.set_num_threads(mine)  # one of torch's libraries counts for the whole process
     return pool

@@ -32,6 +32,7 @@ CELL = 8
 _ROWS = 2  # every second row tells the mean motion of a picture as well, for half the time
 _THUMB_STRIDE = 4
 _THUMB_CELL = 4
+_LUMINANCE = (np.float32(0.299), np.float32(0.587), np.float32(0.114))  # of red, green and blue
 _BINS = 16
 
 Thumbnail = NDArray[np.float32]
@@ -83,11 +84,16 @@ def measure(pictures_HWC: Sequence[Pixels], seen: Seen | None) -> Motion:
 def thumbnail(pixels_HWC: Pixels) -> Thumbnail:
     """About [H/16 W/16] luminance in 0..1: what cuts are looked for in."""
     few_HWC = pixels_HWC[_THUMB_STRIDE // 2 :: _THUMB_STRIDE, _THUMB_STRIDE // 2 :: _THUMB_STRIDE]
-    luma_HW = few_HWC.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    height, width = (side // _THUMB_CELL for side in luma_HW.shape)
-    cells = luma_HW[: height * _THUMB_CELL, : width * _THUMB_CELL]
-    cells = cells.reshape(height, _THUMB_CELL, width, _THUMB_CELL)
-    return np.asarray(cells.mean((1, 3)) / 255, dtype=np.float32)
+    height, width = (side // _THUMB_CELL for side in few_HWC.shape[:2])
+    few_HWC = few_HWC[: height * _THUMB_CELL, : width * _THUMB_CELL]
+    # Colour by colour, and rows first: numpy is slow where the innermost axis is short.
+    red_HW, green_HW, blue_HW = (
+        weight * few_HWC[..., channel] for channel, weight in enumerate(_LUMINANCE)
+    )
+    luma_HW = red_HW + green_HW + blue_HW
+    rows_HW = luma_HW.reshape(height, _THUMB_CELL, width * _THUMB_CELL).sum(1)
+    cells_HW = rows_HW.reshape(height, width, _THUMB_CELL).sum(2)
+    return np.asarray(cells_HW / np.float32(255 * _THUMB_CELL**2), dtype=np.float32)
 
 
 def noise_level(rms: float, s0: float, before: float | None, config: NoiseConfig) -> float:
@@ -103,9 +109,12 @@ def _difference(a_HWC: Pixels, b_HWC: Pixels) -> Pixels:
 
 
 def _rms(a_HWC: Pixels, b_HWC: Pixels) -> float:
+    """Of the mean square, in units of [-1, 1]."""
     difference = _difference(a_HWC[::_ROWS], b_HWC[::_ROWS])
-    squares = np.square(difference, dtype=np.uint16)
-    return math.sqrt(int(squares.sum(dtype=np.uint64)) / squares.size) / 127.5
+    rows = difference.reshape(len(difference), -1).astype(np.float32)
+    # Row by row: a product of whole pictures would wake the threads of numpy's BLAS.
+    squares = np.vecdot(rows, rows).sum(dtype=np.float64)
+    return math.sqrt(squares / difference.size) / 127.5
 
 
 def _peak(a_HWC: Pixels, b_HWC: Pixels) -> float:
