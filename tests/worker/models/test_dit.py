@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from brushcast_worker.models.dit import SIZES, DiT, DiTConfig
+from brushcast_worker.models.int8 import int8_pays
 from brushcast_worker.stages.cache import RollingCache
 
 REFERENCE = Path(__file__).parents[4] / "shared/reference/wan_causal_small.safetensors"
@@ -20,11 +21,15 @@ TINY = DiTConfig(
 
 
 def tiny_model() -> DiT:
+    return filled(DiT(TINY), std=0.1)
+
+
+def filled(model: DiT, std: float) -> DiT:
+    """With random weights: outputs that begin at zero would hide every difference."""
     torch.manual_seed(0)
-    model = DiT(TINY)
-    for p in model.parameters():  # zero-initialised outputs would hide every difference
-        torch.nn.init.normal_(p, std=0.1)
-    return model.eval()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=std)
+    return model.eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize("case", ["one_step", "two_steps"])
@@ -140,9 +145,33 @@ def test_a_context_too_long_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "millions"), [("wan-1.3b", 1419), ("wan-14b", 14288), ("pocket", 12)]
+    ("name", "millions"), [("wan-1.3b", 1419), ("wan-14b", 14288), ("pocket", 6)]
 )
 def test_sizes_have_the_published_number_of_weights(name: str, millions: int) -> None:
     with torch.device("meta"):
         model = DiT(SIZES[name])
     assert round(sum(p.numel() for p in model.parameters()) / 1e6) == pytest.approx(millions, abs=1)
+
+
+@pytest.mark.skipif(not int8_pays(), reason="this CPU has no VNNI instructions")
+@pytest.mark.parametrize("side", [16, 14])  # 14: the last patch is filled up
+def test_patches_in_8_bits_are_the_same_tokens(side: int) -> None:
+    model = filled(DiT(SIZES["pocket"]), std=0.05)
+    z = torch.randn(1, 2, 16, side, side)
+    call = dict(
+        timestep_BT=torch.full((1, 2), 500.0),
+        context=model.context(torch.randn(1, 3, 128)),
+        source_BTCHW=z,
+    )
+    with torch.inference_mode():
+        wanted = model(z, **call)
+        model.quantise()  # the patches alone: other layers belong to int8.quantise
+        assert model._patches is not None
+        got = model(z, **call)
+    assert 0 < float((got - wanted).std() / (wanted - z).std()) < 0.02
+
+
+def test_small_patches_stay_float() -> None:
+    model = tiny_model()
+    model.quantise()
+    assert model._patches is None

@@ -7,7 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from brushcast_worker.models import int8
-from brushcast_worker.models.int8 import Conv, Int8Linear, Levels, Up, cells, int8_pays, quantise
+from brushcast_worker.models.int8 import (
+    Conv,
+    Int8Linear,
+    Levels,
+    Up,
+    cells,
+    int8_pays,
+    quantise,
+    whole,
+)
 
 ERROR = 0.02  # of the output's deviation: two roundings to 8 bits, with room
 needs_int8 = pytest.mark.skipif(not int8_pays(), reason="this CPU has no VNNI instructions")
@@ -111,6 +120,19 @@ def test_twice_the_size(signed: bool) -> None:
     quantise(up)
     for part in range(3):
         assert error(up(x, part, plus=1.0), wanted[part]) < ERROR
+
+
+@needs_int8
+def test_twice_the_size_for_the_convolution_after_it() -> None:
+    layers = calibrated(nn.ModuleList([Up(16, 8), Conv(8, 16)]))
+    up, conv = layers
+    x = picture(16, 2)
+    wanted = conv(whole(up(x)))
+    torch.testing.assert_close(conv(up(x, then=conv)), wanted)
+    quantise(layers)
+    levels = up(x, then=conv)
+    assert isinstance(levels, Levels)
+    assert error(conv(levels), wanted) < 2 * ERROR
 
 
 @needs_int8

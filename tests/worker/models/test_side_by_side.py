@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-from brushcast_worker.models.side_by_side import on_one_core, side_by_side, worthwhile
+from brushcast_worker.models.side_by_side import (
+    in_background,
+    on_one_core,
+    side_by_side,
+    worthwhile,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +44,30 @@ def test_what_a_part_raises_is_raised() -> None:
         side_by_side(task, range(4))
 
 
+def test_a_background_task_runs_beside_its_caller_in_its_mode() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def task() -> tuple[int, bool]:
+        begun.set()
+        go_on.wait(10)
+        return torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    with torch.inference_mode():
+        wait = in_background(task)
+        assert begun.wait(10), "it begins at once"
+        go_on.set()
+        assert wait() == (1, True)
+
+
+def test_what_a_background_task_raises_is_raised_where_it_is_waited_for() -> None:
+    def task() -> None:
+        raise RuntimeError("out of luck")
+
+    wait = in_background(task)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        wait()
+
+
 def test_only_inference_on_several_cores_is_cut() -> None:
     cpu = torch.device("cpu")
     assert not worthwhile(cpu), "gradients want one graph"
@@ -55,6 +85,18 @@ def test_small_operators_stay_on_one_core_of_two() -> None:
     with pytest.raises(RuntimeError, match="midway"), on_one_core(torch.device("cpu")):
         raise RuntimeError("midway")
     assert torch.get_num_threads() == 2
+
+
+def test_parts_still_get_a_core_each_where_operators_have_one() -> None:
+    both = threading.Barrier(2)
+
+    def task(n: int) -> int:
+        both.wait(10)  # broken, and an error, unless two run at once
+        return n
+
+    with torch.inference_mode(), on_one_core(torch.device("cpu")):
+        assert worthwhile(torch.device("cpu"))
+        assert side_by_side(task, range(2)) == [0, 1]
 
 
 def test_more_cores_and_other_devices_keep_their_threads() -> None:

@@ -4,7 +4,7 @@ Letters: B rows (streams or denoising steps), T latent frames, C channels, H W l
 of a latent frame, D width, K heads, E head width, M key tokens, L context tokens.
 
 Structure and parameter names follow the published causal Wan (see docs/ARCHITECTURE.md), so that
-its weights load into the ``wan-*`` rows unchanged.  The ``pocket`` row adds what a 13 M model
+its weights load into the ``wan-*`` rows unchanged.  The ``pocket`` row adds what a small model
 needs: the clean source latent beside the noised one, and 3x3 convolutions at latent resolution
 before and after the tokens against token blocks.
 

@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brushcast_worker.models.int8 import Conv, Levels, Modulation, Up, cells, whole
+from brushcast_worker.models.resample import channels_last, enlarged, means, shuffled
+from brushcast_worker.models.settle import settle
 from brushcast_worker.models.side_by_side import in_background, side_by_side, worthwhile
 
 State = tuple[Tensor, ...]  # memories of the last picture, [B C H W] each
@@ -64,7 +66,6 @@ CHUNK = 4  # pictures to a latent frame
 SCALE = 8  # pixels to a latent pixel, each way
 THUMBNAIL = 12  # latent channels that start as a 2x2 RGB thumbnail of their cell
 KEPT = 0.9  # of the picture before, at most, where nothing changes
-CHANGED = 0.15  # in [-1, 1]: a cell whose colour differs by this much keeps nothing
 
 
 class LightVAE(nn.Module):
@@ -142,7 +143,9 @@ class Encoder(nn.Module):
 
         def pair(n: int) -> tuple[Tensor, Tensor]:
             """A chunk's first or last two pictures, and their mean's thumbnail."""
-            x = self.stem(_last(video[:, n]), _last(video[:, n + 1]), then=self.down1)
+            x = self.stem(
+                channels_last(video[:, n]), channels_last(video[:, n + 1]), then=self.down1
+            )
             return self.down1(x, then=self.down2), _thumbnail(video[:, n : n + 2])
 
         both = (0, 2)
@@ -161,11 +164,12 @@ class Decoder(nn.Module):
     """Latent trunk per chunk at eighth resolution; then, per picture, source features join at
     quarter and half.
 
-    The latents are in charge in two ways.  In place: they gate the source features, at quarter and
-    half resolution.  As a whole: what they make of the picture sets the scale and shift of the
-    filters (``Look``), so that one decoder draws contours, dots or washes.
+    The latents are in charge in two ways.  In place: they gate the source features at quarter
+    resolution, and one convolution weighs both at half.  As a whole: what they make of the picture
+    sets the scale and shift of the filters (``Look``), so that one decoder draws contours, dots or
+    washes.
 
-    What it drew last is its memory (``_settle``): where nothing changes a picture is mostly the one
+    What it drew last is its memory (``settle``): where nothing changes a picture is mostly the one
     before, so a sensor's noise does not make the paint shiver.
     """
 
@@ -203,7 +207,7 @@ class Decoder(nn.Module):
         guide: Guide | None = None,
     ) -> tuple[Tensor, State]:
         rows, frames = source_BTCHW.shape[:2]
-        z, source = _last(z_BTCHW.flatten(0, 1)), source_BTCHW.flatten(0, 1)
+        z, source = channels_last(z_BTCHW.flatten(0, 1)), source_BTCHW.flatten(0, 1)
         trunk_state, drawn = (None, None) if state is None else state
         seen = None if guide is None else guide()
         was = _summary(source) if seen is None else seen.thumbnail
@@ -216,7 +220,7 @@ class Decoder(nn.Module):
         gate = self.gate1(deep, plus=1.0)
         # What is not finite in the latents is not finite in any pixel, also after 8-bit layers.
         small = self.thumbnail(z) + 0 * z.sum((1, 2, 3), keepdim=True)
-        small = _enlarged(F.pixel_shuffle(small, 2), 4)
+        small = enlarged(F.pixel_shuffle(small, 2), 4)
 
         parts = _parts(len(source), source.device)
 
@@ -229,12 +233,12 @@ class Decoder(nn.Module):
             return y[:, :3].add(_of(small, part)), KEPT * y[:, 3:].sigmoid()
 
         fresh, share = zip(*side_by_side(paint, range(len(parts))), strict=True)
-        pictures, drawn = _settle(_by_time(fresh, rows), _by_time(share, rows), drawn)
+        pictures, drawn = settle(_by_time(fresh, rows), _by_time(share, rows), drawn)
         return pictures, (trunk_memory, drawn)
 
     def _shallow(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """The source's features at half resolution and at quarter."""
-        s0 = self.source_half(_last(source), then=self.source_quarter)  # and for join
+        s0 = self.source_half(channels_last(source), then=self.source_quarter)  # and for join
         return s0, self.source_quarter(s0)
 
     def _joined(self, x: Tensor, deep: Tensor | Levels, gate: Tensor, part: slice) -> Tensor:
@@ -249,7 +253,7 @@ class Decoder(nn.Module):
         for block, modulation in zip(self.blocks, look[:-2], strict=True):
             x = block(x, None, modulation)
         y = self.join(s0, self.up0(x, then=self.source_quarter), look=look[-2], then=self.mid)
-        return _shuffled(self.out(self.mid(y, look=look[-1], then=self.out)))
+        return shuffled(self.out(self.mid(y, look=look[-1], then=self.out)))
 
     def quantise(self) -> None:
         """One range for all at half resolution: ``join`` reads what is rounded already."""
@@ -302,7 +306,7 @@ class MemoryBlock(nn.Module):
         """
         mine = F.relu(x[:, : self.memory]).unflatten(0, (rows, -1))
         first = mine[:, :1] if past is None else past[:, None].to(mine.dtype)
-        before = _last(torch.cat([first, mine[:, :-1]], 1).flatten(0, 1))
+        before = channels_last(torch.cat([first, mine[:, :-1]], 1).flatten(0, 1))
         return before, mine[:, -1].clone()
 
     def forward(
@@ -311,47 +315,6 @@ class MemoryBlock(nn.Module):
         """``before`` is of ``earlier``: wanted if there is memory."""
         y = self.conv1(x, before, look=look, then=self.conv2)
         return self.conv2(y, onto=x)
-
-
-def _settle(
-    fresh_BCHW: Sequence[Tensor], share_BCHW: Sequence[Tensor], drawn_BCHW: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Blends every picture with the one before it: a recursive filter over time whose strength,
-    ``share`` 0..1, the network chooses for each pixel.  Also returns the last picture alone.
-
-    Where a cell's mean colour has changed nothing is kept, whatever the network says: no trail
-    outlives its cause, and a new look shows at once.
-    """
-    learning = torch.is_grad_enabled()
-    first = fresh_BCHW[0]
-    last = first if drawn_BCHW is None else drawn_BCHW
-    pictures = first.new_empty(0 if learning else (len(first), len(fresh_BCHW), *first.shape[1:]))
-    bands = _bands(first.shape[2], first.device)
-    down, across = (_line(side // SCALE, SCALE, first.device) for side in first.shape[2:])
-
-    def blend(t: int, kept: Tensor, before: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-        """Rows of a picture, and their cells' means."""
-        kept = share_BCHW[t][:, :, rows] * (down[rows] @ kept @ across.T)
-        place = None if learning else pictures[:, t, :, rows]
-        x = torch.lerp(fresh_BCHW[t][:, :, rows], before[:, :, rows], kept, out=place)
-        return x, _means(x, SCALE)
-
-    drawn, cells_before = [], _means(last, SCALE)
-    for t, fresh in enumerate(fresh_BCHW):
-        change = (cells_before - _means(fresh, SCALE)).abs().amax(1, keepdim=True)
-        alike = (1 - change / CHANGED).clamp(min=0)
-        parts = side_by_side(functools.partial(blend, t, alike, last), bands)
-        cells_before = torch.cat([means for _, means in parts], 2)
-        last = parts[0][0] if learning else pictures[:, t]
-        drawn.append(last)
-    return (torch.stack(drawn, 1), last) if learning else (pictures, last.clone())
-
-
-def _bands(height: int, device: torch.device) -> list[slice]:
-    """Rows of a picture, whole cells, for a core each; or all together."""
-    middle = height // 2 // SCALE * SCALE
-    both = [slice(0, middle), slice(middle, height)]
-    return both if worthwhile(device) and middle else [slice(0, height)]
 
 
 def _parts(count: int, device: torch.device) -> list[slice]:
@@ -383,56 +346,13 @@ def _row(x: Tensor | Levels, n: int) -> Tensor | Levels:
 
 def _thumbnail(video_NTCHW: Tensor) -> Tensor:
     """The mean of consecutive pictures, 2x2 RGB a latent pixel: ``[N 12 H/8 W/8]``."""
-    small = _means(video_NTCHW.flatten(0, 1), 4).unflatten(0, video_NTCHW.shape[:2]).mean(1)
+    small = means(video_NTCHW.flatten(0, 1), 4).unflatten(0, video_NTCHW.shape[:2]).mean(1)
     return F.pixel_unshuffle(small.to(video_NTCHW.dtype), 2)
 
 
 def _summary(source: Tensor) -> Tensor:
     """The thumbnail of each chunk."""
-    return _last(_thumbnail(source.unflatten(0, (-1, CHUNK))))
-
-
-def _means(x: Tensor, size: int) -> Tensor:
-    """Means of cells, in float32: first over rows, which is most of the work and in order of
-    memory; an eighth of the time of ``avg_pool2d``.
-    """
-    rows = x.unflatten(2, (-1, size)).sum(3, dtype=torch.float32)
-    return rows.unflatten(-1, (-1, size)).sum(-1).div_(size * size)
-
-
-def _enlarged(x: Tensor, scale: int) -> Tensor:
-    """Bilinear enlargement, in float32, as two products of matrices: a third of the time of
-    ``interpolate`` on a CPU.
-    """
-    down, across = (_line(side, scale, x.device) for side in x.shape[-2:])
-    return down @ x.float() @ across.T
-
-
-def _line(side: int, scale: int, device: torch.device) -> Tensor:
-    """The matrix ``[side*scale side]`` that enlarges a line."""
-    return _made_line(side, scale, device, torch.is_inference_mode_enabled())
-
-
-@functools.cache
-def _made_line(side: int, scale: int, device: torch.device, inference: bool) -> Tensor:
-    """``inference``: what is made there is of no use elsewhere."""
-    points = torch.eye(side, device=device)[None]
-    line = F.interpolate(points, scale_factor=scale, mode="linear", align_corners=False)
-    return line[0].T.contiguous()
-
-
-def _shuffled(x: Tensor) -> Tensor:
-    """``pixel_shuffle`` by 2 that puts each colour's picture together in memory."""
-    pairs = x.permute(0, 2, 3, 1)  # of pixels side by side, moved as one: in half the time
-    if x.dtype == torch.float32 and pairs.is_contiguous() and not torch.is_grad_enabled():
-        channels = pairs.view(torch.float64).unflatten(3, (-1, 2)).permute(0, 3, 1, 4, 2)
-        return channels.contiguous().view(torch.float32).flatten(2, 3)
-    channels = x.unflatten(1, (-1, 2, 2)).permute(0, 1, 4, 2, 5, 3)
-    return channels.contiguous().flatten(4, 5).flatten(2, 3)
-
-
-def _last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
+    return channels_last(_thumbnail(source.unflatten(0, (-1, CHUNK))))
 
 
 def _initialise(model: LightVAE) -> None:
@@ -452,7 +372,7 @@ def _initialise(model: LightVAE) -> None:
         up0.weight.mul_((up0.out_channels * 4 / up0.in_channels) ** 0.5)
         assert decoder.out.bias is not None
         decoder.out.bias[12:] = -2  # keeps little at first
-        # It starts as one decoder for every look, as deep as without the second block, and without
+        # It starts as one decoder for every look, with a single block, and without
         # the trunk: at full strength that made the rectifiers after it die within minutes.
         extra = [block.conv2 for block in decoder.blocks[1:]]
         starts_at_zero = (decoder.look.set, *extra, decoder.compare)
