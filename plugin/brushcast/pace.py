@@ -12,7 +12,8 @@ from __future__ import annotations
 SMOOTHING = 0.5  # weight of the newest report, which is a mean already; they come once a second
 SOURCE_SMOOTHING = 0.2
 LONGEST_GAP_NS = 200_000_000  # a longer one is a source that stopped, not its rate
-SAME_CHUNK_NS = 15_000_000  # results that follow each other within it are one chunk's
+APART = 0.5  # of a chunk's time: results so far from each other are not of one chunk
+LEAST_APART_NS = 15_000_000
 LEAD_NS = 10_000_000  # the way to the worker's GPU thread on a busy machine
 
 
@@ -35,11 +36,17 @@ class Pace:
         self._lead_ns = LEAD_NS
         self._begun_ns: int | None = None  # when the worker began its chunk; None: it collects
         self._result_ns: int | None = None
+        self._results = 0  # of the chunk that the worker is painting
 
     @property
     def chunk_ns(self) -> float:
         """What a chunk takes; 0 until the worker said."""
         return self._chunk_ns
+
+    @property
+    def _inside(self) -> int:
+        """Pictures of the worker's chunk that it still owes."""
+        return self._chunk_frames - self._results
 
     def worker_needs(self, chunk_ns: float, round_trip_ns: int = 0) -> None:
         """The worker's own word: how long it computes a chunk; and how long a message takes there
@@ -57,26 +64,29 @@ class Pace:
             self._source_period_ns += SOURCE_SMOOTHING * (gap_ns - self._source_period_ns)
         self._last_capture_ns = captured_ns
         period_ns = self._chunk_ns / self._chunk_frames
-        if self._begun_ns is None or in_flight < self._chunk_frames:
+        waiting = in_flight - self._inside
+        if self._begun_ns is None or waiting < 0:
             return True  # the worker has nothing to do until its chunk is full
         if period_ns <= self._source_period_ns:
             return True
-        waiting = in_flight - self._chunk_frames
         due_ns = self._begun_ns + (waiting + 1) * period_ns - self._lead_ns
         return now_ns + self._source_period_ns > due_ns
 
     def sent(self, now_ns: int, in_flight: int) -> None:
         """A picture went out; it is counted in `in_flight`."""
-        if in_flight < self._chunk_frames:
+        if in_flight < self._inside:
             self._begun_ns = None
         elif self._begun_ns is None:
             self._begun_ns = now_ns + self._lead_ns // 2
 
     def returned(self, now_ns: int, in_flight: int) -> None:
-        """A result came; it is counted in `in_flight` no more. A chunk's come together, and with
-        the first of them the worker takes the next chunk, if it is full."""
-        first = self._result_ns is None or now_ns - self._result_ns > SAME_CHUNK_NS
+        """A result came; it is counted in `in_flight` no more. With the last of a chunk's the
+        worker takes the next chunk, if it is full."""
+        apart_ns = max(APART * self._chunk_ns, LEAST_APART_NS)
+        if self._result_ns is None or now_ns - self._result_ns > apart_ns:
+            self._results = 0  # a chunk that was cut short, or refused
         self._result_ns = now_ns
-        if first:
-            full = in_flight - (self._chunk_frames - 1) >= self._chunk_frames
-            self._begun_ns = now_ns if full else None
+        self._results += 1
+        if self._results == self._chunk_frames:
+            self._results = 0
+            self._begun_ns = now_ns if in_flight >= self._chunk_frames else None

@@ -40,8 +40,8 @@ HELD_AFTER_LEAST_NS = 250 * NS_PER_MS
 
 ARRIVALS_WINDOW_NS = 3 * NS_PER_S
 ARRIVALS_MOST = 256
-# Of four pictures that arrive together one has the chunk's whole lateness: 0.97 serves seven of
-# eight such pictures.
+# Of a chunk's four pictures the oldest has the whole lateness: 0.97 serves seven of eight such
+# pictures.
 LATENESS_QUANTILE = 0.97
 DELAY_MARGIN_NS = 4 * NS_PER_MS  # the bridge's own tick is that late at p99 on two busy cores
 DELAY_DOWN = 0.08  # per second of time: motion 8 % faster is not noticed

@@ -24,18 +24,30 @@ class Run:
         return [round((b - a) / CAMERA_NS) for a, b in zip(self.sent, self.sent[1:], strict=False)]
 
 
-def run(chunk_ns: float, *, seconds: int = 20, credit: int = 2 * CHUNK, said: float = 1.0) -> Run:
+def chunk_returned(pace: Pace, now_ns: int, waiting: int) -> None:
+    """All results of a chunk, while so many pictures wait behind it."""
+    for left in range(CHUNK - 1, -1, -1):
+        pace.returned(now_ns, left + waiting)
+
+
+def run(
+    chunk_ns: float,
+    *,
+    seconds: int = 20,
+    credit: int = 2 * CHUNK,
+    said: float = 1.0,
+    early_ns: float = 0.0,
+) -> Run:
     """A camera at 30 fps and a worker that eats four pictures at a time and says once a second
-    what it needs, times `said`."""
+    what it needs, times `said`; half a chunk comes out so much earlier."""
     pace, seen = Pace(CHUNK), Run(seconds=seconds / 2)
     waiting: list[int] = []
     inside, free_ns, camera_ns = 0, 0, 0
     for now_ns in range(0, seconds * 1_000_000_000, STEP_NS):
         late = now_ns > seconds * 500_000_000
-        if inside and now_ns >= free_ns:
-            for left in range(inside - 1, -1, -1):
-                pace.returned(now_ns, left + len(waiting))
-            inside = 0
+        while inside and now_ns >= free_ns - (early_ns if inside > CHUNK // 2 else 0):
+            inside -= 1
+            pace.returned(now_ns, inside + len(waiting))
         if not inside and len(waiting) >= CHUNK:
             if late:
                 seen.waited_ns += [now_ns - sent_ns for sent_ns in waiting[:CHUNK]]
@@ -69,6 +81,14 @@ def test_a_slow_worker_is_never_idle_and_its_pictures_hardly_wait() -> None:
         assert mean_ns < 0.375 * chunk_ms * 1e6 + 0.5 * CAMERA_NS + 15e6, chunk_ms
 
 
+def test_pictures_that_come_out_early_bring_no_others_in_early() -> None:
+    for chunk_ms in (131, 160, 200, 266):
+        early, together = (run(chunk_ms * 1e6, early_ns=ns) for ns in (50e6, 0))
+        assert len(early.sent) == len(together.sent)
+        waited_ns = [sum(seen.waited_ns) / len(seen.waited_ns) for seen in (early, together)]
+        assert waited_ns[0] < waited_ns[1] + 3e6
+
+
 def test_a_slow_worker_gets_pictures_evenly_not_in_bursts() -> None:
     seen = run(200e6)  # 20 pictures a second out of 30
     assert 195 <= len(seen.sent) <= 205, "as many as the worker can paint, and no fewer"
@@ -92,7 +112,7 @@ def test_a_far_worker_gets_its_pictures_earlier_by_the_way_there() -> None:
     for pace in (near, far):
         pace.wants(0, 0, 0)
         pace.wants(CAMERA_NS, CAMERA_NS, 0)
-        pace.returned(CAMERA_NS, 2 * CHUNK - 1)
+        chunk_returned(pace, CAMERA_NS, CHUNK)
     asked_ns = 2 * CAMERA_NS
     assert far.wants(asked_ns, asked_ns, CHUNK)
     assert not near.wants(asked_ns, asked_ns, CHUNK)
@@ -101,15 +121,15 @@ def test_a_far_worker_gets_its_pictures_earlier_by_the_way_there() -> None:
 def test_pictures_that_are_refused_are_made_up_for() -> None:
     pace = Pace(CHUNK)
     pace.worker_needs(400e6)
-    pace.returned(0, 2 * CHUNK - 1)
-    assert not pace.wants(1, 1, 2 * CHUNK - 1)
+    chunk_returned(pace, 0, CHUNK)
+    assert not pace.wants(1, 1, CHUNK + 1)
     assert pace.wants(2, 2, CHUNK - 1), "fewer than a chunk: the worker waits for us"
 
 
 def test_reset_forgets_the_old_worker() -> None:
     pace = Pace(CHUNK)
     pace.worker_needs(400e6)
-    pace.returned(0, 2 * CHUNK - 1)
+    chunk_returned(pace, 0, CHUNK)
     pace.reset(1)
     assert pace.chunk_ns == 0
     assert pace.wants(1, 1, 5)

@@ -259,9 +259,9 @@ def painted(still: Pixels) -> list[Pixels]:
         chunk = chunk_from_frames([Frame(picture, seq, 0) for seq in range(4)], torch.device("cpu"))
         state = engine.open(look, size)
         job = Job(state=state, chunk=chunk, preset=look, steps=engine.info.default_steps)
-        (result,) = engine.step([job])
-        assert result is not None
-        found.append(fit(read_back(result).pictures[-1], SIZE))
+        pictures: list[Pixels] = []
+        engine.step([job], lambda _, part, to=pictures: to.extend(read_back(part).pictures))
+        found.append(fit(pictures[-1], SIZE))
     return found
 
 

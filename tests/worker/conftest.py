@@ -16,7 +16,7 @@ import torch
 from brushcast.frame import Frame, Pixels, Size
 from brushcast.presets import Preset, load_presets
 from brushcast_worker.chunk import Chunk, chunk_from_frames
-from brushcast_worker.engine import ENGINES, Engine, load_engine
+from brushcast_worker.engine import ENGINES, Engine, Job, load_engine
 
 SIZE = Size(96, 64)
 
@@ -57,6 +57,23 @@ class Clock:
 
     def sleep_ms(self, milliseconds: float) -> None:
         self.now_ns += int(milliseconds * 1e6)
+
+
+def outcome(engine: Engine, jobs: Sequence[Job]) -> list[Chunk | None]:
+    """One step: what comes out of it for each job, put together."""
+    parts: list[list[Chunk]] = [[] for _ in jobs]
+    engine.step(jobs, lambda n, pictures: parts[n].append(pictures))
+    return [_whole(chunk) if chunk else None for chunk in parts]
+
+
+def _whole(parts: Sequence[Chunk]) -> Chunk:
+    (reused,) = {part.reused for part in parts}
+    return Chunk(
+        torch.cat([part.x_TCHW for part in parts]),
+        tuple(seq for part in parts for seq in part.seqs),
+        tuple(ns for part in parts for ns in part.captured_ns),
+        reused=reused,
+    )
 
 
 def moving(count: int, size: Size = SIZE, *, seed: int = 0, speed_px: int = 5) -> list[Pixels]:

@@ -13,7 +13,7 @@ from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import Engine, EngineState, Job, load_engine
-from tests.worker.conftest import SIZE, chunks, moving
+from tests.worker.conftest import SIZE, chunks, moving, outcome
 
 Presets = dict[str, Preset]
 
@@ -29,9 +29,10 @@ def run(
 ) -> list[Chunk | None]:
     state = engine.open(preset, SIZE) if state is None else state
     return [
-        engine.step([Job(state=state, chunk=chunk, preset=preset, steps=steps, lossless=lossless)])[
-            0
-        ]
+        outcome(
+            engine,
+            [Job(state=state, chunk=chunk, preset=preset, steps=steps, lossless=lossless)],
+        )[0]
         for chunk in source
     ]
 
@@ -78,8 +79,8 @@ def test_two_streams_in_turn_equal_two_streams_alone(engine: Engine, presets: Pr
     first, second = engine.open(ink, SIZE), engine.open(neon, SIZE)
     in_turn: list[list[Chunk | None]] = [[], []]
     for a, b in zip(one, two, strict=True):
-        in_turn[0] += engine.step([Job(state=first, chunk=a, preset=ink, steps=1)])
-        in_turn[1] += engine.step([Job(state=second, chunk=b, preset=neon, steps=2)])
+        in_turn[0] += outcome(engine, [Job(state=first, chunk=a, preset=ink, steps=1)])
+        in_turn[1] += outcome(engine, [Job(state=second, chunk=b, preset=neon, steps=2)])
     assert torch.equal(pictures(in_turn[0]), alone[0])
     assert torch.equal(pictures(in_turn[1]), alone[1])
 
@@ -95,7 +96,7 @@ def test_streams_that_share_a_forward_equal_streams_alone(engine: Engine, preset
         jobs = [
             Job(state=states[i], chunk=sources[i][tick], preset=looks[i], steps=1) for i in range(3)
         ]
-        for i, result in enumerate(engine.step(jobs)):
+        for i, result in enumerate(outcome(engine, jobs)):
             together[i].append(result)
     for i in range(3):
         assert torch.allclose(pictures(together[i]), alone[i], atol=2e-3)
@@ -123,7 +124,7 @@ def test_a_change_of_steps_loses_no_picture(engine: Engine, presets: Presets) ->
     for tick, chunk in enumerate(source):
         steps = 1 if tick < 3 or tick >= 7 else most
         job = Job(state=state, chunk=chunk, preset=presets["ink"], steps=steps)
-        results += engine.step([job])
+        results += outcome(engine, [job])
     seqs = [seq for result in results if result is not None for seq in result.seqs]
     assert seqs == list(range(40))
 
@@ -151,7 +152,7 @@ def test_the_past_matters_and_a_fresh_state_has_none(engine: Engine, presets: Pr
 def test_every_size_in_its_multiples(engine: Engine, presets: Presets, size: Size) -> None:
     state = engine.open(presets["ink"], size)
     for chunk in chunks(moving(8, size), engine.info.device):
-        (result,) = engine.step([Job(state=state, chunk=chunk, preset=presets["ink"], steps=1)])
+        (result,) = outcome(engine, [Job(state=state, chunk=chunk, preset=presets["ink"], steps=1)])
         assert result is not None
         assert result.x_TCHW.shape == (4, 3, size.height, size.width)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from brushcast.frame import Frame, Size
 from brushcast.presets import Preset
 from brushcast.wire.messages import StreamState
 from brushcast_worker.chunk import Chunk
-from brushcast_worker.engine import EngineInfo, Job
+from brushcast_worker.engine import EngineInfo, Job, Put
 from brushcast_worker.loop import FAILURES_IN_A_ROW, Loop
 from brushcast_worker.mail import (
     Arrived,
@@ -58,8 +59,12 @@ class FakeEngine:
         )
         self.clock = clock
         self.takes_ms = 10.0
+        self.parts = 1  # in which a chunk comes out
+        self.part_takes_ms = 0.0
         self.fails: list[Exception] = []
+        self.fails_midway: list[Exception] = []  # with a part of the chunk put out already
         self.spoils = 0
+        self.spoilt_seqs: set[int] = set()
         self.opened: list[Size] = []
         self.batches: list[list[Job]] = []
 
@@ -74,12 +79,31 @@ class FakeEngine:
     def frames_wanted(self, state: object) -> int:
         return 4
 
-    def step(self, jobs: Sequence[Job]) -> list[Chunk | None]:
+    def step(self, jobs: Sequence[Job], put: Put) -> None:
         self.batches.append(list(jobs))
         self.clock.sleep_ms(self.takes_ms)
         if self.fails:
             raise self.fails.pop(0)
-        return [self._one(job) for job in jobs]
+        for n, job in enumerate(jobs):
+            chunk = self._one(job)
+            if chunk is not None:
+                self._put(chunk, partial(put, n))
+
+    def _put(self, chunk: Chunk, put: Callable[[Chunk], None]) -> None:
+        """In as many parts as asked; the last one may fail."""
+        size = len(chunk.seqs) // self.parts
+        for at in range(0, len(chunk.seqs), size):
+            if at and self.fails_midway:
+                raise self.fails_midway.pop(0)
+            put(
+                dataclasses.replace(
+                    chunk,
+                    x_TCHW=chunk.x_TCHW[at : at + size],
+                    seqs=chunk.seqs[at : at + size],
+                    captured_ns=chunk.captured_ns[at : at + size],
+                )
+            )
+            self.clock.sleep_ms(self.part_takes_ms)
 
     def _one(self, job: Job) -> Chunk | None:
         job.state.append(job.chunk)
@@ -90,6 +114,9 @@ class FakeEngine:
         if self.spoils:
             self.spoils -= 1
             x_TCHW = torch.full_like(x_TCHW, float("nan"))
+        for i, seq in enumerate(chunk.seqs):
+            if seq in self.spoilt_seqs:
+                x_TCHW[i] = float("nan")
         return dataclasses.replace(chunk, x_TCHW=x_TCHW)
 
 
@@ -269,6 +296,65 @@ def test_five_bad_results_are_a_new_state(clock: Clock) -> None:
         rig.send(*range(first, first + 4)).turn()
     assert len(rig.engine.opened) == 2
     assert rig.painted() == [20, 21, 22, 23]
+
+
+def test_pictures_are_handed_out_before_the_rest_of_their_chunk_is_there(clock: Clock) -> None:
+    rig = Rig(clock).open()
+    rig.engine.parts, rig.engine.part_takes_ms = 2, 40
+    begun_ns = clock.now_ns
+    handed_ms: list[float] = []
+    post = rig.posted.append
+
+    def watch(letter: ToLink) -> None:
+        if isinstance(letter, Painted):
+            handed_ms.append((clock.now_ns - begun_ns) / 1e6)
+        post(letter)
+
+    rig.loop._post = watch
+    rig.send(0, 1, 2, 3).turn()
+    assert handed_ms == [10, 10, 50, 50]
+    assert rig.painted() == [0, 1, 2, 3]
+
+
+def test_bad_pictures_in_the_middle_of_a_chunk_are_refused_with_the_rest_of_it(
+    clock: Clock,
+) -> None:
+    rig = Rig(clock).open()
+    rig.engine.parts = 4
+    rig.engine.spoilt_seqs = {5}
+    rig.send(0, 1, 2, 3).turn().send(4, 5, 6, 7).turn().send(8, 9, 10, 11).turn()
+    assert rig.painted() == [0, 1, 2, 3, 4, 8, 9, 10, 11]
+    assert rig.refused() == [(seq, "bad output") for seq in (5, 6, 7)]
+
+
+def test_chunks_that_are_partly_bad_lead_to_a_new_state_too(clock: Clock) -> None:
+    rig = Rig(clock).open()
+    rig.engine.parts = 4
+    rig.engine.spoilt_seqs = set(range(3, 20, 4))
+    for first in range(0, 24, 4):
+        rig.send(*range(first, first + 4)).turn()
+    assert len(rig.engine.opened) == 2
+    assert rig.painted()[-4:] == [20, 21, 22, 23]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a kernel"), OutOfMemory("64x64")])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_failure_in_the_middle_of_a_chunk_answers_every_picture_once(
+    clock: Clock, error: Exception, lossless: bool
+) -> None:
+    rig = Rig(clock).open(width=256, height=256, lossless=lossless)
+    rig.engine.parts = 2
+    rig.engine.fails_midway = [error]
+    rig.send(0, 1, 2, 3, allowed_ms=5000).turn()
+    assert rig.painted() == [0, 1]
+    rig.send(4, 5, 6, 7, allowed_ms=5000, end=True).turn(3)
+    answered = rig.painted() + [seq for seq, _ in rig.refused()]
+    if lossless and isinstance(error, OutOfMemory):
+        assert rig.problems() == [("memory", True)]  # it cannot do with less
+    else:
+        assert sorted(answered) == list(range(8))
+        assert rig.painted()[:2] == [0, 1]
+        assert not lossless or rig.refused() == []
 
 
 def test_a_failing_engine_is_survived_twice_and_not_a_third_time(clock: Clock) -> None:

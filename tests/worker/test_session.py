@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from brushcast.frame import Frame, Size
 from brushcast.wire.messages import StreamState
 from brushcast_worker.chunk import PADDING_SEQ
 from brushcast_worker.engine import EngineInfo
+from brushcast_worker.ladder import Rung
 from brushcast_worker.mail import Arrived, Stream
 from brushcast_worker.session import BAD_IN_A_ROW, Session, chosen_steps, look_of
 
@@ -40,6 +42,12 @@ def session(**changes: object) -> Session:
     made.follow(state, look_of(state))
     made.engine_state = "some state"
     return made
+
+
+def finish(made: Session, seqs: Sequence[int], now_ns: int, *, reused: bool) -> Rung | None:
+    """A chunk that comes out at once."""
+    made.painted(seqs, now_ns, reused=reused)
+    return made.finish(now_ns)
 
 
 def picture(seq: int, *, level: int = 100, at_ms: int = 0, allowed_ms: int = 500) -> Arrived:
@@ -81,7 +89,7 @@ def test_the_scheduler_sees_what_is_owed() -> None:
     inside = made.as_waiting(4)
     assert inside.deadlines_ns == ()
     assert inside.flush_ns == 500 * MS
-    made.finish([0, 1], 0, reused=False)
+    finish(made, [0, 1], 0, reused=False)
     assert made.as_waiting(4).flush_ns is None
 
 
@@ -99,7 +107,7 @@ def test_late_results_lead_down_to_fewer_steps_and_then_to_a_smaller_picture() -
     for tick in range(12):
         made.arrive(picture(tick, at_ms=1000 * tick))
         made.take(1)
-        rung = made.finish([tick], (1000 * tick + 900) * MS, reused=False)
+        rung = finish(made, [tick], (1000 * tick + 900) * MS, reused=False)
         if rung is not None:
             rungs.append((rung.steps, str(made.size)))
         if made.engine_state is None:
@@ -114,7 +122,7 @@ def test_fewer_steps_keep_the_state_and_another_size_is_a_new_one() -> None:
     for tick in range(3):
         made.arrive(picture(tick, at_ms=0, allowed_ms=1))
         made.take(1)
-        made.finish([tick], 1_500_000, reused=False)
+        finish(made, [tick], 1_500_000, reused=False)
     assert made.steps == 1
     assert made.engine_state == "some state"
     made.out_of_memory(0)
@@ -127,7 +135,7 @@ def test_a_lossless_stream_never_leaves_the_top() -> None:
     for tick in range(50):
         made.arrive(picture(tick, allowed_ms=1))
         made.take(1)
-        assert made.finish([tick], 10_000 * MS * tick, reused=False) is None
+        assert finish(made, [tick], 10_000 * MS * tick, reused=False) is None
     assert made.out_of_memory(0) is None
     assert (made.steps, str(made.size)) == (2, "128x64")
 
@@ -137,7 +145,7 @@ def test_a_size_that_was_asked_for_is_kept_however_late_the_results_are() -> Non
     for tick in range(12):
         made.arrive(picture(tick, at_ms=1000 * tick))
         made.take(1)
-        made.finish([tick], (1000 * tick + 900) * MS, reused=False)
+        finish(made, [tick], (1000 * tick + 900) * MS, reused=False)
     assert (made.steps, str(made.size)) == (1, "128x64")
     made.follow(dataclasses.replace(made.asked, fixed_size=False), None)
     assert made.steps == 2, "another ladder, from its top"
@@ -216,7 +224,7 @@ class TestRejecting:
             if tick % BAD_IN_A_ROW:
                 made.reject([tick])
             else:
-                made.finish([tick], 0, reused=False)
+                finish(made, [tick], 0, reused=False)
         assert made.engine_state is not None
 
 
@@ -236,7 +244,7 @@ def test_the_status_tells_what_happened() -> None:
             made.arrive(picture(seq, at_ms=200 * tick))
         made.take(4)
         seqs = range(4 * tick, 4 * tick + 4)
-        made.finish(seqs, (200 * tick + 100) * MS, reused=tick % 2 == 1)
+        finish(made, seqs, (200 * tick + 100) * MS, reused=tick % 2 == 1)
     made.arrive(picture(99))
     status = made.status(3900 * MS, 12345)
     assert status.engine_fps == pytest.approx(20, rel=0.1)

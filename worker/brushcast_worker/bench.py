@@ -20,7 +20,7 @@ from brushcast.errors import ConfigError
 from brushcast.frame import Frame, Pixels, Size
 from brushcast.metrics import Histogram
 from brushcast.presets import load_presets
-from brushcast_worker.chunk import chunk_from_frames, read_back
+from brushcast_worker.chunk import Chunk, chunk_from_frames, read_back
 from brushcast_worker.config import BenchConfig, physical_cores
 from brushcast_worker.engine import Engine, EngineState, Job, load_engine
 from brushcast_worker.memory import peak_bytes
@@ -135,11 +135,15 @@ class _Stream:
             preset=self._preset,
             steps=self._steps,
         )
-        (result,) = self._engine.step([job])
-        self._clock.begin("transfer_out")
-        pictures = read_back(result).pictures if result is not None else []
-        self._clock.begin("other")
-        return len(pictures)
+        count = 0
+
+        def put(_: int, pictures: Chunk) -> None:
+            nonlocal count
+            self._clock.begin("transfer_out")
+            count += len(read_back(pictures).pictures)
+
+        self._engine.step([job], put)
+        return count
 
 
 def _repeat(stream: _Stream, seconds: float) -> Histogram:

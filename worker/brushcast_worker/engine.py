@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,6 +53,10 @@ class Job:
     lossless: bool = False
 
 
+# Takes the number of a job and finished pictures of its stream; called on the caller's thread.
+Put = Callable[[int, Chunk], None]
+
+
 class Engine(Protocol):
     """Loaded weights. Constant after load, no stream state, no clock, deterministic by seed.
 
@@ -75,13 +79,14 @@ class Engine(Protocol):
         """How many pictures the next chunk of this stream must have."""
         ...
 
-    def step(self, jobs: Sequence[Job]) -> list[Chunk | None]:
-        """Advance each stream by one chunk, all in one forward; results in the order of `jobs`.
+    def step(self, jobs: Sequence[Job], put: Put) -> None:
+        """Advance each stream by one chunk, all in one forward. Jobs of one call have one size.
+        Raises OutOfMemory, PromptError, and what `put` raises.
 
-        None: this stream needs more input before a chunk comes out (stream batch of n steps: n - 1
-        times). A chunk that comes out carries the seqs of the pictures that it shows; where the
-        number of steps has just fallen it holds two chunks' pictures. Jobs of one call have one
-        size. Raises OutOfMemory, PromptError.
+        What comes out is put out as soon as it is there, while the rest is still computed: a
+        stream's pictures in their order, in one call of `put` or in several; none while the stream
+        needs more input (stream batch of n steps: n - 1 times), two chunks' where the number of
+        steps has just fallen.
         """
         ...
 

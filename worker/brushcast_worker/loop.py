@@ -2,7 +2,7 @@
 
     turn ─► _read_mail ─► session.arrive       pictures join their stream's queue
          ─► _choose    ─► scheduler.next       stale ones fall; who runs, or until when to wait
-         ─► _run       ─► chunk ─► engine.step ─► pictures ─► Painted
+         ─► _run       ─► chunk ─► engine.step ─► pictures ─► Painted, as they come
                        └► cost back to the scheduler, lateness back to the stream's ladder
 
 The thread owns the engine, every session and the device; nothing else touches them. It talks to the
@@ -15,7 +15,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -48,13 +48,17 @@ FAILURES_IN_A_ROW = 3  # of the engine, for reasons unknown: then this process i
 WARM_UP_CHUNKS = 2  # the first builds the kernels, the second tells the cost
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Turn:
     """One stream's part of a batch."""
 
     session: Session
     preset: Preset
     frames: list[Frame]
+    came_out: bool = False  # pictures, good or bad
+    reused: bool = False
+    wrong: str = ""  # why pictures must not be shown; the rest of the chunk neither
+    rejected: list[int] = field(default_factory=list)  # their seqs
 
 
 class Loop:
@@ -95,9 +99,7 @@ class Loop:
             begun_ns = self._clock_ns()
             chunk = chunk_from_frames(frames, self._device)
             job = Job(state=state, chunk=chunk, preset=preset, steps=info.default_steps)
-            (result,) = self._engine.step([job])
-            if result is not None:
-                read_back(result)
+            self._engine.step([job], _discard)
             took_ns = self._clock_ns() - begun_ns
         return took_ns
 
@@ -190,10 +192,9 @@ class Loop:
             for session in sessions:
                 turns.append(self._take(session))
             jobs = [self._job(turn) for turn in turns]
-            results = self._engine.step(jobs)
-            for turn, result in zip(turns, results, strict=True):
-                if result is not None:
-                    self._hand_out(turn, result)
+            self._engine.step(jobs, lambda n, pictures: self._hand_out(turns[n], pictures))
+            for turn in turns:
+                self._close(turn)
         except OutOfMemory as error:
             self._make_room(turns, error)
             return
@@ -201,7 +202,7 @@ class Loop:
             self._survive(turns, error)
             return
         self._failures_in_a_row = 0
-        self._account(turns, results, self._clock_ns() - begun_ns)
+        self._account(turns, self._clock_ns() - begun_ns)
 
     def _take(self, session: Session) -> Turn:
         assert session.preset is not None
@@ -220,12 +221,13 @@ class Loop:
         )
 
     def _hand_out(self, turn: Turn, result: Chunk) -> None:
-        """Results to the link thread, unless they must not be shown."""
-        session = turn.session
+        """Pictures to the link thread while the rest of the chunk is painted, unless they must not
+        be shown."""
+        session, turn.came_out, turn.reused = turn.session, True, result.reused
         back = read_back(result)
-        wrong = session.looks_wrong(back.low, back.high, result.seqs)
-        if wrong is not None:
-            self._reject(session, result, wrong)
+        turn.wrong = turn.wrong or session.looks_wrong(back.low, back.high, result.seqs) or ""
+        if turn.wrong:
+            turn.rejected += result.seqs
             return
         for seq, pixels_HWC in zip(result.seqs, back.pictures, strict=True):
             if seq != PADDING_SEQ:
@@ -239,21 +241,29 @@ class Loop:
                         reused=result.reused,
                     )
                 )
-        rung = session.finish(result.seqs, self._clock_ns(), reused=result.reused)
+        session.painted(result.seqs, self._clock_ns(), reused=result.reused)
+
+    def _close(self, turn: Turn) -> None:
+        """A chunk is over: what the stream learns from it."""
+        session = turn.session
+        if turn.wrong:
+            self._reject(turn)
+            return
+        if not turn.came_out:
+            return
+        rung = session.finish(self._clock_ns())
         if rung is not None:
             log.info(
                 "stream %x: now at rung %r (%s)", session.stream.session, rung.name, session.size
             )
             self._refuse_lost(session)
 
-    def _account(
-        self, turns: Sequence[Turn], results: Sequence[Chunk | None], took_ns: int
-    ) -> None:
+    def _account(self, turns: Sequence[Turn], took_ns: int) -> None:
         """What the batch cost, for the next choice. Nothing is learnt from one that computed
         nothing."""
         for turn in turns:
             turn.session.took(took_ns)
-        if any(result is not None and result.reused for result in results):
+        if any(turn.reused for turn in turns):
             return
         first = turns[0].session
         shape = first.as_waiting(len(turns[0].frames)).shape
@@ -295,15 +305,16 @@ class Loop:
                 turn.session.take_back(turn.frames)
             self._refuse(turn.session, turn.session.start_anew(), "the engine failed")
 
-    def _reject(self, session: Session, result: Chunk, why: str) -> None:
-        """A result that must not be shown: held back and counted; a lossless stream cannot do
-        without it."""
-        log.warning("stream %x: a result was rejected: %s", session.stream.session, why)
+    def _reject(self, turn: Turn) -> None:
+        """Pictures that must not be shown: held back and counted; a lossless stream cannot do
+        without them."""
+        session = turn.session
+        log.warning("stream %x: a result was rejected: %s", session.stream.session, turn.wrong)
         session.counts["rejected"] += 1
         if session.lossless:
-            self._end(session, "bad-output", f"the model gave no usable picture ({why})")
+            self._end(session, "bad-output", f"the model gave no usable picture ({turn.wrong})")
             return
-        self._refuse(session, session.reject(result.seqs), "bad output")
+        self._refuse(session, session.reject(turn.rejected), "bad output")
 
     def _refuse_lost(self, session: Session) -> None:
         """A new size is a new engine state: what was inside the old one has no result."""
@@ -329,3 +340,8 @@ class Loop:
         memory_bytes = used_bytes(self._engine.info.device)
         for session in self._sessions.values():
             self._post(Status(session.stream, session.status(now_ns, memory_bytes)))
+
+
+def _discard(_: int, pictures: Chunk) -> None:
+    """Takes what nobody waits for, at the cost of what somebody does."""
+    read_back(pictures)

@@ -44,6 +44,7 @@ class Session:
         self._ladder = self._new_ladder()
         self._waiting: deque[Arrived] = deque()
         self._inside: dict[int, Arrived] = {}
+        self._ages: list[float] = []  # of the chunk's painted pictures, 1 is at the deadline
         self._bad_in_a_row = 0
         self._stale_since_step = 0
         self._results = Rate(window_s=4)  # of chunks
@@ -139,17 +140,20 @@ class Session:
 
     # ------------------------------------------------------------------ results out
 
-    def finish(self, seqs: Sequence[int], now_ns: int, *, reused: bool) -> Rung | None:
-        """These pictures have their results: they are inside no more. The new rung, if it
-        changed."""
+    def painted(self, seqs: Sequence[int], now_ns: int, *, reused: bool) -> None:
+        """These pictures have their results: they are inside no more."""
         done = [self._inside.pop(seq) for seq in seqs if seq in self._inside]
         self.counts["results"] += len(done)
         self.counts["reused"] += len(done) if reused else 0
+        self._ages += [(now_ns - a.arrived_ns) / max(a.deadline_ns - a.arrived_ns, 1) for a in done]
+
+    def finish(self, now_ns: int) -> Rung | None:
+        """All pictures of a chunk are painted. The new rung, if it changed."""
         self._results.add(now_ns)
         self._bad_in_a_row = 0
-        if self.lossless or not done:
+        age, self._ages = max(self._ages, default=None), []
+        if self.lossless or age is None:
             return None
-        age = max((now_ns - a.arrived_ns) / max(a.deadline_ns - a.arrived_ns, 1) for a in done)
         dropped, self._stale_since_step = self._stale_since_step, 0
         rung = self._ladder.observe(now_ns, age=age, dropped=dropped)
         if rung is not None:
@@ -165,9 +169,10 @@ class Session:
         self.step_ms += STEP_SMOOTHING * (took_ms - self.step_ms)
 
     def reject(self, seqs: Sequence[int]) -> list[int]:
-        """A result that must not be shown. After five in a row the stream starts anew. The seqs, to
-        be refused."""
+        """Pictures of a chunk that must not be shown. After five such chunks in a row the stream
+        starts anew. The seqs, to be refused."""
         gone = [seq for seq in seqs if self._inside.pop(seq, None) is not None]
+        self._ages.clear()
         self._bad_in_a_row += 1
         if self._bad_in_a_row >= BAD_IN_A_ROW:
             self._bad_in_a_row = 0
@@ -179,6 +184,7 @@ class Session:
         """Forgets the engine's state; the seqs of what was inside, to be refused."""
         gone = list(self._inside)
         self._inside.clear()
+        self._ages.clear()
         self.engine_state = None
         return gone
 

@@ -14,7 +14,7 @@ from brushcast_worker.engine import Job
 from brushcast_worker.engines import pocket
 from brushcast_worker.models.int8 import Int8Linear, int8_pays
 from brushcast_worker.models.pocket import FILE, build_pocket, save_pocket
-from tests.worker.conftest import SIZE, chunks, moving
+from tests.worker.conftest import SIZE, chunks, moving, outcome
 
 TRAINED = (pocket.WEIGHTS / FILE).is_file()
 
@@ -96,7 +96,7 @@ def test_a_change_of_look_does_not_flash(presets: dict[str, Preset]) -> None:
     means = []
     for tick, chunk in enumerate(chunks(moving(64, speed_px=2))):
         preset = presets["ink" if tick < 6 else "neon"]
-        (result,) = engine.step([Job(state=state, chunk=chunk, preset=preset, steps=1)])
+        (result,) = outcome(engine, [Job(state=state, chunk=chunk, preset=preset, steps=1)])
         assert result is not None
         means += result.x_TCHW.mean((1, 2, 3)).tolist()
     ink, neon = sum(means[16:24]) / 8, sum(means[-8:]) / 8

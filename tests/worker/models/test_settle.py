@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from brushcast_worker.models.settle import CHANGED, settle
 def settled(fresh_BTCHW: torch.Tensor, share: float = 0.9) -> torch.Tensor:
     share_B1HW = torch.full_like(fresh_BTCHW[:, 0, :1], share)
     fresh = fresh_BTCHW.unbind(1)
-    return settle(fresh, [share_B1HW] * len(fresh), None)[0]
+    return torch.stack(list(settle(zip(fresh, [share_B1HW] * len(fresh), strict=True), None)), 1)
 
 
 def test_still_pictures_with_noise_become_calmer() -> None:
@@ -36,8 +38,16 @@ def test_a_cell_whose_colour_jumps_keeps_nothing() -> None:
 def test_settling_a_stream_equals_settling_a_clip() -> None:
     torch.manual_seed(0)
     fresh = (torch.rand(1, 6, 3, 16, 16) * 0.2).unbind(1)
-    share = torch.rand(1, 6, 1, 16, 16).unbind(1)
-    whole, _ = settle(fresh, share, None)
-    first, drawn = settle(fresh[:2], share[:2], None)
-    rest, _ = settle(fresh[2:], share[2:], drawn)
-    assert torch.equal(torch.cat([first, rest], 1), whole)
+    painted = list(zip(fresh, torch.rand(1, 6, 1, 16, 16).unbind(1), strict=True))
+    whole = list(settle(painted, None))
+    first = list(settle(painted[:2], None))
+    rest = list(settle(painted[2:], first[-1]))
+    assert torch.equal(torch.cat([*first, *rest]), torch.cat(whole))
+
+
+def test_a_picture_is_settled_before_the_next_one_is_asked_for() -> None:
+    def painted() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+        raise NotImplementedError
+
+    assert next(settle(painted(), None)).shape == (1, 3, 16, 16)

@@ -11,9 +11,11 @@ after it went in, and a step more costs delay before it costs rate.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -23,7 +25,7 @@ from brushcast.errors import ConfigError, OutOfMemory
 from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
-from brushcast_worker.engine import EngineInfo, Job, StageTimer
+from brushcast_worker.engine import EngineInfo, Job, Put, StageTimer
 from brushcast_worker.models.dit import Context, DiT
 from brushcast_worker.models.light_vae import CHUNK, SCALE, Guide, LightVAE
 from brushcast_worker.models.side_by_side import on_one_core
@@ -102,8 +104,8 @@ class _Turn:
 
     job: Job
     state: CausalState
+    put: Callable[[Chunk], None]
     still: bool = False
-    out: list[Chunk] = field(default_factory=list)
 
 
 class CausalEngine:
@@ -153,10 +155,10 @@ class CausalEngine:
         return CHUNK
 
     @torch.inference_mode()
-    def step(self, jobs: Sequence[Job]) -> list[Chunk | None]:
+    def step(self, jobs: Sequence[Job], put: Put) -> None:
         """Advance every job's stream by one chunk; see `engine.Engine.step`."""
         with _memory_errors(jobs[0].state.size, len(jobs)), on_one_core(self._device):
-            turns = [self._follow(job) for job in jobs]
+            turns = [self._follow(job, partial(put, n)) for n, job in enumerate(jobs)]
             self._begin("motion")
             for turn in turns:
                 self._still_or_cut(turn)
@@ -169,11 +171,10 @@ class CausalEngine:
                 self._begin("decode")
                 self._decode(moving)
             self._begin("other")
-            return [_joined(turn.out) for turn in turns]
 
     # ------------------------------------------------------------------ the stages, in order
 
-    def _follow(self, job: Job) -> _Turn:
+    def _follow(self, job: Job, put: Callable[[Chunk], None]) -> _Turn:
         """The state follows the job's preset and steps: a new look is faded to, a new seed is a new
         scene."""
         state, preset = job.state, job.preset
@@ -191,7 +192,7 @@ class CausalEngine:
         caches = state.temporal.caches
         while len(caches) < job.steps:  # a further step starts with what the one before it knows
             caches.append(copy.deepcopy(caches[-1]))
-        return _Turn(job, state)
+        return _Turn(job, state, put)
 
     def _still_or_cut(self, turn: _Turn) -> None:
         """A cut is a new scene without a past; a chunk with nothing new is answered at once."""
@@ -210,7 +211,7 @@ class CausalEngine:
             state.seen = Seen(state.seen.reference_HWC, pixels[-1], thumb_HW)
 
     def _repeat(self, turn: _Turn, motion: Motion) -> bool:
-        """Whether the last output stands for this chunk too; then it is put out."""
+        """Whether the last output stands for this chunk too; then it is put out again."""
         state, chunk = turn.state, turn.job.chunk
         below = LOSSLESS_STILL_BELOW if turn.job.lossless else STILL_BELOW
         if motion.peak >= below or not state.fade.over:
@@ -225,7 +226,7 @@ class CausalEngine:
         for frame, next_chunk in zip(state.under_way, coming[1:], strict=True):
             frame.chunk = next_chunk  # the pictures are the same: only their names move on
         shown_TCHW = state.shown_CHW.expand(len(coming[0].seqs), -1, -1, -1)
-        turn.out.append(Chunk(shown_TCHW, coming[0].seqs, coming[0].captured_ns, reused=True))
+        turn.put(Chunk(shown_TCHW, coming[0].seqs, coming[0].captured_ns, reused=True))
         return True
 
     def _encode(self, turns: Sequence[_Turn]) -> None:
@@ -262,28 +263,24 @@ class CausalEngine:
             frame.done += 1
 
     def _decode(self, turns: Sequence[_Turn]) -> None:
-        """Latent frames that have all their steps behind them become pictures."""
-        owners, groups = [], []
-        for turn in turns:
-            for group in _finished(turn.state):
-                owners.append(turn)
-                groups.append(group)
-        if not groups:
-            return
-        pictures, memories = decode(
+        """Latent frames that have all their steps behind them become pictures, and are put out."""
+        finished = [(turn, group) for turn in turns for group in _finished(turn.state)]
+        groups = [group for _, group in finished]
+        names = [_names(group) for group in groups]
+        decoded = decode(
             self._autoencoder,
             [torch.stack([frame.x0_CHW for frame in group]) for group in groups],
             [_source(group).to(self._dtype) for group in groups],
             [group[0].temporal.decoder for group in groups],
             [group[0].guide if len(group) == 1 else None for group in groups],
         )
-        for turn, group, x_TCHW, memory in zip(owners, groups, pictures, memories, strict=True):
+        for number, x_TCHW, memory in decoded:
+            turn, group = finished[number]
             group[0].temporal.decoder = memory
-            chunks = [frame.chunk for frame in group]
-            seqs = tuple(seq for chunk in chunks for seq in chunk.seqs)
-            captured_ns = tuple(ns for chunk in chunks for ns in chunk.captured_ns)
-            turn.out.append(Chunk(x_TCHW, seqs, captured_ns))
             turn.state.shown_CHW = x_TCHW[-1]
+            seqs, captured_ns = zip(*islice(names[number], len(x_TCHW)), strict=True)
+            turn.put(Chunk(x_TCHW, seqs, captured_ns))
+            self._begin("decode")
 
     # ------------------------------------------------------------------ parts of a state
 
@@ -332,14 +329,10 @@ def _source(group: Sequence[LatentFrame]) -> Tensor:
     return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
 
 
-def _joined(chunks: Sequence[Chunk]) -> Chunk | None:
-    if len(chunks) <= 1:
-        return chunks[0] if chunks else None
-    return Chunk(
-        torch.cat([chunk.x_TCHW for chunk in chunks]),
-        tuple(seq for chunk in chunks for seq in chunk.seqs),
-        tuple(ns for chunk in chunks for ns in chunk.captured_ns),
-    )
+def _names(group: Sequence[LatentFrame]) -> Iterator[tuple[int, int]]:
+    """Seq and time of each picture."""
+    for frame in group:
+        yield from zip(frame.chunk.seqs, frame.chunk.captured_ns, strict=True)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ call equals the same clip chunk by chunk.  Nothing is kept on the module.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,12 @@ from torch import Tensor, nn
 from brushcast_worker.models.int8 import Conv, Levels, Modulation, Up, cells, whole
 from brushcast_worker.models.resample import channels_last, enlarged, means, shuffled
 from brushcast_worker.models.settle import settle
-from brushcast_worker.models.side_by_side import in_background, side_by_side, worthwhile
+from brushcast_worker.models.side_by_side import (
+    as_they_come,
+    in_background,
+    side_by_side,
+    worthwhile,
+)
 
 State = tuple[Tensor, ...]  # memories of the last picture, [B C H W] each
 
@@ -100,16 +106,28 @@ class LightVAE(nn.Module):
         z_BTCHW: Tensor,
         source_BTCHW: Tensor,
         state: State | None = None,
-        guide: Guide | None = None,
     ) -> tuple[Tensor, State]:
         """Normalised latents and their source pictures to pictures in [-1, 1] (not clamped) of the
-        source's size.  ``guide``: of ``guide`` for the same source, if there is one.
+        source's size.
+        """
+        painted = list(self.paint(z_BTCHW, source_BTCHW, state))
+        return torch.cat([pictures for pictures, _ in painted], 1), painted[-1][1]
+
+    def paint(
+        self,
+        z_BTCHW: Tensor,
+        source_BTCHW: Tensor,
+        state: State | None = None,
+        guide: Guide | None = None,
+    ) -> Iterator[tuple[Tensor, State]]:
+        """As ``decode``, in parts: pictures as soon as they are there, and the state, which is
+        whole with the last of them.  ``guide``: of ``guide`` for the same source, if there is one.
         """
         if source_BTCHW.shape[1] != CHUNK * z_BTCHW.shape[1]:
             raise ValueError(
                 f"{source_BTCHW.shape[1]} source pictures; {CHUNK * z_BTCHW.shape[1]} wanted"
             )
-        return self.decoder(z_BTCHW * self.std + self.mean, source_BTCHW, state, guide)
+        return self.decoder.paint(z_BTCHW * self.std + self.mean, source_BTCHW, state, guide)
 
     def guide(self, source_BTCHW: Tensor) -> Guide | None:
         """Begins what ``decode`` does with the source alone, on a core that the transformer leaves
@@ -118,7 +136,8 @@ class LightVAE(nn.Module):
         if not worthwhile(source_BTCHW.device):
             return None
         source = source_BTCHW.flatten(0, 1)
-        parts = _parts(len(source), source.device)  # here: the background has no side by side
+        rows, frames = source_BTCHW.shape[:2]
+        parts = _parts(rows, frames, source.device)  # here: the background has no side by side
         return in_background(functools.partial(self.decoder.see, source, parts))
 
 
@@ -199,13 +218,14 @@ class Decoder(nn.Module):
         """What depends on the source alone."""
         return Seen(_summary(source), [self._shallow(source[part]) for part in parts])
 
-    def forward(
+    def paint(
         self,
         z_BTCHW: Tensor,
         source_BTCHW: Tensor,
         state: State | None,
-        guide: Guide | None = None,
-    ) -> tuple[Tensor, State]:
+        guide: Guide | None,
+    ) -> Iterator[tuple[Tensor, State]]:
+        """See ``LightVAE.paint``."""
         rows, frames = source_BTCHW.shape[:2]
         z, source = channels_last(z_BTCHW.flatten(0, 1)), source_BTCHW.flatten(0, 1)
         trunk_state, drawn = (None, None) if state is None else state
@@ -222,9 +242,9 @@ class Decoder(nn.Module):
         small = self.thumbnail(z) + 0 * z.sum((1, 2, 3), keepdim=True)
         small = enlarged(F.pixel_shuffle(small, 2), 4)
 
-        parts = _parts(len(source), source.device)
+        parts = _parts(rows, frames, source.device)
 
-        def paint(n: int) -> tuple[Tensor, Tensor]:
+        def part_painted(n: int) -> tuple[Tensor, Tensor]:
             """Pictures without a past, and how much of it each pixel keeps."""
             part = parts[n]
             s0, x = self._shallow(source[part]) if seen is None else seen.shallow[n]
@@ -232,9 +252,15 @@ class Decoder(nn.Module):
             y = self._picture(s0, x, [(_of(a, part), _of(b, part)) for a, b in look]).float()
             return y[:, :3].add(_of(small, part)), KEPT * y[:, 3:].sigmoid()
 
-        fresh, share = zip(*side_by_side(paint, range(len(parts))), strict=True)
-        pictures, drawn = settle(_by_time(fresh, rows), _by_time(share, rows), drawn)
-        return pictures, (trunk_memory, drawn)
+        settled = settle(
+            _by_time(as_they_come(part_painted, range(len(parts))), rows, parts), drawn
+        )
+        if len(parts) > 1:
+            for picture in settled:
+                yield picture[:, None], (trunk_memory, picture)
+        else:
+            pictures = list(settled)
+            yield torch.stack(pictures, 1), (trunk_memory, pictures[-1])
 
     def _shallow(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """The source's features at half resolution and at quarter."""
@@ -317,10 +343,11 @@ class MemoryBlock(nn.Module):
         return self.conv2(y, onto=x)
 
 
-def _parts(count: int, device: torch.device) -> list[slice]:
-    """Which pictures (or pairs) go through together: all, or each alone where that pays."""
-    size = 1 if worthwhile(device) else count
-    return [slice(n, n + size) for n in range(0, count, size)]
+def _parts(rows: int, frames: int, device: torch.device) -> list[slice]:
+    """Which pictures go through together: all, or each alone, in order of time, where that pays."""
+    if not worthwhile(device):
+        return [slice(0, rows * frames)]
+    return [slice(n, n + 1) for t in range(frames) for n in range(t, rows * frames, frames)]
 
 
 def _of(x: Tensor, part: slice) -> Tensor:
@@ -330,12 +357,17 @@ def _of(x: Tensor, part: slice) -> Tensor:
     return x.repeat_interleave(CHUNK, 0)[part]
 
 
-def _by_time(parts: Sequence[Tensor], rows: int) -> Sequence[Tensor]:
-    """From pictures in order of row and time, a part of them each, to one ``[B C H W]`` a time."""
+def _by_time(
+    painted: Iterator[tuple[Tensor, ...]], rows: int, parts: Sequence[slice]
+) -> Iterator[tuple[Tensor, ...]]:
+    """From parts to pictures of one time, ``[B C H W]``."""
     if len(parts) == 1:
-        return parts[0].unflatten(0, (rows, -1)).unbind(1)
-    frames = len(parts) // rows
-    return [torch.cat(parts[t::frames]) if rows > 1 else parts[t] for t in range(frames)]
+        whole = (x.unflatten(0, (rows, -1)).unbind(1) for x in next(painted))
+        yield from zip(*whole, strict=True)
+    else:
+        for first in painted:
+            of_rows = [first, *itertools.islice(painted, rows - 1)]
+            yield tuple(torch.cat(x) for x in zip(*of_rows, strict=True)) if rows > 1 else first
 
 
 def _row(x: Tensor | Levels, n: int) -> Tensor | Levels:

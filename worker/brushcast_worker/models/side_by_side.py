@@ -31,9 +31,14 @@ def worthwhile(device: torch.device) -> bool:
 
 def side_by_side(task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """``task`` of each item, in order.  For several items only where it is ``worthwhile``."""
+    return list(as_they_come(task, items))
+
+
+def as_they_come(task: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """As ``side_by_side``, but each answer as soon as it is there and those before it are."""
     if len(items) == 1:
-        return [task(items[0])]
-    return list(_pool(_threads()).map(functools.partial(_alone(), task), items))
+        return map(task, items)
+    return _pool(_threads()).map(functools.partial(_alone(), task), items)
 
 
 def in_background(task: Callable[[], Result]) -> Callable[[], Result]:
