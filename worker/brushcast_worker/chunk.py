@@ -41,13 +41,19 @@ class Chunk:
 
 def chunk_from_frames(frames: Sequence[Frame], device: torch.device) -> Chunk:
     """Copy pictures of one size to the device as one tensor: uint8 over the bus, scaled there."""
-    pixels_THWC = torch.from_numpy(np.stack([frame.pixels_HWC for frame in frames]))
+    pictures = [frame.pixels_HWC for frame in frames]
     if device.type == "cuda":
-        pixels_THWC = pixels_THWC.pin_memory().to(device, non_blocking=True)
-    with on_one_core(device):
-        x_TCHW = pixels_THWC.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
+        pixels_THWC = torch.from_numpy(np.stack(pictures)).pin_memory()
+        x_THWC = pixels_THWC.to(device, non_blocking=True).float().mul_(2 / 255).sub_(1)
+    else:
+        x_THWC = torch.empty(len(pictures), *pictures[0].shape)
+        with on_one_core(device):
+            for x_HWC, pixels_HWC in zip(x_THWC, pictures, strict=True):  # one stays in the cache
+                np.copyto(x_HWC.numpy(), pixels_HWC)
+                x_HWC.mul_(2 / 255).sub_(1)
+        x_THWC = x_THWC.to(device)
     return Chunk(
-        x_TCHW,
+        x_THWC.permute(0, 3, 1, 2),
         tuple(frame.seq for frame in frames),
         tuple(frame.captured_ns for frame in frames),
         pixels=tuple(frame.pixels_HWC for frame in frames),

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from brushcast_worker.models.side_by_side import (
-    in_background,
+    aside,
     on_one_core,
     side_by_side,
     worthwhile,
 )
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +55,7 @@ def test_a_background_task_runs_beside_its_caller_in_its_mode() -> None:
         return torch.get_num_threads(), torch.is_inference_mode_enabled()
 
     with torch.inference_mode():
-        wait = in_background(task)
+        wait = aside(task, CPU)
         assert begun.wait(10), "it begins at once"
         go_on.set()
         assert wait() == (1, True)
@@ -63,26 +65,34 @@ def test_what_a_background_task_raises_is_raised_where_it_is_waited_for() -> Non
     def task() -> None:
         raise RuntimeError("out of luck")
 
-    wait = in_background(task)
-    with pytest.raises(RuntimeError, match="out of luck"):
-        wait()
+    with torch.no_grad():
+        wait = aside(task, CPU)
+        with pytest.raises(RuntimeError, match="out of luck"):
+            wait()
+
+
+def test_where_no_core_is_free_a_task_begins_when_it_is_waited_for() -> None:
+    begun = threading.Event()
+    wait = aside(begun.set, CPU)  # gradients want one graph
+    assert not begun.is_set()
+    wait()
+    assert begun.is_set()
 
 
 def test_only_inference_on_several_cores_is_cut() -> None:
-    cpu = torch.device("cpu")
-    assert not worthwhile(cpu), "gradients want one graph"
+    assert not worthwhile(CPU), "gradients want one graph"
     with torch.no_grad():
-        assert worthwhile(cpu)
+        assert worthwhile(CPU)
         assert not worthwhile(torch.device("cuda"))
         torch.set_num_threads(1)
-        assert not worthwhile(cpu)
+        assert not worthwhile(CPU)
 
 
 def test_small_operators_stay_on_one_core_of_two() -> None:
-    with on_one_core(torch.device("cpu")):
+    with on_one_core(CPU):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
-    with pytest.raises(RuntimeError, match="midway"), on_one_core(torch.device("cpu")):
+    with pytest.raises(RuntimeError, match="midway"), on_one_core(CPU):
         raise RuntimeError("midway")
     assert torch.get_num_threads() == 2
 
@@ -94,8 +104,8 @@ def test_parts_still_get_a_core_each_where_operators_have_one() -> None:
         both.wait(10)  # broken, and an error, unless two run at once
         return n
 
-    with torch.inference_mode(), on_one_core(torch.device("cpu")):
-        assert worthwhile(torch.device("cpu"))
+    with torch.inference_mode(), on_one_core(CPU):
+        assert worthwhile(CPU)
         assert side_by_side(task, range(2)) == [0, 1]
 
 
@@ -103,5 +113,5 @@ def test_more_cores_and_other_devices_keep_their_threads() -> None:
     with on_one_core(torch.device("cuda")):
         assert torch.get_num_threads() == 2
     torch.set_num_threads(4)
-    with on_one_core(torch.device("cpu")):
+    with on_one_core(CPU):
         assert torch.get_num_threads() == 4

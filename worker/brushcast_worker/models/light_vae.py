@@ -27,7 +27,7 @@ from brushcast_worker.models.resample import channels_last, enlarged, means, shu
 from brushcast_worker.models.settle import settle
 from brushcast_worker.models.side_by_side import (
     as_they_come,
-    in_background,
+    aside,
     side_by_side,
     worthwhile,
 )
@@ -62,6 +62,7 @@ class Seen:
     """What the decoder makes of the source before it knows the latents."""
 
     thumbnail: Tensor  # of each chunk
+    compared: Tensor  # the same, for the trunk
     shallow: list[tuple[Tensor, Tensor]]  # features of each part of the pictures, see ``_parts``
 
 
@@ -121,7 +122,7 @@ class LightVAE(nn.Module):
         guide: Guide | None = None,
     ) -> Iterator[tuple[Tensor, State]]:
         """As ``decode``, in parts: pictures as soon as they are there, and the state, which is
-        whole with the last of them.  ``guide``: of ``guide`` for the same source, if there is one.
+        whole with the last of them.  ``guide``: of ``guide`` for the same source, if it was called.
         """
         if source_BTCHW.shape[1] != CHUNK * z_BTCHW.shape[1]:
             raise ValueError(
@@ -129,16 +130,14 @@ class LightVAE(nn.Module):
             )
         return self.decoder.paint(z_BTCHW * self.std + self.mean, source_BTCHW, state, guide)
 
-    def guide(self, source_BTCHW: Tensor) -> Guide | None:
-        """Begins what ``decode`` does with the source alone, on a core that the transformer leaves
-        free; None where there is none.
+    def guide(self, source_BTCHW: Tensor) -> Guide:
+        """Begins what ``paint`` does with the source alone, on a core that the transformer leaves
+        free.
         """
-        if not worthwhile(source_BTCHW.device):
-            return None
-        source = source_BTCHW.flatten(0, 1)
         rows, frames = source_BTCHW.shape[:2]
-        parts = _parts(rows, frames, source.device)  # here: the background has no side by side
-        return in_background(functools.partial(self.decoder.see, source, parts))
+        parts = _parts(rows, frames, source_BTCHW.device)  # here: aside there is no other core
+        see = functools.partial(self.decoder.see, source_BTCHW.flatten(0, 1), parts)
+        return aside(see, source_BTCHW.device)
 
 
 class Encoder(nn.Module):
@@ -216,7 +215,8 @@ class Decoder(nn.Module):
 
     def see(self, source: Tensor, parts: Sequence[slice]) -> Seen:
         """What depends on the source alone."""
-        return Seen(_summary(source), [self._shallow(source[part]) for part in parts])
+        small = channels_last(_thumbnail(source.unflatten(0, (-1, CHUNK))))
+        return Seen(small, self.compare(small), [self._shallow(source[part]) for part in parts])
 
     def paint(
         self,
@@ -226,31 +226,29 @@ class Decoder(nn.Module):
         guide: Guide | None,
     ) -> Iterator[tuple[Tensor, State]]:
         """See ``LightVAE.paint``."""
-        rows, frames = source_BTCHW.shape[:2]
-        z, source = channels_last(z_BTCHW.flatten(0, 1)), source_BTCHW.flatten(0, 1)
+        rows, frames, device = *source_BTCHW.shape[:2], source_BTCHW.device
+        parts = _parts(rows, frames, device)
+        z = channels_last(z_BTCHW.flatten(0, 1))
         trunk_state, drawn = (None, None) if state is None else state
-        seen = None if guide is None else guide()
-        was = _summary(source) if seen is None else seen.thumbnail
-        x = self.into(z).add_(self.compare(was))
+        small = aside(functools.partial(self._small, z), device)
+        seen = guide() if guide is not None else self.see(source_BTCHW.flatten(0, 1), parts)
+        x = self.into(z).add_(seen.compared)
         before, trunk_memory = self.trunk[0].earlier(x, rows, trunk_state)
         x = self.trunk[0](x, before)
         for block in self.trunk[1:]:
             x = block(x)
-        look, deep = self.look(z, was, x), self.up1.rounded(x)
+        set_filters = aside(functools.partial(self.look, z, seen.thumbnail, x), device)
+        deep = self.up1.rounded(x)
         gate = self.gate1(deep, plus=1.0)
-        # What is not finite in the latents is not finite in any pixel, also after 8-bit layers.
-        small = self.thumbnail(z) + 0 * z.sum((1, 2, 3), keepdim=True)
-        small = enlarged(F.pixel_shuffle(small, 2), 4)
-
-        parts = _parts(rows, frames, source.device)
+        look, background = set_filters(), small()
 
         def part_painted(n: int) -> tuple[Tensor, Tensor]:
             """Pictures without a past, and how much of it each pixel keeps."""
             part = parts[n]
-            s0, x = self._shallow(source[part]) if seen is None else seen.shallow[n]
+            s0, x = seen.shallow[n]
             x = self._joined(x, deep, gate, part)
             y = self._picture(s0, x, [(_of(a, part), _of(b, part)) for a, b in look]).float()
-            return y[:, :3].add(_of(small, part)), KEPT * y[:, 3:].sigmoid()
+            return y[:, :3].add(_of(background, part)), KEPT * y[:, 3:].sigmoid()
 
         settled = settle(
             _by_time(as_they_come(part_painted, range(len(parts))), rows, parts), drawn
@@ -261,6 +259,13 @@ class Decoder(nn.Module):
         else:
             pictures = list(settled)
             yield torch.stack(pictures, 1), (trunk_memory, pictures[-1])
+
+    def _small(self, z: Tensor) -> Tensor:
+        """The latents' own thumbnail, at the pictures' size.  What is not finite in the latents is
+        not finite in any pixel, also after 8-bit layers.
+        """
+        small = self.thumbnail(z) + 0 * z.sum((1, 2, 3), keepdim=True)
+        return enlarged(F.pixel_shuffle(small, 2), 4)
 
     def _shallow(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """The source's features at half resolution and at quarter."""
@@ -380,11 +385,6 @@ def _thumbnail(video_NTCHW: Tensor) -> Tensor:
     """The mean of consecutive pictures, 2x2 RGB a latent pixel: ``[N 12 H/8 W/8]``."""
     small = means(video_NTCHW.flatten(0, 1), 4).unflatten(0, video_NTCHW.shape[:2]).mean(1)
     return F.pixel_unshuffle(small.to(video_NTCHW.dtype), 2)
-
-
-def _summary(source: Tensor) -> Tensor:
-    """The thumbnail of each chunk."""
-    return channels_last(_thumbnail(source.unflatten(0, (-1, CHUNK))))
 
 
 def _initialise(model: LightVAE) -> None:

@@ -14,11 +14,15 @@ from torch import Tensor
 
 
 def means(x: Tensor, size: int) -> Tensor:
-    """Means of cells, in float32: first over rows, which is most of the work and in order of
-    memory; an eighth of the time of ``avg_pool2d``.
+    """Means of cells, in float32: every n-th row added to every next one, then columns; in a third
+    of the time of ``avg_pool2d``.
     """
-    rows = x.unflatten(2, (-1, size)).sum(3, dtype=torch.float32)
-    return rows.unflatten(-1, (-1, size)).sum(-1).div_(size * size)
+    for axis in (2, 3):
+        first, second, *rest = x.unflatten(axis, (-1, size)).unbind(axis + 1)
+        x = torch.add(first, second).float() if x.is_floating_point() else first.float() + second
+        for lines in rest:
+            x.add_(lines)
+    return x.mul_(1 / size**2)
 
 
 def enlarged(x: Tensor, scale: int) -> Tensor:

@@ -41,9 +41,11 @@ def as_they_come(task: Callable[[Item], Result], items: Sequence[Item]) -> Itera
     return _pool(_threads()).map(functools.partial(_alone(), task), items)
 
 
-def in_background(task: Callable[[], Result]) -> Callable[[], Result]:
-    """Begins ``task`` on one core; what is returned waits for the answer."""
-    return _pool(_threads()).submit(_alone(), task).result
+def aside(task: Callable[[], Result], device: torch.device) -> Callable[[], Result]:
+    """Begins ``task`` on another core; what is returned waits for the answer.  Where that is not
+    ``worthwhile`` it begins when it is waited for.
+    """
+    return _pool(_threads()).submit(_alone(), task).result if worthwhile(device) else task
 
 
 def _alone() -> Callable[..., Result]:
