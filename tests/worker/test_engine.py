@@ -86,7 +86,7 @@ def test_two_streams_in_turn_equal_two_streams_alone(engine: Engine, presets: Pr
 
 
 def test_streams_that_share_a_forward_equal_streams_alone(engine: Engine, presets: Presets) -> None:
-    """Not bit by bit: a product over more rows may add up in another order."""
+    """Not bit by bit: a product over more rows may add up in another order, and be rounded."""
     looks = [presets["ink"], presets["neon"], presets["comic"]]
     sources = [chunks(moving(20, seed=seed), engine.info.device) for seed in range(3)]
     alone = [pictures(run(engine, s, p)) for s, p in zip(sources, looks, strict=True)]
@@ -98,8 +98,10 @@ def test_streams_that_share_a_forward_equal_streams_alone(engine: Engine, preset
         ]
         for i, result in enumerate(outcome(engine, jobs)):
             together[i].append(result)
+    level = 2 / 255  # two looks are 60 apart
     for i in range(3):
-        assert torch.allclose(pictures(together[i]), alone[i], atol=2e-3)
+        error = (pictures(together[i]) - alone[i]).square().mean().sqrt()
+        assert error < (0.01 if "float32" in engine.info.dtype else 0.5) * level
 
 
 def test_a_chunk_comes_out_as_many_ticks_later_as_there_are_further_steps(
