@@ -9,11 +9,14 @@ of that time: they come no faster than we send, so a pace that follows them can 
 
 from __future__ import annotations
 
+import math
+
 SMOOTHING = 0.5  # weight of the newest report, which is a mean already; they come once a second
 SOURCE_SMOOTHING = 0.2
 LONGEST_GAP_NS = 200_000_000  # a longer one is a source that stopped, not its rate
 APART = 0.5  # of a chunk's time: results so far from each other are not of one chunk
 LEAST_APART_NS = 15_000_000
+ROUNDING = 0.02  # a camera's periods that are nearly a whole number are one
 LEAD_NS = 10_000_000  # the way to the worker's GPU thread on a busy machine
 
 
@@ -69,8 +72,21 @@ class Pace:
             return True  # the worker has nothing to do until its chunk is full
         if period_ns <= self._source_period_ns:
             return True
-        due_ns = self._begun_ns + (waiting + 1) * period_ns - self._lead_ns
+        full_ns = self._begun_ns + self._chunk_ns - self._lead_ns
+        missing = self._chunk_frames - 1 - waiting  # behind this one, in its chunk
+        due_ns = full_ns - missing * (self._spacing_ns(period_ns) if missing > 0 else period_ns)
         return now_ns + self._source_period_ns > due_ns
+
+    def _spacing_ns(self, period_ns: float) -> float:
+        """Between a chunk's pictures. Where the camera's do not divide evenly the longest gap is
+        the one between two chunks: that makes a chunk's oldest picture younger, and motion is as
+        even as in any other order."""
+        if not self._source_period_ns:
+            return period_ns
+        even = period_ns / self._source_period_ns  # in the camera's periods
+        longest = math.ceil(even - ROUNDING)
+        within = (even * self._chunk_frames - longest) / (self._chunk_frames - 1)
+        return max(math.floor(even + ROUNDING), within) * self._source_period_ns
 
     def sent(self, now_ns: int, in_flight: int) -> None:
         """A picture went out; it is counted in `in_flight`."""

@@ -95,6 +95,15 @@ def test_a_slow_worker_gets_pictures_evenly_not_in_bursts() -> None:
     assert max(seen.gaps) <= 2, "never two of the camera's pictures skipped in a row"
 
 
+def test_the_longest_gap_is_between_two_chunks() -> None:
+    """Five of the camera's pictures to a chunk of four: the one left out is never in the middle."""
+    seen = run(5 * CAMERA_NS)
+    oldest_ns = sorted(seen.waited_ns[::CHUNK])
+    assert oldest_ns[len(oldest_ns) // 2] < 4 * CAMERA_NS, "three gaps, and the way there"
+    assert max(seen.gaps) == 2
+    assert len(seen.sent) >= 238
+
+
 def test_a_worker_at_half_the_rate_gets_every_second_picture() -> None:
     seen = run(266.7e6).gaps
     assert sum(gap == 2 for gap in seen) > 0.7 * len(seen)
