@@ -3,7 +3,8 @@
 A chunk should be complete at the very moment at which the worker becomes free: earlier, its
 pictures wait there and grow old; later, the worker waits. So the pace counts from the moment at
 which the last chunk's results came, which is when the next one began, and spreads a chunk's
-pictures over the time that the worker says a chunk takes. The rate of results would be no measure
+pictures over the time that the worker says a chunk takes, but for the longest gap, which lies
+between two chunks. The rate of results would be no measure
 of that time: they come no faster than we send, so a pace that follows them can only slow down.
 """
 
@@ -103,6 +104,6 @@ class Pace:
             self._results = 0  # a chunk that was cut short, or refused
         self._result_ns = now_ns
         self._results += 1
-        if self._results == self._chunk_frames:
+        if self._results == self._chunk_frames or not in_flight:
             self._results = 0
             self._begun_ns = now_ns if in_flight >= self._chunk_frames else None

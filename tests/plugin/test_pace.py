@@ -135,6 +135,18 @@ def test_pictures_that_are_refused_are_made_up_for() -> None:
     assert pace.wants(2, 2, CHUNK - 1), "fewer than a chunk: the worker waits for us"
 
 
+def test_after_a_chunk_that_was_cut_short_the_next_one_is_collected_at_once() -> None:
+    """A source that stopped: the worker filled its chunk up, and owes nothing any more."""
+    pace = Pace(CHUNK)
+    pace.worker_needs(400e6)
+    for in_flight in (1, 0):
+        pace.returned(0, in_flight)
+    for sent in range(CHUNK):
+        now_ns = 1_000_000_000 + sent * CAMERA_NS
+        assert pace.wants(now_ns, now_ns, sent), sent
+        pace.sent(now_ns, sent + 1)
+
+
 def test_reset_forgets_the_old_worker() -> None:
     pace = Pace(CHUNK)
     pace.worker_needs(400e6)
