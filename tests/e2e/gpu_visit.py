@@ -2,8 +2,8 @@
 PYTHONPATH=plugin:worker:. python tests/e2e/gpu_visit.py OUT [DEVICE]  (from the repository's root).
 
 Lent machines are dear and bare, so: the tests marked `gpu`, the bench at every size and number of
-steps, the picture held against the CPU's, and a profile of one chunk, each on its own, so that one
-failure does not cost the others. Everything goes to OUT as text and JSON.
+steps, the picture held against the CPU's, several streams together, and a profile, each on its own,
+so that one failure does not cost the others. Everything goes to OUT as text and JSON.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from brushcast.frame import Frame, Size
-from brushcast.presets import load_presets
-from brushcast_worker.bench import _moving_pictures, measure
-from brushcast_worker.chunk import chunk_from_frames, read_back
+from brushcast.presets import Preset, load_presets
+from brushcast_worker.bench import measure, moving_pictures
+from brushcast_worker.chunk import Chunk, chunk_from_frames, read_back
 from brushcast_worker.config import BenchConfig
 from brushcast_worker.engine import Engine, Job, load_engine
 
@@ -28,23 +29,14 @@ log = logging.getLogger(__name__)
 
 SIZES = (Size(384, 384), Size(512, 288), Size(640, 352), Size(1280, 720))
 DEVICE = sys.argv[2] if len(sys.argv) > 2 else "cuda"
+SIZE, STREAMS = Size(512, 288), (1, 4, 8)  # of what is not asked at every size
 SECONDS = 6.0
 CHUNKS = 12
 
 
 def gpu_tests(out: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-m",
-        "gpu",
-        "-p",
-        "no:cacheprovider",
-        "-v",
-        "tests/worker",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    options = "-m pytest -m gpu -p no:cacheprovider -v tests/worker".split()
+    done = subprocess.run([sys.executable, *options], capture_output=True, text=True, check=False)
     (out / "pytest.txt").write_text(done.stdout + done.stderr)
     log.info(done.stdout[-1500:])
 
@@ -70,6 +62,22 @@ def against_the_cpu(out: Path) -> None:
     log.info(found)
 
 
+def together(out: Path) -> None:
+    """Several streams in one forward, each with a look of its own."""
+    engine, looks, found = load_engine("pocket", DEVICE), list(load_presets().values()), {}
+    for count in STREAMS:
+        streams = [_Stream(engine, looks[n % len(looks)]) for n in range(count)]
+        for _ in range(CHUNKS):
+            _tick(engine, streams)
+        begun_s = time.perf_counter()
+        for _ in range(4 * CHUNKS):
+            _tick(engine, streams)
+        tick_s = (time.perf_counter() - begun_s) / (4 * CHUNKS)
+        found[count] = {"tick_ms": round(1000 * tick_s, 2), "fps": round(4 * count / tick_s, 1)}
+        log.info({count: found[count]})
+    (out / "together.json").write_text(json.dumps(found, indent=1))
+
+
 def profile(out: Path) -> None:
     engine = load_engine("pocket", DEVICE)
     _painted(engine, "watercolour")
@@ -81,25 +89,48 @@ def profile(out: Path) -> None:
     (out / "profile.txt").write_text(table)
 
 
-def _painted(engine: Engine, look: str) -> list[torch.Tensor]:
-    preset, size = load_presets()[look], Size(512, 288)
-    state, pictures = engine.open(preset, size), _moving_pictures(size)
+class _Stream:
+    """Moving pictures under one look, four at a time."""
+
+    def __init__(self, engine: Engine, look: Preset) -> None:
+        self.look, self.pictures, self.sent = look, moving_pictures(SIZE), 0
+        self.state, self.device = engine.open(look, SIZE), torch.device(engine.info.device)
+
+    def job(self) -> Job:
+        seqs = range(self.sent, self.sent + 4)
+        self.sent += 4
+        frames = [Frame(self.pictures[n % len(self.pictures)], n, 0) for n in seqs]
+        chunk = chunk_from_frames(frames, self.device)
+        return Job(state=self.state, chunk=chunk, preset=self.look, steps=1)
+
+
+def _tick(engine: Engine, streams: Sequence[_Stream]) -> list[torch.Tensor]:
+    """One forward of all, and what came out."""
     painted: list[torch.Tensor] = []
-    for n in range(0, 4 * CHUNKS, 4):
-        frames = [Frame(pictures[(n + i) % len(pictures)], n + i, 0) for i in range(4)]
-        chunk = chunk_from_frames(frames, torch.device(engine.info.device))
-        job = Job(state=state, chunk=chunk, preset=preset, steps=1)
-        engine.step(
-            [job], lambda _, part: painted.extend(map(torch.from_numpy, read_back(part).pictures))
-        )
+
+    def put(_: int, pictures: Chunk) -> None:
+        painted.extend(map(torch.from_numpy, read_back(pictures).pictures))
+
+    engine.step([stream.job() for stream in streams], put)
     return painted
+
+
+def _painted(engine: Engine, look: str) -> list[torch.Tensor]:
+    stream = _Stream(engine, load_presets()[look])
+    return [picture for _ in range(CHUNKS) for picture in _tick(engine, [stream])]
 
 
 def main() -> None:
     """Each part, whatever became of the one before."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     out = Path(sys.argv[1])
-    parts: tuple[Callable[[Path], None], ...] = (gpu_tests, benches, against_the_cpu, profile)
+    parts: tuple[Callable[[Path], None], ...] = (
+        gpu_tests,
+        benches,
+        against_the_cpu,
+        together,
+        profile,
+    )
     for part in parts:
         log.info("== %s", part.__name__)
         try:

@@ -109,7 +109,7 @@ class _Stream:
     def __init__(self, engine: Engine, clock: StageClock, size: Size, steps: int) -> None:
         self._engine, self._clock, self._size, self._steps = engine, clock, size, steps
         self._preset = next(iter(load_presets().values()))
-        self._pictures = _moving_pictures(size)
+        self._pictures = moving_pictures(size)
         self._seq = 0
         self._state: EngineState = None
 
@@ -156,7 +156,7 @@ def _repeat(stream: _Stream, seconds: float) -> Histogram:
     return took_ms
 
 
-def _moving_pictures(size: Size) -> list[Pixels]:
+def moving_pictures(size: Size) -> list[Pixels]:
     """Smooth blobs that move all over the picture: nothing is still, nothing is a cut."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0 : size.height, 0 : size.width].astype(np.float32)

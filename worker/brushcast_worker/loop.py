@@ -57,7 +57,7 @@ class Turn:
     frames: list[Frame]
     came_out: bool = False  # pictures, good or bad
     reused: bool = False
-    wrong: str = ""  # why pictures must not be shown; the rest of the chunk neither
+    wrong: str | None = None  # why pictures must not be shown; the rest of the chunk neither
     rejected: list[int] = field(default_factory=list)  # their seqs
 
 
@@ -225,7 +225,7 @@ class Loop:
         be shown."""
         session, turn.came_out, turn.reused = turn.session, True, result.reused
         back = read_back(result)
-        turn.wrong = turn.wrong or session.looks_wrong(back.low, back.high, result.seqs) or ""
+        turn.wrong = turn.wrong or session.looks_wrong(back.low, back.high, result.seqs)
         if turn.wrong:
             turn.rejected += result.seqs
             return

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from brushcast_worker.models.side_by_side import (
+    as_they_come,
     aside,
     on_one_core,
-    side_by_side,
     worthwhile,
 )
 
@@ -31,7 +31,7 @@ def test_the_answers_come_in_order_and_use_one_core_each() -> None:
         return n * n, torch.get_num_threads(), torch.is_inference_mode_enabled()
 
     with torch.inference_mode():
-        answers = side_by_side(task, range(8))
+        answers = list(as_they_come(task, range(8)))
     assert answers == [(n * n, 1, True) for n in range(8)]
     assert torch.get_num_threads() == 2, "the caller's operators keep their threads"
 
@@ -43,7 +43,7 @@ def test_what_a_part_raises_is_raised() -> None:
         return n
 
     with torch.no_grad(), pytest.raises(RuntimeError, match="out of luck"):
-        side_by_side(task, range(4))
+        list(as_they_come(task, range(4)))
 
 
 def test_a_background_task_runs_beside_its_caller_in_its_mode() -> None:
@@ -106,7 +106,7 @@ def test_parts_still_get_a_core_each_where_operators_have_one() -> None:
 
     with torch.inference_mode(), on_one_core(CPU):
         assert worthwhile(CPU)
-        assert side_by_side(task, range(2)) == [0, 1]
+        assert list(as_they_come(task, range(2))) == [0, 1]
 
 
 def test_more_cores_and_other_devices_keep_their_threads() -> None:

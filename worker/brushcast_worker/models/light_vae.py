@@ -25,12 +25,7 @@ from torch import Tensor, nn
 from brushcast_worker.models.int8 import Conv, Levels, Modulation, Up, cells, whole
 from brushcast_worker.models.resample import channels_last, enlarged, means, shuffled
 from brushcast_worker.models.settle import settle
-from brushcast_worker.models.side_by_side import (
-    as_they_come,
-    aside,
-    side_by_side,
-    worthwhile,
-)
+from brushcast_worker.models.side_by_side import as_they_come, aside, worthwhile
 
 State = tuple[Tensor, ...]  # memories of the last picture, [B C H W] each
 
@@ -166,11 +161,8 @@ class Encoder(nn.Module):
             )
             return self.down1(x, then=self.down2), _thumbnail(video[:, n : n + 2])
 
-        both = (0, 2)
-        if worthwhile(video.device):
-            first, last = side_by_side(pair, both)
-        else:
-            first, last = map(pair, both)
+        beside = aside(functools.partial(pair, 0), video.device)
+        last, first = pair(2), beside()
         x = self.down2(first[0], last[0])
         before, memory = self.block.earlier(x, rows, None if state is None else state[0])
         z = self.out(self.block(x, before))

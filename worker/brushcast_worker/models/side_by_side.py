@@ -29,13 +29,10 @@ def worthwhile(device: torch.device) -> bool:
     return device.type == "cpu" and _threads() > 1 and not torch.is_grad_enabled()
 
 
-def side_by_side(task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """``task`` of each item, in order.  For several items only where it is ``worthwhile``."""
-    return list(as_they_come(task, items))
-
-
 def as_they_come(task: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """As ``side_by_side``, but each answer as soon as it is there and those before it are."""
+    """``task`` of each item side by side; the answers in order, each as soon as it and those before
+    it are there.  For several items only where it is ``worthwhile``.
+    """
     if len(items) == 1:
         return map(task, items)
     return _pool(_threads()).map(functools.partial(_alone(), task), items)
@@ -61,7 +58,7 @@ def _alone() -> Callable[..., Result]:
 
 @contextmanager
 def on_one_core(device: torch.device) -> Iterator[None]:
-    """On a CPU of two cores operators do without threads, but for parts ``side_by_side``.
+    """On a CPU of two cores operators do without threads, but for parts side by side.
 
     A small operator gains nothing from a second core, and whatever else wants that core (bridge,
     camera process, video encoder) makes each of a chunk's 300 operators wait for it.
