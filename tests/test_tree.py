@@ -72,6 +72,7 @@ TABLE = (
     Rule(who="brushcast_worker.scheduler", never=(*CLOCKS_AND_WORLD, "numpy")),
     Rule(who="brushcast_worker.ladder", may=(), never=CLOCKS_AND_WORLD),
     Rule(who="brushcast_worker.models", may=("torch", "safetensors", "brushcast_worker.models")),
+    Rule(who="brushcast_worker.teachers", may=("torch", "brushcast_worker.teachers")),
     Rule(
         who="brushcast_worker.stages",
         never=(

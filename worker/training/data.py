@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brushcast_worker.models.text import STYLES
-from training.filters import blur, luma
-from training.teachers import PAGED, page, paint
+from brushcast_worker.teachers import PAGED, page, paint
+from brushcast_worker.teachers.filters import blur, luma
 
 CANVAS = (480, 640)
 CLIP = (384, 512)

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from brushcast_worker.models.pocket import FILE, Pocket, save_pocket
 from brushcast_worker.models.text import STYLES
+from brushcast_worker.teachers import page
 from training.data import Bank, camera_noise
-from training.teachers import page
 from training.train import Average, go_on_from, pixel_loss
 
 log = logging.getLogger("training")

@@ -21,9 +21,9 @@ import brushcast_worker
 from brushcast_worker.models.int8 import int8_pays
 from brushcast_worker.models.pocket import Pocket, load_pocket
 from brushcast_worker.models.text import STYLES
+from brushcast_worker.teachers import page, paint
 from training.data import fit, read
 from training.stream import CHUNK, Play, one_style, restyle
-from training.teachers import page, paint
 from training.watch import psnr
 
 log = logging.getLogger("training")

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from brushcast_worker.models.pocket import Pocket
 from brushcast_worker.models.text import STYLES
+from brushcast_worker.teachers import page, paint
 from training.data import fit, read
 from training.stream import Play, one_style, restyle
-from training.teachers import page, paint
 
 PICTURES = 16
 

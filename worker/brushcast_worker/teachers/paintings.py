@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.filters import (
+from brushcast_worker.teachers.filters import (
     bilateral,
     blur,
     colour,
