@@ -10,12 +10,12 @@ import torch
 
 from brushcast.frame import Pixels
 from brushcast_worker.stages.motion import (
+    ALIKE_BELOW,
     CUT_ABOVE,
     STILL_BELOW,
     Seen,
     measure,
     noise_level,
-    thumbnail,
 )
 from brushcast_worker.stages.noise import NoiseConfig, noise_scale, open_noise
 from brushcast_worker.stages.noise import motion as tensor_motion
@@ -25,7 +25,7 @@ CLIP = Path(__file__).parents[3] / "media" / "clip.mp4"
 
 
 def seen(picture_HWC: Pixels) -> Seen:
-    return Seen(picture_HWC, picture_HWC, thumbnail(picture_HWC))
+    return Seen(picture_HWC, picture_HWC)
 
 
 def noisy(picture_HWC: Pixels, sigma: float, seed: int) -> Pixels:
@@ -66,7 +66,7 @@ def test_slow_drift_adds_up_against_the_reference() -> None:
     for step in range(1, 5):
         picture = base + step
         peaks.append(measure([picture] * 4, state).peak)
-        state = Seen(state.reference_HWC, picture, thumbnail(picture))
+        state = Seen(state.reference_HWC, picture)
     assert peaks == [1, 2, 3, 4]
 
 
@@ -88,6 +88,41 @@ def test_the_noise_level_is_that_of_the_tensor_form() -> None:
         level = noise_level(rms, 0.56, level, config)
         assert level == pytest.approx(float(noise_scale(state, picture, 0.56, config)), abs=1e-6)
         last = picture
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 1272), (360, 640), (712, 0), (712, 1272)])
+def test_one_cell_that_moves_is_found_anywhere_in_a_large_picture(corner: tuple[int, int]) -> None:
+    base = np.full((720, 1280, 3), 100, np.uint8)
+    moved, (y, x) = base.copy(), corner
+    moved[y : y + 8, x : x + 8] += 9
+    for where in range(4):
+        pictures = [base] * where + [moved] + [base] * (3 - where)
+        assert measure(pictures, seen(base)).peak == 9
+
+
+def test_speed_in_a_large_picture_is_that_of_all_its_rows() -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (46, 80, 3), dtype=np.uint8)
+    scene = np.kron(coarse, np.ones((16, 16, 1), np.uint8))[:720]
+    moved = np.roll(scene, (5, 3), (0, 1))
+    square = np.square(scene / 127.5 - moved / 127.5).mean()
+    assert measure([moved], seen(scene)).rms == pytest.approx(square**0.5, rel=0.03)
+
+
+def test_no_cut_is_missed_because_two_pictures_look_alike() -> None:
+    """What is not looked at would not have been a cut: the least difference that can be one, all
+    cells of one colour moving to another class of brightness."""
+    for colour in ((1, 1, 1), (0, 1, 0), (1, 1, 0)):
+        for step in range(1, 60):
+            dark = np.full((64, 64, 3), 100, np.uint8)
+            bright = dark + np.array(colour, np.uint8) * step
+            motion = measure([bright], seen(dark))
+            rms = float(np.sqrt(np.square(bright / 127.5 - dark / 127.5).mean()))
+            if motion.cut > CUT_ABOVE:
+                assert rms > 1.2 * ALIKE_BELOW
+                break
+        else:
+            pytest.fail("none of them was a cut")
 
 
 @pytest.mark.parametrize("where", [0, 1, 2, 3])

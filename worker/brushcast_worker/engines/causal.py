@@ -42,7 +42,6 @@ from brushcast_worker.stages.motion import (
     Seen,
     measure,
     noise_level,
-    thumbnail,
 )
 from brushcast_worker.stages.noise import NoiseConfig, open_noise
 from brushcast_worker.stages.schedule import Step, pocket_steps
@@ -204,11 +203,10 @@ class CausalEngine:
         before, s0 = state.temporal.level, state.fade.now().s0
         state.temporal.level = noise_level(motion.rms, s0, before, self._noise)
         turn.still = self._repeat(turn, motion)
-        thumb_HW = thumbnail(pixels[-1])
         if state.seen is None or not turn.still:
-            state.seen = Seen(pixels[-1], pixels[-1], thumb_HW)
+            state.seen = Seen(pixels[-1], pixels[-1])
         else:
-            state.seen = Seen(state.seen.reference_HWC, pixels[-1], thumb_HW)
+            state.seen = Seen(state.seen.reference_HWC, pixels[-1])
 
     def _repeat(self, turn: _Turn, motion: Motion) -> bool:
         """Whether the last output stands for this chunk too; then it is put out again."""

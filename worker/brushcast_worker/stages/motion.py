@@ -2,7 +2,7 @@
 
 Measured on the uint8 pictures in host memory, where they come from: a tenth of the cost of the same
 on float tensors, and the answers decide what is run, so on a device every chunk would have to wait
-for them.
+for them. Of a large picture no more is read than the answer needs: its cost must not grow with it.
 
 Letters: T pictures, H height, W width, C channels (3, RGB).
 """
@@ -27,9 +27,15 @@ LOSSLESS_STILL_BELOW = 0.25
 # Of `cut`. The real cuts of animation.mp4 have 0.75 and 0.83; the most that motion and exposure
 # reached in 27 clips is 0.16.
 CUT_ABOVE = 0.35
+# Of a pair's `rms`: two pictures that differ less are no cut, and no thumbnails are made of them.
+# `cut` is at most twice their mean difference in luminance / 0.25, and that is at most 0.58 rms:
+# what is above CUT_ABOVE has an rms above 0.0755.
+ALIKE_BELOW = 0.05
 
 CELL = 8
-_ROWS = 2  # every second row tells the mean motion of a picture as well, for half the time
+_LINES = 128  # rows of a picture, evenly spread, tell its mean motion as well as all do
+_ROWS = 2  # and never more than every second row
+_BAND = 64  # rows that are held against the reference at once: they stay in the cache
 _THUMB_STRIDE = 4
 _THUMB_CELL = 4
 _LUMINANCE = (np.float32(0.299), np.float32(0.587), np.float32(0.114))  # of red, green and blue
@@ -46,7 +52,7 @@ class Motion:
     pixels. The mean within a cell hides a sensor's noise; the maximum over cells keeps what is
     small but means something: a blink, a lip. rms: of the fastest pair of neighbours, the picture
     before the chunk included, in units of [-1, 1]. cut: how much the worst pair of neighbours looks
-    like two scenes, 0 to about 2.
+    like two scenes, 0 to about 2; 0 where they are too much alike to be.
     """
 
     peak: float
@@ -61,24 +67,22 @@ class Seen:
 
     reference_HWC: Pixels
     last_HWC: Pixels
-    last_thumb_HW: Thumbnail
 
 
 def measure(pictures_HWC: Sequence[Pixels], seen: Seen | None) -> Motion:
     """A chunk against what was seen before it; None: nothing was, and all of it is new."""
     neighbours = pictures_HWC if seen is None else [seen.last_HWC, *pictures_HWC]
     pairs = list(zip(neighbours[:-1], neighbours[1:], strict=True))
-    rms = max((_rms(a_HWC, b_HWC) for a_HWC, b_HWC in pairs), default=0.0)
+    moved = [_rms(a_HWC, b_HWC) for a_HWC, b_HWC in pairs]
+    rms = max(moved, default=0.0)
     if seen is None:
         return Motion(255.0, rms, 0.0)
     peak = 0.0
-    for picture_HWC in pictures_HWC:
+    for picture_HWC in reversed(pictures_HWC):  # the last has moved furthest
         peak = max(peak, _peak(picture_HWC, seen.reference_HWC))
         if peak >= STILL_BELOW:  # it moves: by how much is of no use
             break
-    thumbs = [seen.last_thumb_HW, *(thumbnail(picture_HWC) for picture_HWC in pictures_HWC)]
-    cut = max(_cut(a_HW, b_HW) for a_HW, b_HW in zip(thumbs[:-1], thumbs[1:], strict=True))
-    return Motion(peak, rms, cut)
+    return Motion(peak, rms, _worst_cut(neighbours, moved))
 
 
 def thumbnail(pixels_HWC: Pixels) -> Thumbnail:
@@ -105,12 +109,15 @@ def noise_level(rms: float, s0: float, before: float | None, config: NoiseConfig
 
 
 def _difference(a_HWC: Pixels, b_HWC: Pixels) -> Pixels:
-    return np.maximum(a_HWC, b_HWC) - np.minimum(a_HWC, b_HWC)
+    difference = np.maximum(a_HWC, b_HWC)
+    difference -= np.minimum(a_HWC, b_HWC)
+    return difference
 
 
 def _rms(a_HWC: Pixels, b_HWC: Pixels) -> float:
     """Of the mean square, in units of [-1, 1]."""
-    difference = _difference(a_HWC[::_ROWS], b_HWC[::_ROWS])
+    stride = max(_ROWS, len(a_HWC) // _LINES)
+    difference = _difference(a_HWC[::stride], b_HWC[::stride])
     rows = difference.reshape(len(difference), -1).astype(np.float32)
     # Row by row: a product of whole pictures would wake the threads of numpy's BLAS.
     squares = np.vecdot(rows, rows).sum(dtype=np.float64)
@@ -118,12 +125,33 @@ def _rms(a_HWC: Pixels, b_HWC: Pixels) -> float:
 
 
 def _peak(a_HWC: Pixels, b_HWC: Pixels) -> float:
+    """Of all cells, but the search ends with the band of rows in which one moves."""
     height, width, channels = a_HWC.shape
-    difference = _difference(a_HWC, b_HWC).reshape(height // CELL, CELL, width * channels)
-    rows = difference.sum(1, dtype=np.uint16).reshape(
-        height // CELL, width // CELL, CELL * channels
-    )
-    return float(rows.sum(2, dtype=np.uint32).max() / (CELL * CELL * channels))
+    peak = 0.0
+    # From the middle outwards: there is what moves.
+    for top in sorted(range(0, height, _BAND), key=lambda y: abs(2 * y + _BAND - height)):
+        rows = slice(top, top + _BAND)
+        difference = _difference(a_HWC[rows], b_HWC[rows])
+        lines = difference.reshape(-1, CELL, width * channels).sum(1, dtype=np.uint16)
+        cells = lines.reshape(len(lines), width // CELL, CELL * channels).sum(2, dtype=np.uint32)
+        peak = max(peak, float(cells.max() / (CELL * CELL * channels)))
+        if peak >= STILL_BELOW:
+            break
+    return peak
+
+
+def _worst_cut(neighbours_HWC: Sequence[Pixels], moved: Sequence[float]) -> float:
+    """`moved`: the rms of each pair."""
+    thumbs: dict[int, Thumbnail] = {}
+    cut = 0.0
+    for n, rms in enumerate(moved):
+        if rms < ALIKE_BELOW:
+            continue
+        for of in (n, n + 1):
+            if of not in thumbs:
+                thumbs[of] = thumbnail(neighbours_HWC[of])
+        cut = max(cut, _cut(thumbs[n], thumbs[n + 1]))
+    return cut
 
 
 def _cut(a_HW: Thumbnail, b_HW: Thumbnail) -> float:
