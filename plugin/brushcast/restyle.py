@@ -33,7 +33,7 @@ from brushcast.child import Child, ChildEvent
 from brushcast.clip import Clip, ClipPicture
 from brushcast.config import DEFAULT_AREA_PX, MAX_AREA_PX
 from brushcast.errors import BrushcastError, ChildError, ConfigError, InputError, PromptError
-from brushcast.frame import Frame, Size, fit, model_size, resize
+from brushcast.frame import Frame, Size, fit, model_size
 from brushcast.presets import Preset
 from brushcast.recording import Recording, check_target
 from brushcast.restart import RestartPolicy
@@ -321,7 +321,7 @@ class _Restyling:
         painted_HWC = codec.decode(header, result.payload)
         if self._recording is None:
             self._recording = self._open_recording()
-        self._recording.write(resize(painted_HWC, self._output_size), self._times_s.pop(header.seq))
+        self._recording.write(painted_HWC, self._times_s.pop(header.seq))
         self._frames_out += 1
         self._policy.good_output(time.monotonic_ns())
         now_s = time.monotonic()

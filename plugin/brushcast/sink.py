@@ -18,8 +18,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from brushcast.errors import SinkError
-from brushcast.frame import Pixels, Size, fit
+from brushcast.frame import Pixels, Size
 from brushcast.recording import Recording, check_target
+from brushcast.upscale import Upscaler
 from brushcast.v4l2 import Device, devices, query, read_format
 from brushcast.yuv import BT601, YuvConverter
 
@@ -183,6 +184,7 @@ class CameraSink:
         self._camera: Any = None
         self._size = Size(2, 2)
         self._yuv = YuvConverter(self._size, BT601)
+        self._upscaler = Upscaler(self._size)
         self._last: tuple[Pixels, Pixels] | None = None  # as given, as sent
         self._linux = sys.platform.startswith("linux")
 
@@ -195,6 +197,7 @@ class CameraSink:
             ) from None
         self._size = size
         self._yuv = YuvConverter(size, BT601)
+        self._upscaler = Upscaler(size)
         self._last = None
         tried: list[str] = []
         for device in self._candidates(tried):
@@ -254,8 +257,8 @@ class CameraSink:
 
     def _send(self, pixels_HWC: Pixels) -> None:
         if self._last is None or self._last[0] is not pixels_HWC:
-            made = self._i420(pixels_HWC) if self._linux else fit(pixels_HWC, self._size)
-            self._last = (pixels_HWC, made)
+            made = self._i420 if self._linux else self._upscaler.picture
+            self._last = (pixels_HWC, made(pixels_HWC))
         try:
             self._camera.send(self._last[1])
         except (RuntimeError, OSError) as error:

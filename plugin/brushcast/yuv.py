@@ -1,8 +1,8 @@
 """Yuv: RGB pictures as the planes Y, Cb, Cr that video formats hold, at a given size.
 
-A smaller picture is scaled plane by plane: colours are converted at its own size, so that scaling
-384x384 to 1280x720 and converting takes 1.3 ms, where scaling first takes 4.5; and its chroma is
-scaled once, from its full detail, instead of up and down again.
+A smaller picture is scaled plane by plane: colours are converted at its own size, which for 384x384
+at 1280x720 takes a third of what scaling first takes; its luminance stays crisp (`upscale`), and
+its chroma is scaled once, from its full detail, instead of up and down again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from brushcast.frame import Pixels, Size, centre_crop, fit
+from brushcast.frame import Pixels, Size, centre_crop, resize
+from brushcast.upscale import Upscaler
 
 Matrix = NDArray[np.float32]
 
@@ -42,30 +43,37 @@ class YuvConverter:
     def __init__(self, size: Size, matrix: Matrix) -> None:
         self._size = size
         self._matrix = matrix
+        self._upscaler = Upscaler(size)
         self._packed_HWC: Pixels = np.empty((0, 0, 3), np.uint8)
+        self._small: list[Pixels] = []  # Y, Cb, Cr at the picture's own size
 
     def convert(self, pixels_HWC: Pixels, planes: Sequence[Pixels]) -> None:
         """Write a picture ([H W 3] uint8 RGB of any size; another shape is cropped) into the planes
         Y [H W], Cb and Cr [H/2 W/2] of this converter's size; chroma is the mean of its 2x2 pixels.
         """
         size = self._size
+        pixels_HWC = centre_crop(pixels_HWC, size)
         height, width, _ = pixels_HWC.shape
-        if height * width < size.area_px:
-            pixels_HWC = centre_crop(pixels_HWC, size)
-        else:
-            pixels_HWC = fit(pixels_HWC, size)
+        smaller = height * width < size.area_px
+        if not smaller:
+            pixels_HWC = resize(pixels_HWC, size)
         if self._packed_HWC.shape != pixels_HWC.shape:
             self._packed_HWC = np.empty_like(pixels_HWC)
+            self._small = [np.empty(pixels_HWC.shape[:2], np.uint8) for _ in planes]
         cv2.transform(pixels_HWC, self._matrix, dst=self._packed_HWC)
-        half = (size.width // 2, size.height // 2)
-        if self._packed_HWC.shape[:2] == (size.height, size.width):
+        if smaller:
+            self._scale(planes)
+        else:
+            half = (size.width // 2, size.height // 2)
             halved_HWC = cv2.resize(self._packed_HWC, half, interpolation=cv2.INTER_AREA)
             for channel, source_HWC in enumerate((self._packed_HWC, halved_HWC, halved_HWC)):
                 cv2.extractChannel(source_HWC, channel, dst=planes[channel])
-            return
-        for channel, plane_HW in enumerate(planes):
-            source_HW = cv2.extractChannel(self._packed_HWC, channel)
-            across = plane_HW.shape[1] < source_HW.shape[1]
-            how = cv2.INTER_AREA if across else cv2.INTER_CUBIC
+
+    def _scale(self, planes: Sequence[Pixels]) -> None:
+        cv2.split(self._packed_HWC, self._small)
+        self._upscaler.luma(self._small[0], planes[0])
+        for source_HW, plane_HW in zip(self._small[1:], planes[1:], strict=True):
+            shrinks = plane_HW.shape[1] < source_HW.shape[1]
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             where = (plane_HW.shape[1], plane_HW.shape[0])
             cv2.resize(source_HW, where, dst=plane_HW, interpolation=how)

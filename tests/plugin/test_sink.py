@@ -269,4 +269,9 @@ def test_elsewhere_obs_is_the_camera(
     sink = CameraSink()
     sink.open(SIZE, 30, picture(7))
     assert np.array_equal(camera.sent[0], picture(7))  # pyvirtualcam converts
+    small = picture(9)[::2, ::2].copy()
+    sink.write(small, 1)
+    sink.write(small, 2)
+    assert np.array_equal(camera.sent[1], picture(9))
+    assert camera.sent[2] is camera.sent[1]  # scaled once
     assert part in sink_module._advice(platform)

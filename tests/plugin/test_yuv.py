@@ -5,7 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from brushcast.frame import Pixels, Size, fit
+from brushcast.frame import Pixels, Size, centre_crop, fit
+from brushcast.upscale import Upscaler
 from brushcast.yuv import BT601, BT709, Matrix, YuvConverter
 
 
@@ -62,6 +63,23 @@ def test_colours_of_a_small_picture_keep_their_detail() -> None:
     _, cb, cr = planes(small, Size(640, 360))
     assert np.ptp(cb[90].astype(int)) > 100
     assert np.ptp(cr[90].astype(int)) > 100
+
+
+@pytest.mark.parametrize("given", [Size(160, 90), Size(120, 120), Size(300, 170)])
+def test_luminance_of_a_small_picture_is_crisp_in_rows_of_any_pitch(given: Size) -> None:
+    """A black disc on white: as `Upscaler` has it, written in place."""
+    size = Size(320, 180)
+    small = np.full((given.height, given.width, 3), 255, np.uint8)
+    cv2.circle(small, (given.width // 2, given.height // 2), 20, (0, 0, 0), -1, cv2.LINE_AA)
+    wide = np.full((180, 384), 7, np.uint8)
+    made = [wide[:, :320], *(np.zeros((90, 160), np.uint8) for _ in range(2))]
+    YuvConverter(size, BT709).convert(small, made)
+    luma = cv2.transform(centre_crop(small, size), BT709)[..., 0]
+    wanted = np.zeros((180, 320), np.uint8)
+    Upscaler(size).luma(np.ascontiguousarray(luma), wanted)
+    assert np.array_equal(made[0], wanted)
+    assert (wide[:, 320:] == 7).all()
+    assert (made[1] == 128).all()
 
 
 def test_one_converter_takes_pictures_of_changing_sizes_and_leaves_them_alone() -> None:
