@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from brushcast.frame import Frame
-from brushcast_worker.chunk import Chunk, chunk_from_frames, read_back
+from brushcast_worker.chunk import Chunk, as_levels, chunk_from_frames, read_back, send_back
 
 CPU = torch.device("cpu")
 
@@ -73,6 +73,29 @@ def test_the_extremes_are_told_and_nan_is_not_hidden() -> None:
     assert (back.low, back.high) == (0.0, 0.5)
     x_TCHW[0, 0, 0, 0] = float("nan")
     assert math.isnan(read_back(Chunk(x_TCHW, (0,), (0,))).high)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_pictures_of_several_streams_are_sent_together(device: str) -> None:
+    """Each stream gets its own, as they were when they were sent."""
+    chunks = [chunk_from_frames(every_level(), torch.device(device)) for _ in range(2)]
+    levels = torch.stack([as_levels(chunk.x_TCHW) for chunk in chunks])
+    levels[1] = 255 - levels[1]
+    extremes = torch.tensor([[-1.0, 0.5], [0.0, torch.nan]], device=device)
+    arrivals = send_back(levels, extremes)
+    levels.zero_()
+    extremes.zero_()
+    wanted = np.stack([frame.pixels_HWC for frame in every_level()])
+    whole, inverted = (
+        read_back(Chunk(chunk.x_TCHW, chunk.seqs, chunk.captured_ns, arrival=arrival))
+        for chunk, arrival in zip(chunks, arrivals, strict=True)
+    )
+    assert np.array_equal(whole.pictures, wanted)
+    assert (whole.low, whole.high) == (-1, 0.5)
+    assert np.array_equal(inverted.pictures, 255 - wanted)
+    assert math.isnan(inverted.high)
+    last = Chunk(chunks[0].x_TCHW, (4, 5, 6, 7), (0,) * 4, reused=True, arrival=arrivals[0].last())
+    assert np.array_equal(read_back(last).pictures, [wanted[3]] * 4)
 
 
 def test_every_picture_has_a_name() -> None:

@@ -19,13 +19,28 @@ PADDING_SEQ = -1  # of a picture that only fills up a chunk: nobody waits for it
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """Pictures on their way to host memory: there once `done` has happened on the device (None:
+    already). extremes: the least and the greatest value before rounding, NaN if any was."""
+
+    levels_THWC: Tensor  # uint8
+    extremes_2: Tensor
+    done: torch.cuda.Event | None
+
+    def last(self) -> Arrival:
+        """The last picture alone."""
+        return Arrival(self.levels_THWC[-1:], self.extremes_2, self.done)
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Pictures of one stream, in order. Lives on the GPU thread.
 
     x_TCHW: float in [-1, 1], on the engine's device. seqs, captured_ns: of each picture; a seq of
     PADDING_SEQ marks one that was repeated to fill the chunk. reused: nothing was computed for it,
     an earlier result stands for it (a cache hit), the same in every picture. pixels: the same
-    pictures in host memory, where they came from there.
+    pictures in host memory, where they came from there. arrival: the same pictures, where the
+    engine has sent them to host memory already.
     """
 
     x_TCHW: Tensor
@@ -33,6 +48,7 @@ class Chunk:
     captured_ns: tuple[int, ...]
     reused: bool = False
     pixels: tuple[Pixels, ...] = ()
+    arrival: Arrival | None = None
 
     def __post_init__(self) -> None:
         assert self.x_TCHW.shape[1:2] == (3,), self.x_TCHW.shape
@@ -43,8 +59,11 @@ def chunk_from_frames(frames: Sequence[Frame], device: torch.device) -> Chunk:
     """Copy pictures of one size to the device as one tensor: uint8 over the bus, scaled there."""
     pictures = [frame.pixels_HWC for frame in frames]
     if device.type == "cuda":
-        pixels_THWC = torch.from_numpy(np.stack(pictures)).pin_memory()
-        x_THWC = pixels_THWC.to(device, non_blocking=True).float().mul_(2 / 255).sub_(1)
+        shape = len(pictures), *pictures[0].shape
+        pixels_THWC = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        np.stack(pictures, out=pixels_THWC.numpy())
+        # Two kernels, and both ends are exact.
+        x_THWC = pixels_THWC.to(device, non_blocking=True).sub(127.5).div_(127.5)
     else:
         x_THWC = torch.empty(len(pictures), *pictures[0].shape)
         with on_one_core(device):
@@ -72,6 +91,8 @@ class ReadBack:
 
 def read_back(chunk: Chunk) -> ReadBack:
     """Copy a chunk to host memory; waits for the device once. A reused one repeats one picture."""
+    if chunk.arrival is not None:
+        return _arrived(chunk.arrival, len(chunk.seqs) if chunk.reused else 1)
     x_TCHW = chunk.x_TCHW[:1] if chunk.reused else chunk.x_TCHW
     # On a CPU picture by picture: one stays in the cache.
     size = 1 if x_TCHW.device.type == "cpu" else len(x_TCHW)
@@ -79,7 +100,7 @@ def read_back(chunk: Chunk) -> ReadBack:
     extremes: list[Tensor] = []
     with on_one_core(x_TCHW.device):  # beside a busy process 5 ms; with threads 25
         for part_TCHW in torch.split(x_TCHW, size):
-            pixels_THWC += _to_host(_levels(part_TCHW))
+            pixels_THWC += _to_host(as_levels(part_TCHW))
             extremes += torch.aminmax(part_TCHW)
     values = torch.stack(extremes).tolist()  # the wait: everything before it has arrived then, too
     repeated = len(chunk.seqs) if chunk.reused else 1
@@ -87,7 +108,26 @@ def read_back(chunk: Chunk) -> ReadBack:
     return ReadBack(pictures * repeated, float(np.min(values)), float(np.max(values)))
 
 
-def _levels(x_TCHW: Tensor) -> Tensor:
+def send_back(levels_BTHWC: Tensor, extremes_B2: Tensor) -> list[Arrival]:
+    """Begin to copy the pictures of B streams to host memory, all in one; see `Arrival`. What comes
+    next on the device may change the tensors."""
+    host_BTHWC, host_B2 = _to_host(levels_BTHWC), _to_host(extremes_B2)
+    done = None
+    if levels_BTHWC.device.type == "cuda":
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # not in its stubs
+        done.record()
+    return [Arrival(x, e, done) for x, e in zip(host_BTHWC, host_B2, strict=True)]
+
+
+def _arrived(arrival: Arrival, repeated: int) -> ReadBack:
+    if arrival.done is not None:
+        arrival.done.synchronize()
+    low, high = arrival.extremes_2.tolist()
+    pictures = [pixels_HWC.numpy() for pixels_HWC in arrival.levels_THWC]
+    return ReadBack((pictures[:1] if repeated > 1 else pictures) * repeated, low, high)
+
+
+def as_levels(x_TCHW: Tensor) -> Tensor:
     """[-1, 1] to [T H W C] uint8: 128 + 127.5 x, cut off. Rounds half up, and 1 is 255."""
     levels_TCHW = torch.add(torch.tensor(128.0), x_TCHW.float(), alpha=127.5).clamp_(0, 255)
     if levels_TCHW.device.type == "cpu":
@@ -99,6 +139,6 @@ def _levels(x_TCHW: Tensor) -> Tensor:
 def _to_host(x: Tensor) -> Tensor:
     """Without waiting: a CUDA tensor is complete in pinned memory once its stream has come here."""
     if x.device.type != "cuda":
-        return x.cpu()
+        return x.to("cpu", copy=True)
     host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
     return host.copy_(x, non_blocking=True)

@@ -156,7 +156,7 @@ def test_running_out_of_memory_is_told_as_such(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(engine._autoencoder, "encode", fail)
+    monkeypatch.setattr(engine._networks, "encode", fail)
     with pytest.raises(OutOfMemory, match="96x64, 1 streams"):
         step(engine, state, chunks(moving(4))[0], presets["ink"])
 
@@ -170,6 +170,6 @@ def test_other_errors_of_a_model_stay_what_they_are(
     def fail(*_: object) -> None:
         raise RuntimeError("a shape")
 
-    monkeypatch.setattr(engine._autoencoder, "encode", fail)
+    monkeypatch.setattr(engine._networks, "encode", fail)
     with pytest.raises(RuntimeError, match="a shape"):
         step(engine, state, chunks(moving(4))[0], presets["ink"])

@@ -4,7 +4,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from brushcast_worker.models.attention import attend, rope_table, split_heads, turned, turns
+from brushcast_worker.models.attention import (
+    CachedAttention,
+    CacheRows,
+    RowsAttention,
+    attend,
+    rope_table,
+    split_heads,
+    turned,
+    turns,
+)
+from brushcast_worker.stages.cache import RollingCache
 
 GRID = (2, 3)
 
@@ -42,3 +52,34 @@ def test_places_are_told_apart() -> None:
     assert angle.shape == (12, 8)
     rounded = {tuple(torch.view_as_real(row).flatten().mul(1e4).round().tolist()) for row in angle}
     assert len(rounded) == 12
+
+
+@pytest.mark.parametrize("positions", ["slot", "frame"])
+def test_rows_at_once_see_what_each_cache_shows(positions: str) -> None:
+    """Three streams, of which two began later: their caches stand in different states."""
+    rope, layers = rope_table(8), 2
+    caches = [
+        RollingCache(
+            layers=layers, rows=1, tokens=6, dim=24, sinks=1, window=4, positions=positions
+        )
+        for _ in range(3)
+    ]
+    for tick in range(12):
+        there = caches[: 1 + tick // 3]
+        held = [[x.clone() for x in cache.stored()] for cache in there]
+        for cache in there:
+            cache.begin()
+        rows = CacheRows(
+            *(torch.stack(x) for x in zip(*held, strict=True)),
+            *(torch.tensor([getattr(c, name) for c in there]) for name in ("slot", "position")),
+            torch.tensor([[*c.positions, *[-1] * (4 - c.filled)] for c in there]),
+        )
+        one_by_one = CachedAttention(3, rope, there, GRID)
+        at_once = RowsAttention(3, rope, rows, GRID)
+        for layer in range(layers):
+            q, k, v = (random(len(there), 1, 6, 24) * (tick + n + 1) for n in range(3))
+            wanted = one_by_one(q, k, v, layer)
+            torch.testing.assert_close(at_once(q, k, v, layer), wanted, atol=1e-5, rtol=1e-5)
+        for n, cache in enumerate(there):
+            written = [part[n] for pair in rows.written for part in pair]
+            assert all(map(torch.equal, cache.current(), written))

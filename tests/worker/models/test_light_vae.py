@@ -38,6 +38,44 @@ def test_a_stream_equals_a_clip(rows: int) -> None:
     assert len(parts) == 3
 
 
+def test_a_row_that_begins_makes_nothing_of_its_state() -> None:
+    torch.manual_seed(0)
+    vae = LightVAE().eval()
+    video, z = torch.rand(2, 4, 3, 32, 48) * 2 - 1, torch.randn(2, 1, 16, 4, 6)
+    begins = torch.tensor([True, False])
+    with torch.inference_mode():
+        states = [tuple(torch.rand_like(x) for x in state) for state in vae.blank(2, 32, 48)]
+        encoded = vae.encode(video, states[0], begins)
+        painted = list(vae.paint(z, video, states[1], None, begins))
+        pictures = torch.cat([x for x, _ in painted], 1)
+        for row, (of_encoder, of_decoder) in enumerate([(None, None), states]):
+            mine = slice(row, row + 1)
+            part = lambda s: s and tuple(x[mine] for x in s)  # noqa: B023, E731
+            latents, memory = vae.encode(video[mine], part(of_encoder))
+            torch.testing.assert_close(encoded[0][mine], latents, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(encoded[1][0][mine], memory[0], atol=1e-5, rtol=1e-4)
+            wanted, (trunk, drawn) = vae.decode(z[mine], video[mine], part(of_decoder))
+            torch.testing.assert_close(pictures[mine], wanted, atol=1e-4, rtol=1e-4)
+            for got, want in zip(painted[-1][1], (trunk, drawn), strict=True):
+                torch.testing.assert_close(got[mine], want, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_blank_state_is_shaped_like_a_real_one(dtype: torch.dtype) -> None:
+    vae = LightVAE().to(dtype).to(memory_format=torch.channels_last).eval()
+    video = torch.rand(2, 4, 32, 48, 3, dtype=dtype).permute(0, 1, 4, 2, 3)
+    with torch.inference_mode():
+        z, of_encoder = vae.encode(video)
+        _, of_decoder = vae.decode(z, video)
+        blank = [x for state in vae.blank(2, 32, 48) for x in state]
+    for real, empty in zip((*of_encoder, *of_decoder), blank, strict=True):
+        assert (real.shape, real.dtype, real[0].stride()) == (
+            empty.shape,
+            empty.dtype,
+            empty[0].stride(),
+        )
+
+
 def test_four_pictures_become_one_latent_of_an_eighth() -> None:
     z, _ = LightVAE().encode(torch.zeros(1, 8, 3, 64, 48))
     assert z.shape == (1, 2, 16, 8, 6)

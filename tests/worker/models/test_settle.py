@@ -45,6 +45,18 @@ def test_settling_a_stream_equals_settling_a_clip() -> None:
     assert torch.equal(torch.cat([*first, *rest]), torch.cat(whole))
 
 
+def test_a_row_that_begins_is_not_mixed_with_what_lies_there() -> None:
+    torch.manual_seed(0)
+    fresh = (torch.rand(3, 2, 3, 16, 16) * 0.1).unbind(1)
+    painted = list(zip(fresh, torch.rand(3, 2, 1, 16, 16).unbind(1), strict=True))
+    drawn = torch.rand(3, 3, 16, 16) * 0.1
+    begins = torch.tensor([False, True, False])
+    mixed = torch.stack(list(settle(painted, drawn, begins)))
+    assert torch.equal(mixed[:, ~begins], torch.stack(list(settle(painted, drawn)))[:, ~begins])
+    assert torch.equal(mixed[:, begins], torch.stack(list(settle(painted, None)))[:, begins])
+    assert not torch.equal(*(torch.stack(list(settle(painted, d))) for d in (drawn, None)))
+
+
 def test_a_picture_is_settled_before_the_next_one_is_asked_for() -> None:
     def painted() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         yield torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)

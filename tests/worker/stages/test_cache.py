@@ -60,6 +60,22 @@ def test_all_steps_of_a_latent_frame_write_one_slot() -> None:
     assert sorted(k[0, :, 0].tolist()) == [2.0, 42.0, 52.0, 62.0]
 
 
+def test_what_is_stored_can_be_read_and_written_from_outside() -> None:
+    c, twin = cache(layers=2), cache(layers=2)
+    for n in range(6):
+        c.begin(), twin.begin()
+        for layer in range(2):
+            c.update(layer, frame(10 * n + layer), frame(-10 * n - layer))
+        for place, value in zip(twin.current(), c.current(), strict=True):
+            place.copy_(value)
+        assert twin.current()[2][0].tolist() == [10 * n + 1, 1]
+        assert twin.current()[3][0].tolist() == [-10 * n - 1, 1]
+    for mine, its in zip(c.stored(), twin.stored(), strict=True):
+        assert mine.shape == (2, 4, 1, 2)
+        assert torch.equal(mine, its)
+        assert mine[0, c.slot, 0, 0].abs() == 50
+
+
 def test_published_positions_restart_at_the_caches_end() -> None:
     c = cache(positions="frame", refresh_at=50)
     places = []

@@ -28,11 +28,13 @@ from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import EngineInfo, Job, Put, StageTimer
 from brushcast_worker.models.dit import Context, DiT
 from brushcast_worker.models.light_vae import CHUNK, SCALE, Guide, LightVAE
-from brushcast_worker.models.side_by_side import on_one_core
+from brushcast_worker.models.side_by_side import as_they_come, on_one_core
 from brushcast_worker.stages.cache import RollingCache
-from brushcast_worker.stages.decode import decode
-from brushcast_worker.stages.denoise import Row, denoise
-from brushcast_worker.stages.encode import Memory, encode
+from brushcast_worker.stages.decode import Decoded
+from brushcast_worker.stages.denoise import Row
+from brushcast_worker.stages.eager import Eager
+from brushcast_worker.stages.encode import Memory
+from brushcast_worker.stages.graphed import Graphed
 from brushcast_worker.stages.look import Fade, Look
 from brushcast_worker.stages.motion import (
     CUT_ABOVE,
@@ -53,6 +55,27 @@ class Looks(Protocol):
     def look(self, preset: Preset) -> Look:
         """On the engine's device. Raises PromptError when it knows no word of the prompt."""
         ...
+
+
+class Networks(Protocol):
+    """How the transformer and the autoencoder are run: `Eager`, or on a GPU `Graphed`. Each is
+    given all streams of a step; see the stages of these names."""
+
+    def encode(
+        self, pictures_TCHW: Sequence[Tensor], memories: Sequence[Memory | None]
+    ) -> tuple[list[Tensor], list[Memory]]: ...
+
+    def guide(self, pictures_TCHW: Tensor) -> Guide | None: ...
+
+    def denoise(self, rows: Sequence[Row]) -> list[Tensor]: ...
+
+    def decode(
+        self,
+        x0_TCHW: Sequence[Tensor],
+        sources_TCHW: Sequence[Tensor],
+        memories: Sequence[Memory | None],
+        guides: Sequence[Guide | None],
+    ) -> Iterator[Decoded]: ...
 
 
 @dataclass(slots=True)
@@ -92,7 +115,7 @@ class CausalState:
     temporal: Temporal
     context: Context | None = None
     seen: Seen | None = None  # None: the next chunk has no past
-    shown_CHW: Tensor | None = None  # the last picture that came out
+    shown: Chunk | None = None  # the last that came out
     still_chunks: int = 0  # computed ones in a row that did not move
     under_way: list[LatentFrame] = field(default_factory=list)
 
@@ -123,11 +146,15 @@ class CausalEngine:
     ) -> None:
         self.info = info
         self._transformer = transformer
-        self._autoencoder = autoencoder
         self._looks = looks
         self._noise = noise
         self._device = torch.device(info.device)
-        self._dtype = next(transformer.parameters()).dtype
+        self._dtype = dtype = next(transformer.parameters()).dtype
+        self._networks: Networks = (
+            Graphed(transformer, autoencoder, dtype, self._device, capture=True)
+            if self._device.type == "cuda"
+            else Eager(transformer, autoencoder, dtype)
+        )
         self._begin = timer.begin if timer is not None else _no_timer
 
     @torch.inference_mode()
@@ -159,8 +186,9 @@ class CausalEngine:
         with _memory_errors(jobs[0].state.size, len(jobs)), on_one_core(self._device):
             turns = [self._follow(job, partial(put, n)) for n, job in enumerate(jobs)]
             self._begin("motion")
-            for turn in turns:
-                self._still_or_cut(turn)
+            measured = as_they_come(_measured, turns)
+            for turn, motion in zip(turns, measured, strict=True):
+                self._still_or_cut(turn, motion)
             moving = [turn for turn in turns if not turn.still]
             if moving:
                 self._begin("encode")
@@ -193,10 +221,9 @@ class CausalEngine:
             caches.append(copy.deepcopy(caches[-1]))
         return _Turn(job, state, put)
 
-    def _still_or_cut(self, turn: _Turn) -> None:
+    def _still_or_cut(self, turn: _Turn, motion: Motion) -> None:
         """A cut is a new scene without a past; a chunk with nothing new is answered at once."""
         state, pixels = turn.state, turn.job.chunk.pixels
-        motion = measure(pixels, state.seen)
         if motion.cut > CUT_ABOVE:
             state.temporal = self._temporal(state.size, state.seed, turn.job.steps)
             motion, state.seen = measure(pixels, None), None
@@ -217,29 +244,28 @@ class CausalEngine:
             return False
         # What is under way must be still too, or the output would jump back to it.
         settled = state.still_chunks >= len(state.under_way) == turn.job.steps - 1
-        if state.shown_CHW is None or not settled:
+        if state.shown is None or not settled:
             state.still_chunks += 1
             return False
         coming = [frame.chunk for frame in state.under_way] + [chunk]
         for frame, next_chunk in zip(state.under_way, coming[1:], strict=True):
             frame.chunk = next_chunk  # the pictures are the same: only their names move on
-        shown_TCHW = state.shown_CHW.expand(len(coming[0].seqs), -1, -1, -1)
-        turn.put(Chunk(shown_TCHW, coming[0].seqs, coming[0].captured_ns, reused=True))
+        turn.put(_again(state.shown, coming[0]))
         return True
 
     def _encode(self, turns: Sequence[_Turn]) -> None:
         """Pictures to a latent frame, which joins those under way with the noise level of its
         motion."""
-        pictures = [turn.job.chunk.x_TCHW.to(self._dtype) for turn in turns]
+        pictures = [turn.job.chunk.x_TCHW for turn in turns]
         memories = [turn.state.temporal.encoder for turn in turns]
-        latents, memories_after = encode(self._autoencoder, pictures, memories)
+        latents, memories_after = self._networks.encode(pictures, memories)
         for turn, z_TCHW, memory in zip(turns, latents, memories_after, strict=True):
             temporal = turn.state.temporal
             temporal.encoder = memory
             assert temporal.level is not None, "measured before"
             steps = pocket_steps(turn.job.steps, temporal.level)
             alone = len(turns) == 1  # several streams are decoded together
-            guide = self._autoencoder.guide(pictures[0][None]) if alone else None
+            guide = self._networks.guide(pictures[0]) if alone else None
             turn.state.under_way.append(
                 LatentFrame(turn.job.chunk, temporal, z_TCHW[0], z_TCHW[0], steps, guide)
             )
@@ -256,7 +282,7 @@ class CausalEngine:
                 rows.append(
                     Row(frame.x0_CHW, frame.source_CHW, noise_CHW, step.sigma, step, cache, context)
                 )
-        for frame, x0_CHW in zip(frames, denoise(self._transformer, rows), strict=True):
+        for frame, x0_CHW in zip(frames, self._networks.denoise(rows), strict=True):
             frame.x0_CHW = x0_CHW
             frame.done += 1
 
@@ -265,19 +291,18 @@ class CausalEngine:
         finished = [(turn, group) for turn in turns for group in _finished(turn.state)]
         groups = [group for _, group in finished]
         names = [_names(group) for group in groups]
-        decoded = decode(
-            self._autoencoder,
+        decoded = self._networks.decode(
             [torch.stack([frame.x0_CHW for frame in group]) for group in groups],
-            [_source(group).to(self._dtype) for group in groups],
+            [_source(group) for group in groups],
             [group[0].temporal.decoder for group in groups],
             [group[0].guide if len(group) == 1 else None for group in groups],
         )
-        for number, x_TCHW, memory in decoded:
+        for number, x_TCHW, memory, arrival in decoded:
             turn, group = finished[number]
             group[0].temporal.decoder = memory
-            turn.state.shown_CHW = x_TCHW[-1]
             seqs, captured_ns = zip(*islice(names[number], len(x_TCHW)), strict=True)
-            turn.put(Chunk(x_TCHW, seqs, captured_ns))
+            turn.state.shown = Chunk(x_TCHW, seqs, captured_ns, arrival=arrival)
+            turn.put(turn.state.shown)
             self._begin("decode")
 
     # ------------------------------------------------------------------ parts of a state
@@ -308,6 +333,21 @@ class CausalEngine:
             for _ in range(steps)
         ]
         return Temporal(noise_CHW, caches)
+
+
+def _measured(turn: _Turn) -> Motion:
+    return measure(turn.job.chunk.pixels, turn.state.seen)
+
+
+def _again(shown: Chunk, coming: Chunk) -> Chunk:
+    """The last picture of one chunk, for every picture of another."""
+    return Chunk(
+        shown.x_TCHW[-1].expand(len(coming.seqs), -1, -1, -1),
+        coming.seqs,
+        coming.captured_ns,
+        reused=True,
+        arrival=shown.arrival and shown.arrival.last(),
+    )
 
 
 def _finished(state: CausalState) -> list[list[LatentFrame]]:

@@ -1,7 +1,7 @@
 """Self-attention over time and space: a whole clip at once, or one new latent frame and a cache.
 
 Letters: B rows, T latent frames, N tokens of a latent frame, D width, K heads, E head width, M key
-tokens, P positions.
+tokens, P positions, L layers, S slots of a cache.
 
 Both ways give the same numbers.  Keys come in unrotated and are turned here, to the time position
 that the clip or the cache says (RoPE, arXiv 2104.09864; three axes as in the published Wan).
@@ -10,6 +10,7 @@ that the clip or the cache says (RoPE, arXiv 2104.09864; three axes as in the pu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -39,6 +40,25 @@ class KeyValueCache(Protocol):
         """Stores the current latent frame's keys (not rotated) and values and returns all visible
         ones, ``[B M D]``.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRows:
+    """What the caches of B streams hold, one latent frame after the other, and their cursors: all
+    of it tensors, so that one CUDA graph serves caches in every state.
+
+    k, v: what is stored, keys not rotated.  slot: where the current latent frame belongs; position:
+    its time position.  positions: those of the slots, negative where one is not visible.  written:
+    the current latent frame's keys and values of each layer, ``[B N D]``, once attention was run:
+    to be stored by whom the caches belong to.
+    """
+
+    k_BLSND: Tensor
+    v_BLSND: Tensor
+    slot_B: Tensor  # int64, as the positions
+    position_B: Tensor
+    positions_BS: Tensor
+    written: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
 
 class ClipAttention:
@@ -105,23 +125,54 @@ class CachedAttention:
         return torch.cat(out) if len(out) > 1 else out[0]
 
 
+class RowsAttention:
+    """As ``CachedAttention`` for all rows at once: what is not visible is masked."""
+
+    def __init__(self, heads: int, rope: Tensor, rows: CacheRows, grid: tuple[int, int]) -> None:
+        self.heads, self.rows = heads, rows
+        of_slots = rows.positions_BS
+        count, slots = of_slots.shape
+        tokens = grid[0] * grid[1]
+        here = torch.arange(slots, device=of_slots.device) == rows.slot_B[:, None]
+        self.current_BS11 = here[:, :, None, None]
+        self.seen_B11M = (of_slots >= 0).repeat_interleave(tokens, 1)[:, None, None]
+        self.turn_q = turns(rope, rows.position_B, grid).unflatten(0, (count, 1, -1))
+        positions = of_slots.clamp(min=0).flatten()
+        self.turn_k = turns(rope, positions, grid).unflatten(0, (count, 1, -1))
+
+    def __call__(self, q_BTND: Tensor, k_BTND: Tensor, v_BTND: Tensor, layer: int) -> Tensor:
+        self.rows.written.append((k_BTND[:, 0], v_BTND[:, 0]))
+        k_BSND = torch.where(self.current_BS11, k_BTND, self.rows.k_BLSND[:, layer])
+        v_BSND = torch.where(self.current_BS11, v_BTND, self.rows.v_BLSND[:, layer])
+        q, k, v = (
+            split_heads(x, self.heads)
+            for x in (q_BTND[:, 0], k_BSND.flatten(1, 2), v_BSND.flatten(1, 2))
+        )
+        y = attend(turned(q, self.turn_q), turned(k, self.turn_k), v, self.seen_B11M)
+        return y[:, None]
+
+
 def split_heads(x_BMD: Tensor, heads: int) -> Tensor:
     """``[B M D]`` to ``[B K M E]``, a view."""
     return x_BMD.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def attend(q_BKNE: Tensor, k_BKME: Tensor, v_BKME: Tensor) -> Tensor:
-    """Softmax attention, heads joined again: ``[B N D]``.
+def attend(
+    q_BKNE: Tensor, k_BKME: Tensor, v_BKME: Tensor, seen_B11M: Tensor | None = None
+) -> Tensor:
+    """Softmax attention, heads joined again: ``[B N D]``.  ``seen``: the keys that count.
 
     On the CPU as plain products: torch's fused kernel takes 1.7 times as long there for the few
     queries of a latent frame (144 queries, 576 keys: 2.5 and 1.5 ms on two cores).
     """
     if q_BKNE.device.type == "cpu":
         scale = q_BKNE.shape[-1] ** -0.5
-        weights_BKNM = torch.softmax((q_BKNE * scale) @ k_BKME.transpose(-1, -2), -1)
-        y_BKNE = weights_BKNM @ v_BKME
+        scores_BKNM = (q_BKNE * scale) @ k_BKME.transpose(-1, -2)
+        if seen_B11M is not None:
+            scores_BKNM = scores_BKNM.masked_fill(~seen_B11M, -torch.inf)
+        y_BKNE = torch.softmax(scores_BKNM, -1) @ v_BKME
     else:
-        y_BKNE = F.scaled_dot_product_attention(q_BKNE, k_BKME, v_BKME)
+        y_BKNE = F.scaled_dot_product_attention(q_BKNE, k_BKME, v_BKME, attn_mask=seen_B11M)
     return y_BKNE.transpose(1, 2).flatten(2)
 
 
@@ -138,13 +189,19 @@ def rope_table(head_dim: int) -> Tensor:
     return torch.stack([angle.cos(), angle.sin()], -1).float()
 
 
-def turns(rope: Tensor, positions: Sequence[int], grid: tuple[int, int]) -> Tensor:
-    """``[P*N E/2]`` complex: how each token's pairs are turned, by time, row and column."""
+def turns(rope: Tensor, positions: Sequence[int] | Tensor, grid: tuple[int, int]) -> Tensor:
+    """``[P*N E/2]`` complex: how each token's pairs are turned, by time, row and column.
+    ``positions``: as integers, or on the device.
+    """
     height, width = grid
     half = rope.shape[1]
     space = 2 * half // 6  # pairs of one space axis: head width // 6
     time = half - 2 * space
-    t = torch.stack([rope[p, :time] for p in positions])[:, None, None]
+    if isinstance(positions, Tensor):
+        of_time = rope[:, :time].index_select(0, positions)
+    else:
+        of_time = torch.stack([rope[p, :time] for p in positions])
+    t = of_time[:, None, None]
     h = rope[:height, time : time + space][None, :, None]
     w = rope[:width, time + space :][None, None]
     shape = (len(positions), height, width, -1, -1)

@@ -26,8 +26,10 @@ from torch import Tensor, nn
 
 from brushcast_worker.models.attention import (
     CachedAttention,
+    CacheRows,
     ClipAttention,
     KeyValueCache,
+    RowsAttention,
     rope_table,
 )
 from brushcast_worker.models.int8 import WIDE, Conv, Int8Linear
@@ -190,7 +192,7 @@ class DiT(nn.Module):
         sigma_BT: Tensor,
         context: Context,
         source_BTCHW: Tensor | None = None,
-        caches: Sequence[KeyValueCache] | None = None,
+        caches: Sequence[KeyValueCache] | CacheRows | None = None,
     ) -> Tensor:
         """The clean latent behind ``x``: ``x - sigma * flow`` where the network predicts the flow
         (flow matching).
@@ -213,11 +215,12 @@ class DiT(nn.Module):
         timestep_BT: Tensor,
         context: Context,
         source_BTCHW: Tensor | None = None,
-        caches: Sequence[KeyValueCache] | None = None,
+        caches: Sequence[KeyValueCache] | CacheRows | None = None,
     ) -> Tensor:
         """The raw prediction for noised latents ``x`` at ``timestep`` (1000 sigma).
 
-        With ``caches`` T is 1 and the caches' rows add up to B; without, frame t sees the first
+        With ``caches`` T is 1 and the caches' rows add up to B (or they are given as the rows that
+        they hold: nothing is stored then but in ``written``); without, frame t sees the first
         ``sinks`` frames and the last ``window - sinks`` up to itself, at the same positions as a
         stream would.
         """
@@ -242,11 +245,13 @@ class DiT(nn.Module):
         if context.pooled_BD is not None:
             embedding_BTD = embedding_BTD + context.pooled_BD[:, None]
         modulation_BT6D = self.time_projection(embedding_BTD).unflatten(-1, (6, c.dim))
-        attention = (
-            ClipAttention(c.heads, c.sinks, c.window, self.rope, frames, grid)
-            if caches is None
-            else CachedAttention(c.heads, self.rope, caches, grid)
-        )
+        attention: ClipAttention | CachedAttention | RowsAttention
+        if caches is None:
+            attention = ClipAttention(c.heads, c.sinks, c.window, self.rope, frames, grid)
+        elif isinstance(caches, CacheRows):
+            attention = RowsAttention(c.heads, self.rope, caches, grid)
+        else:
+            attention = CachedAttention(c.heads, self.rope, caches, grid)
         for layer, block in enumerate(self.blocks):
             tokens_BTND = block(
                 tokens_BTND,
@@ -307,7 +312,7 @@ class Block(nn.Module):
         modulation_BT6D: Tensor,
         context_k: Tensor,
         context_v: Tensor,
-        attention: ClipAttention | CachedAttention,
+        attention: ClipAttention | CachedAttention | RowsAttention,
         layer: int,
     ) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + modulation_BT6D)[

@@ -85,16 +85,18 @@ class LightVAE(nn.Module):
         self.decoder = Decoder(self.config)
         _initialise(self)
 
-    def encode(self, video_BTCHW: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def encode(
+        self, video_BTCHW: Tensor, state: State | None = None, begins_B: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Pictures in [-1, 1], T a multiple of 4, to normalised latents ``[B T/4 16 H/8 W/8]``;
-        sides are multiples of 16.
+        sides are multiples of 16.  ``begins``: rows whose state counts for nothing.
         """
         frames, height, width = video_BTCHW.shape[1], *video_BTCHW.shape[-2:]
         if frames % CHUNK or height % 16 or width % 16:
             raise ValueError(
                 f"{frames} pictures of {width}x{height}; multiples of {CHUNK} and of 16x16 wanted"
             )
-        z, state = self.encoder(video_BTCHW, state)
+        z, state = self.encoder(video_BTCHW, state, begins_B)
         return (z - self.mean) / self.std, state
 
     def decode(
@@ -115,15 +117,18 @@ class LightVAE(nn.Module):
         source_BTCHW: Tensor,
         state: State | None = None,
         guide: Guide | None = None,
+        begins_B: Tensor | None = None,
     ) -> Iterator[tuple[Tensor, State]]:
         """As ``decode``, in parts: pictures as soon as they are there, and the state, which is
         whole with the last of them.  ``guide``: of ``guide`` for the same source, if it was called.
+        ``begins``: rows whose state counts for nothing.
         """
         if source_BTCHW.shape[1] != CHUNK * z_BTCHW.shape[1]:
             raise ValueError(
                 f"{source_BTCHW.shape[1]} source pictures; {CHUNK * z_BTCHW.shape[1]} wanted"
             )
-        return self.decoder.paint(z_BTCHW * self.std + self.mean, source_BTCHW, state, guide)
+        z = z_BTCHW * self.std + self.mean
+        return self.decoder.paint(z, source_BTCHW, state, guide, begins_B)
 
     def guide(self, source_BTCHW: Tensor) -> Guide:
         """Begins what ``paint`` does with the source alone, on a core that the transformer leaves
@@ -133,6 +138,19 @@ class LightVAE(nn.Module):
         parts = _parts(rows, frames, source_BTCHW.device)  # here: aside there is no other core
         see = functools.partial(self.decoder.see, source_BTCHW.flatten(0, 1), parts)
         return aside(see, source_BTCHW.device)
+
+    def blank(self, rows: int, height: int, width: int) -> tuple[State, State]:
+        """The encoder's and the decoder's state of streams that have none yet: zeros of the shapes
+        and in the order that ``encode`` and ``paint`` give, for pictures of this size.
+        """
+        c, like = self.config, self.encoder.out.weight
+
+        def deep(channels: int) -> Tensor:
+            shape = rows, channels, height // SCALE, width // SCALE
+            return channels_last(like.new_zeros(shape))
+
+        drawn = like.new_zeros((rows, 3, height, width), dtype=torch.float32)
+        return (deep(c.encoder[2]),), (deep(c.trunk_memory), drawn)
 
 
 class Encoder(nn.Module):
@@ -150,7 +168,9 @@ class Encoder(nn.Module):
         self.out = Conv(eighth, c.latent_channels)
         self.thumbnail = nn.Conv2d(THUMBNAIL, c.latent_channels, 1, bias=False)
 
-    def forward(self, video_BTCHW: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def forward(
+        self, video_BTCHW: Tensor, state: State | None, begins_B: Tensor | None
+    ) -> tuple[Tensor, State]:
         rows, frames = video_BTCHW.shape[:2]
         video = video_BTCHW.flatten(0, 1).unflatten(0, (-1, CHUNK))
 
@@ -164,7 +184,8 @@ class Encoder(nn.Module):
         beside = aside(functools.partial(pair, 0), video.device)
         last, first = pair(2), beside()
         x = self.down2(first[0], last[0])
-        before, memory = self.block.earlier(x, rows, None if state is None else state[0])
+        past = None if state is None else state[0]
+        before, memory = self.block.earlier(x, rows, past, begins_B)
         z = self.out(self.block(x, before))
         z = z + self.thumbnail((first[1] + last[1]) / 2)
         return z.unflatten(0, (rows, frames // CHUNK)), (memory,)
@@ -216,6 +237,7 @@ class Decoder(nn.Module):
         source_BTCHW: Tensor,
         state: State | None,
         guide: Guide | None,
+        begins_B: Tensor | None,
     ) -> Iterator[tuple[Tensor, State]]:
         """See ``LightVAE.paint``."""
         rows, frames, device = *source_BTCHW.shape[:2], source_BTCHW.device
@@ -225,7 +247,7 @@ class Decoder(nn.Module):
         small = aside(functools.partial(self._small, z), device)
         seen = guide() if guide is not None else self.see(source_BTCHW.flatten(0, 1), parts)
         x = self.into(z).add_(seen.compared)
-        before, trunk_memory = self.trunk[0].earlier(x, rows, trunk_state)
+        before, trunk_memory = self.trunk[0].earlier(x, rows, trunk_state, begins_B)
         x = self.trunk[0](x, before)
         for block in self.trunk[1:]:
             x = block(x)
@@ -243,7 +265,7 @@ class Decoder(nn.Module):
             return y[:, :3].add(_of(background, part)), KEPT * y[:, 3:].sigmoid()
 
         settled = settle(
-            _by_time(as_they_come(part_painted, range(len(parts))), rows, parts), drawn
+            _by_time(as_they_come(part_painted, range(len(parts))), rows, parts), drawn, begins_B
         )
         if len(parts) > 1:
             for picture in settled:
@@ -323,12 +345,17 @@ class MemoryBlock(nn.Module):
         self.conv1 = Conv(channels + memory, channels)
         self.conv2 = Conv(channels, channels)
 
-    def earlier(self, x: Tensor, rows: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def earlier(
+        self, x: Tensor, rows: int, past: Tensor | None, begins_B: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """What each picture of ``x`` (``[B*T C H W]`` in order of time) sees of the one before it,
-        and what the next call's ``past`` is.  Without a past the first picture is its own.
+        and what the next call's ``past`` is.  Without a past, and in rows that begin, the first
+        picture is its own.
         """
         mine = F.relu(x[:, : self.memory]).unflatten(0, (rows, -1))
         first = mine[:, :1] if past is None else past[:, None].to(mine.dtype)
+        if past is not None and begins_B is not None:
+            first = torch.where(begins_B[:, None, None, None, None], mine[:, :1], first)
         before = channels_last(torch.cat([first, mine[:, :-1]], 1).flatten(0, 1))
         return before, mine[:, -1].clone()
 

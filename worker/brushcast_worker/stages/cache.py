@@ -1,6 +1,6 @@
 """RollingCache: the keys and values that one stream's transformer still sees.
 
-Letters: B rows, N tokens of a latent frame, D width, M tokens that are visible, S slots.
+Letters: B rows, N tokens of a latent frame, D width, M tokens that are visible, S slots, L layers.
 
 Slots 0..sinks-1 hold the first latent frames, the others are a ring.  All denoising steps of a
 latent frame write the same slot.  Keys are stored unrotated; the transformer rotates them when it
@@ -72,6 +72,28 @@ class RollingCache:
     def filled(self) -> int:
         """Latent frames that are visible now, the current one included."""
         return self._filled
+
+    @property
+    def slot(self) -> int:
+        """Where the current latent frame is stored."""
+        return self._slot
+
+    def stored(self) -> tuple[Tensor, Tensor]:
+        """Keys and values of all slots, visible or not, of a cache of one row: ``[L S N D]``,
+        views.
+        """
+        return self._k_LBSND[:, 0], self._v_LBSND[:, 0]
+
+    def current(self) -> list[Tensor]:
+        """What ``update`` writes, of a cache of one row, for whom writes it himself: keys and
+        values of the first layer, of the second..., ``[N D]``, views.
+        """
+        assert self._slot >= 0, "begin() comes first"
+        return [
+            part_LBSND[layer, 0, self._slot]
+            for layer in range(len(self._k_LBSND))
+            for part_LBSND in (self._k_LBSND, self._v_LBSND)
+        ]
 
     def begin(self) -> None:
         """Opens the slot of the next latent frame; every denoising step until the next ``begin``

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from brushcast_worker.chunk import Arrival
 from brushcast_worker.models.light_vae import Guide
 from brushcast_worker.stages.encode import Memory, alike, join, part, stack
 
@@ -27,11 +28,13 @@ class Decoder(Protocol):
 
 
 class Decoded(NamedTuple):
-    """Pictures of one stream, in [-1, 1] or NaN, and its memory: whole with the last of them."""
+    """Pictures of one stream, in [-1, 1] or NaN, and its memory: whole with the last of them.
+    `arrival`: of the same pictures in host memory, where that copy has begun."""
 
     stream: int
     pictures_TCHW: Tensor
     memory: Memory
+    arrival: Arrival | None = None
 
 
 def decode(

@@ -1,0 +1,187 @@
+"""Graphed: the networks' stages as CUDA graphs, all rows of a stage in one.
+
+The same networks and numbers as `stages.eager`. What differs from row to row or from chunk to chunk
+goes in as a tensor: whether a stream begins, its noise level, and where its cache stands.
+
+Letters: B rows, T pictures (or latent frames), C channels, H height, W width, L layers, S slots of
+a cache, N tokens of a latent frame, D width of a token, F numbers of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from brushcast_worker.chunk import as_levels, send_back
+from brushcast_worker.models.attention import CacheRows
+from brushcast_worker.models.dit import Context, DiT
+from brushcast_worker.models.light_vae import Guide, LightVAE
+from brushcast_worker.stages.cache import RollingCache
+from brushcast_worker.stages.decode import Decoded
+from brushcast_worker.stages.denoise import Row
+from brushcast_worker.stages.encode import Memory
+from brushcast_worker.stages.row_graphs import RowGraphs, RowInputs
+
+_CURSORS = 6  # numbers of a row before its slots' positions, see _numbers
+
+
+class Graphed:
+    """Does what `Eager` does. On a GPU; elsewhere, for tests, without `capture`."""
+
+    def __init__(
+        self,
+        transformer: DiT,
+        autoencoder: LightVAE,
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        capture: bool,
+    ) -> None:
+        self._transformer, self._autoencoder, self._dtype = transformer, autoencoder, dtype
+        self.graphs = RowGraphs(device, capture=capture)
+
+    # ------------------------------------------------------------------ encode
+
+    def encode(
+        self, pictures_TCHW: Sequence[Tensor], memories: Sequence[Memory | None]
+    ) -> tuple[list[Tensor], list[Memory]]:
+        """As of `stages.encode`; pictures of all streams have one shape and may have any type."""
+        rows = [
+            RowInputs((x_TCHW, *_of_row(memory, 1)), (memory is None,))
+            for x_TCHW, memory in zip(pictures_TCHW, memories, strict=True)
+        ]
+
+        def like() -> list[Tensor]:
+            x_TCHW = pictures_TCHW[0]
+            (blank,), _ = self._autoencoder.blank(1, *x_TCHW.shape[2:])
+            return [x_TCHW.to(self._dtype), blank[0]]
+
+        z_BTCHW, after_BCHW = self.graphs.run("encode", self._encode, rows, like)
+        latents, after = z_BTCHW.clone().unbind(0), torch.split(after_BCHW.clone(), 1)
+        return list(latents), [(memory_1CHW,) for memory_1CHW in after]
+
+    def _encode(self, inputs: Sequence[Tensor], begins_B1: Tensor) -> Sequence[Tensor]:
+        video_BTCHW, memory_BCHW = inputs
+        begins_B = begins_B1[:, 0] > 0
+        z_BTCHW, (after_BCHW,) = self._autoencoder.encode(video_BTCHW, (memory_BCHW,), begins_B)
+        return z_BTCHW, after_BCHW
+
+    def guide(self, pictures_TCHW: Tensor) -> Guide | None:
+        """None: there is no other core to begin it on."""
+        return None
+
+    # ------------------------------------------------------------------ denoise
+
+    def denoise(self, rows: Sequence[Row]) -> list[Tensor]:
+        """As of `stages.denoise`."""
+        for row in rows:
+            row.cache.begin()
+        inputs = [RowInputs(_tensors(row), _numbers(row)) for row in rows]
+        x0_BCHW, *written = self.graphs.run(
+            "denoise", self._denoise, inputs, lambda: _tensors(rows[0])
+        )
+        for part, views in zip(
+            written, zip(*(row.cache.current() for row in rows), strict=True), strict=True
+        ):
+            torch._foreach_copy_(list(views), list(part.unbind(0)))
+        for row in rows:
+            row.cache.end()
+        return list(x0_BCHW.clone().unbind(0))
+
+    def _denoise(self, inputs: Sequence[Tensor], numbers_BF: Tensor) -> Sequence[Tensor]:
+        """The clean latents, and what the caches must store: `RollingCache.current` of all rows."""
+        x0_BCHW, source_BCHW, noise_BCHW, k_BLSND, v_BLSND, *prompt = inputs
+        kept_B, level_B, timestep_B, sigma_B, slot_B, position_B = numbers_BF[:, :_CURSORS].unbind(
+            1
+        )
+        positions_BS = numbers_BF[:, _CURSORS:]
+        # Rounded as `renoise` by a float is: it multiplies in float32.
+        kept_BCHW = (kept_B[:, None, None, None] * x0_BCHW).to(x0_BCHW.dtype)
+        x_BCHW = kept_BCHW + (level_B[:, None, None, None] * noise_BCHW).to(x0_BCHW.dtype)
+        caches = CacheRows(k_BLSND, v_BLSND, slot_B.long(), position_B.long(), positions_BS.long())
+        layers = k_BLSND.shape[1]
+        context = Context(
+            k_BLD=tuple(prompt[:layers]),
+            v_BLD=tuple(prompt[layers : 2 * layers]),
+            pooled_BD=prompt[2 * layers] if len(prompt) > 2 * layers else None,
+        )
+        out_BTCHW = self._transformer.predict_x0(
+            x_BCHW[:, None],
+            timestep_BT=timestep_B[:, None],
+            sigma_BT=sigma_B[:, None],
+            context=context,
+            source_BTCHW=source_BCHW[:, None] if self._transformer.config.source_channels else None,
+            caches=caches,
+        )
+        return out_BTCHW[:, 0], *(part_BND for pair in caches.written for part_BND in pair)
+
+    # ------------------------------------------------------------------ decode
+
+    def decode(
+        self,
+        x0_TCHW: Sequence[Tensor],
+        sources_TCHW: Sequence[Tensor],
+        memories: Sequence[Memory | None],
+        guides: Sequence[Guide | None],
+    ) -> Iterator[Decoded]:
+        """As of `stages.decode`, with the pictures on their way to the host: all streams' in one
+        copy."""
+        of_shape: dict[torch.Size, list[int]] = {}
+        for number, x_TCHW in enumerate(x0_TCHW):
+            of_shape.setdefault(x_TCHW.shape, []).append(number)
+        for numbers in of_shape.values():
+            z_TCHW, source_TCHW = x0_TCHW[numbers[0]], sources_TCHW[numbers[0]]
+            rows = [
+                RowInputs(
+                    (x0_TCHW[i], sources_TCHW[i], *_of_row(memories[i], 2)), (memories[i] is None,)
+                )
+                for i in numbers
+            ]
+
+            def like(z_TCHW: Tensor = z_TCHW, source_TCHW: Tensor = source_TCHW) -> list[Tensor]:
+                _, blank = self._autoencoder.blank(1, *source_TCHW.shape[2:])
+                return [z_TCHW, source_TCHW.to(self._dtype), *(x[0] for x in blank)]
+
+            rare = len(z_TCHW) > 1  # the steps have just fallen
+            x_BTCHW, levels_BTHWC, extremes_B2, *after = self.graphs.run(
+                "decode", self._decode, rows, like, rare=rare
+            )
+            arrivals = send_back(levels_BTHWC, extremes_B2)
+            x_BTCHW = x_BTCHW.clone()
+            after_of = zip(*(torch.split(x.clone(), 1) for x in after), strict=True)
+            yield from map(Decoded, numbers, x_BTCHW.unbind(0), after_of, arrivals)
+
+    def _decode(self, inputs: Sequence[Tensor], begins_B1: Tensor) -> Sequence[Tensor]:
+        z_BTCHW, source_BTCHW, *memory = inputs
+        begins_B = begins_B1[:, 0] > 0
+        parts = list(self._autoencoder.paint(z_BTCHW, source_BTCHW, tuple(memory), None, begins_B))
+        x_BTCHW = torch.cat([x for x, _ in parts], 1) if len(parts) > 1 else parts[0][0]
+        x_BTCHW = x_BTCHW.float().clamp(-1, 1)  # NaN stays NaN, for the loop to see
+        levels_NHWC = as_levels(x_BTCHW.flatten(0, 1))
+        levels_BTHWC = levels_NHWC.view(*x_BTCHW.shape[:2], *levels_NHWC.shape[1:])
+        low, high = (most((1, 2, 3, 4)) for most in (x_BTCHW.amin, x_BTCHW.amax))
+        return x_BTCHW, levels_BTHWC, torch.stack([low, high], 1), *parts[-1][1]
+
+
+def _of_row(memory: Memory | None, count: int) -> Sequence[Tensor | None]:
+    """A stream's memory without the axis of rows."""
+    return (None,) * count if memory is None else [x[0] for x in memory]
+
+
+def _tensors(row: Row) -> list[Tensor]:
+    """What `_denoise` takes, in its order."""
+    k_LSND, v_LSND = row.cache.stored()
+    prompt = [x_BLD[0] for x_BLD in (*row.context.k_BLD, *row.context.v_BLD)]
+    if row.context.pooled_BD is not None:
+        prompt.append(row.context.pooled_BD[0])
+    return [row.x0_CHW, row.source_CHW, row.noise_CHW, k_LSND, v_LSND, *prompt]
+
+
+def _numbers(row: Row) -> list[float]:
+    """What `_denoise` takes, in its order; slots that are not visible have a negative position."""
+    cache: RollingCache = row.cache
+    hidden = [-1] * (cache.window - cache.filled)
+    cursors = [cache.slot, cache.position, *cache.positions, *hidden]
+    return [1 - row.level, row.level, row.step.timestep, row.step.sigma, *cursors]
