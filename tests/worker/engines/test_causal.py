@@ -13,6 +13,8 @@ from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import Job
 from brushcast_worker.engines.causal import CausalEngine, CausalState
 from brushcast_worker.engines.pocket import random_pocket
+from brushcast_worker.stages.eager import Eager
+from brushcast_worker.stages.graphed import Graphed
 from tests.worker.conftest import SIZE, chunks, moving, outcome
 
 Presets = dict[str, Preset]
@@ -173,3 +175,10 @@ def test_other_errors_of_a_model_stay_what_they_are(
     monkeypatch.setattr(engine._networks, "encode", fail)
     with pytest.raises(RuntimeError, match="a shape"):
         step(engine, state, chunks(moving(4))[0], presets["ink"])
+
+
+@pytest.mark.parametrize(
+    ("device", "networks"), [("cpu", Eager), pytest.param("cuda", Graphed, marks=pytest.mark.gpu)]
+)
+def test_graphs_are_for_gpus_alone(device: str, networks: type) -> None:
+    assert type(random_pocket(device)._networks) is networks
