@@ -30,8 +30,8 @@ from brushcast.frame import Pixels, Size, centre_crop, fit
 # at 3 ink is softer, from 8 on slanted contours show stairs and hatching grows too dark.
 SHARPNESS = 5.0
 # Levels of the Laplacian. Below is what shivers (the sensor's noise, the coder's blocks), above are
-# pencil, dots and contours. What stands still shivers 15 to 29 % more than with cubic; treated alike,
-# it would 46 to 74 %.
+# pencil, dots and contours. What stands still shivers 15 to 29 % more than with cubic; 46 to 74 %
+# if all were treated alike.
 FAINT = 4.0
 FAINT_SHARPNESS = 0.3  # paper grain stays what it was, and does not fade beside crisp lines
 
