@@ -38,6 +38,8 @@ class Rule:
     may: tuple[str, ...] | None = None
     """Beside the standard library; None: what the other rows allow."""
     never: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+    """Modules under `who` that this row does not bind: they have one of their own."""
 
 
 WORLD = ("numpy", "cv2", "av", "zmq", "msgpack", "click", "rich", "aiohttp", "platformdirs")
@@ -66,6 +68,17 @@ TABLE = (
         who="brushcast_worker",
         may=("brushcast_worker", "torch", "safetensors", "numpy", "click", "rich", *SHARED),
         never=("brushcast.bridge", "brushcast.source", "brushcast.sink", "brushcast.playout"),
+        but=("brushcast_worker.quality",),
+    ),
+    Rule(  # a command of its own, beside the live worker: it reads clips and follows motion
+        who="brushcast_worker.quality",
+        may=(
+            *(f"brushcast_worker.{part}" for part in ("models", "stages", "teachers", "quality")),
+            "brushcast_worker.engines.pocket",
+            "brushcast_worker.config",
+            *("torch", "safetensors", "numpy", "cv2", "brushcast.clip"),
+            *("brushcast.frame", "brushcast.errors", "brushcast.__version__"),
+        ),
     ),
     Rule(who="brushcast.playout", never=CLOCKS_AND_WORLD),
     Rule(who="brushcast.wire.link", never=(*CLOCKS_AND_WORLD, "brushcast.wire.sockets")),
@@ -169,6 +182,7 @@ def test_imports_keep_to_the_table() -> None:
         for module, path, tree in parsed()
         for rule in TABLE
         if is_under(module, rule.who)
+        if not any(is_under(module, other) for other in rule.but)
         for found in imports(tree)
         if not is_allowed(found.name, rule)
     ]

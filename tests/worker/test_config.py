@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from brushcast.errors import ConfigError
+from brushcast.frame import Size
 from brushcast.wire.sockets import parse_endpoint
-from brushcast_worker.config import BenchConfig, ServeConfig, physical_cores
+from brushcast_worker.config import BenchConfig, QualityConfig, ServeConfig, physical_cores
 
 LOOPBACK = parse_endpoint("tcp://127.0.0.1:0")
 
@@ -41,6 +44,23 @@ def test_a_bench_has_an_end(seconds: float) -> None:
 def test_steps_are_not_negative() -> None:
     with pytest.raises(ConfigError, match="--steps -1"):
         BenchConfig(steps=-1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"drift_seconds": math.nan}, "--drift-seconds nan"),
+        ({"drift_seconds": -1.0}, "--drift-seconds -1"),
+        ({"drift_seconds": 1e9}, "86400"),
+        ({"pictures": 8}, "--pictures 8"),
+        ({"size": Size(500, 288)}, "500x288"),
+        ({"threads": -1}, "--threads -1"),
+    ],
+)
+def test_what_quality_cannot_be_measured_of(wrong: dict[str, Any], words: str) -> None:
+    QualityConfig(out=Path("."))
+    with pytest.raises(ConfigError, match=words):
+        QualityConfig(out=Path("."), **wrong)
 
 
 def test_there_is_a_core_and_not_more_than_the_machine_has() -> None:

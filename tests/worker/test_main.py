@@ -21,6 +21,9 @@ from brushcast_worker.__main__ import run_command
         (["serve", "--standby"], "--supervised"),
         (["bench", "--size", "large"], "large"),
         (["bench", "--seconds", "-1"], "--seconds -1"),
+        (["quality", "--size", "500x288"], "multiples of 16"),
+        (["quality", "--pictures", "3"], "--pictures 3"),
+        (["quality", "--drift-seconds", "-1"], "--drift-seconds -1"),
         (["dance"], "dance"),
         (["serve", "--colour", "red"], "--colour"),
     ],
@@ -43,9 +46,11 @@ def test_a_program_is_told_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--threads -3" in event["message"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["bench", "--help"]])
-def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(arguments) == 0
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["serve", "--help"], ["bench", "--help"], ["quality", "--help"]]
+)
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command([*command.split(), "--help"]) == 0
     assert "Usage: brushcast-worker" in capsys.readouterr().out
 
 

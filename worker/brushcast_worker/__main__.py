@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,9 +22,11 @@ from brushcast.errors import BrushcastError, InputError
 from brushcast.frame import Size
 from brushcast.process import keep_freed_memory
 from brushcast.wire.sockets import parse_endpoint
-from brushcast_worker.config import BenchConfig, ServeConfig
+from brushcast_worker.config import DRIFT_S, BenchConfig, QualityConfig, ServeConfig
 
 APP = "brushcast-worker"
+PATH = click.Path(path_type=Path)
+PROGRESS = "... "  # how a line that tells how far it is begins
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -147,6 +150,68 @@ def bench(
 
     result = measure(config)
     click.echo(json.dumps(result) if as_json else _as_table(result))
+
+
+@cli.command()
+@click.option("--engine", default="pocket", show_default=True, help="The model.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
+@click.option("--size", default="", help="WIDTHxHEIGHT in multiples of 16; default: 512x288.")
+@click.option(
+    "--clips", multiple=True, type=PATH, help="Files or folders; default: the bundled clip."
+)
+@click.option("--styles", multiple=True, help="Looks: NAME or NAME,NAME; default: all.")
+@click.option(
+    "--pictures", default=0, help="Of each clip, in multiples of 8; 0: 16 on a CPU, else 48."
+)
+@click.option("--drift-seconds", default=DRIFT_S, show_default=True, help="0: not measured.")
+@click.option("--ablations", is_flag=True, help="Switch the stream's parts off one by one.")
+@click.option(
+    "--out", default="brushcast-quality", show_default=True, type=PATH, help="The report's folder."
+)
+@click.option("--weights", type=PATH, help="A folder with other weights.")
+@click.option("--threads", default=0, show_default=True, help="Of a CPU; 0: one per physical core.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
+def quality(
+    engine: str,
+    device: str,
+    size: str,
+    clips: tuple[Path, ...],
+    styles: tuple[str, ...],
+    pictures: int,
+    drift_seconds: float,
+    ablations: bool,
+    out: Path,
+    weights: Path | None,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Measure the pictures: calm, drift, sharpness, structure, and how near they are to the
+    teachers. Says on standard error how far it is; writes the report and its contact sheets."""
+    config = QualityConfig(
+        out=out,
+        engine=engine,
+        device=device,
+        size=Size.parse(size) if size else None,
+        clips=clips,
+        styles=styles,
+        pictures=pictures,
+        drift_seconds=drift_seconds,
+        ablations=ablations,
+        weights=weights,
+        threads=threads,
+    )
+    from brushcast_worker.quality.report import measure_quality
+
+    result = measure_quality(config, lambda line: click.echo(f"{PROGRESS}{line}", err=True))
+    click.echo(json.dumps(result) if as_json else _as_table(_short(result)))
+
+
+def _short(result: dict[str, Any]) -> dict[str, Any]:
+    """The bars, line by line, and where the rest is."""
+    lines = {
+        bar["figure"]: f"{bar['value']}  {bar['bar']}  {bar['look']}" for bar in result["bars"]
+    }
+    return {**lines, "report": result["report"]}
 
 
 def _tell_people(event: str, **data: Any) -> None:

@@ -12,6 +12,8 @@ from brushcast.frame import Size
 from brushcast.wire.sockets import Endpoint
 
 MAX_THREADS = 1024
+LEAST_PICTURES, MOST_PICTURES = 16, 960  # of a clip whose quality is measured
+DRIFT_S, DRIFT_MOST_S = 10.0, 86_400.0  # of the looped clip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,39 @@ class BenchConfig:
             raise ConfigError(f"--seconds {self.seconds}: wanted a number above 0, at most 3600")
         if self.steps < 0:
             raise ConfigError(f"--steps {self.steps}: wanted 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityConfig:
+    """`brushcast-worker quality`. clips: files and folders, none: the bundled clip. styles:
+    none: all. pictures: of each clip, 0: what the device can take. out: the folder of the report
+    and its sheets. drift_seconds: of the looped clip, 0: not measured. weights: another folder.
+    """
+
+    out: Path
+    engine: str = "pocket"
+    device: str = "auto"
+    size: Size | None = None
+    clips: tuple[Path, ...] = ()
+    styles: tuple[str, ...] = ()
+    pictures: int = 0
+    drift_seconds: float = DRIFT_S
+    ablations: bool = False
+    weights: Path | None = None
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
+        if self.size is not None and (self.size.width % 16 or self.size.height % 16):
+            raise ConfigError(f"--size {self.size}: wanted both sides in multiples of 16")
+        if self.pictures and not LEAST_PICTURES <= self.pictures <= MOST_PICTURES:
+            raise ConfigError(
+                f"--pictures {self.pictures}: wanted {LEAST_PICTURES} to {MOST_PICTURES}, or 0"
+            )
+        if not (math.isfinite(self.drift_seconds) and 0 <= self.drift_seconds <= DRIFT_MOST_S):
+            raise ConfigError(
+                f"--drift-seconds {self.drift_seconds}: wanted 0 (none) to {DRIFT_MOST_S:.0f}"
+            )
 
 
 def check_threads(threads: int) -> None:
