@@ -66,6 +66,7 @@ class SizeType(click.ParamType[Size]):
 
 SIZE = SizeType()
 FILE = click.Path(path_type=Path)
+QUALITY_OPTIONS = ("clips", "styles", "pictures", "drift_seconds", "ablations", "out")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
 
 
@@ -220,18 +221,59 @@ def restyle(
 @click.option(
     "--seconds", type=click.FloatRange(0.5, 600), default=8.0, help="How long to measure."
 )
+@click.option("--quality", is_flag=True, help="Measure the pictures instead of the speed.")
+@click.option(
+    "--clips", multiple=True, type=FILE, help="Of --quality: files or folders; default: ours."
+)
+@click.option("--styles", multiple=True, help="Of --quality: NAME or NAME,NAME; default: all.")
+@click.option(
+    "--pictures", type=int, default=0, help="Of --quality: of each clip; 0: 16 on a CPU, else 48."
+)
+@click.option(
+    "--drift-seconds", type=float, default=10.0, help="Of --quality: of a looped clip; 0: none."
+)
+@click.option("--ablations", is_flag=True, help="Of --quality: parts switched off one by one.")
+@click.option(
+    "--out", type=FILE, default="brushcast-quality", help="Of --quality: report, contact sheets."
+)
 @json_option
 def bench(
-    engine: str, size: Size | None, steps: int, device: str, seconds: float, as_json: bool
-) -> None:
-    """Measure the worker on this machine: pictures per second, and where the time goes."""
-    from brushcast.bench import print_bench, run_bench
+    engine: str, size: Size | None, steps: int, device: str, seconds: float, quality: bool,
+    clips: tuple[Path, ...], styles: tuple[str, ...], pictures: int, drift_seconds: float,
+    ablations: bool, out: Path, as_json: bool,
+) -> None:  # fmt: skip
+    """Measure the worker on this machine: pictures per second, and where the time goes.
 
-    result = run_bench(engine=engine, size=size, steps=steps, device=device, seconds=seconds)
+    With --quality: how good the pictures are, each figure beside its bar. Calm (warp error by the
+    source's own motion, flicker of still scenes, drift), sharpness, structure, faces, text, seeds,
+    and how near the pictures are to the teachers. About three minutes for all looks on two quiet
+    cores; --drift-seconds 600 takes 4 minutes more a look there, --ablations 3 minutes in all.
+    """
+    from brushcast.bench import print_bench, print_quality, run_bench, run_quality
+
+    _check_bench(quality)
+    if quality:
+        result = run_quality(
+            engine=engine, device=device, size=size, clips=clips, styles=styles, pictures=pictures,
+            drift_seconds=drift_seconds, ablations=ablations, out=out,
+            tell=lambda line: None if as_json else click.echo(line, err=True),
+        )  # fmt: skip
+    else:
+        result = run_bench(engine=engine, size=size, steps=steps, device=device, seconds=seconds)
     if as_json:
         click.echo(json.dumps(result))
     else:
-        print_bench(result)
+        (print_quality if quality else print_bench)(result)
+
+
+def _check_bench(quality: bool) -> None:
+    """Options of one kind of bench are a mistake with the other. Raises ConfigError."""
+    context = click.get_current_context()
+    wrong = ("steps", "seconds") if quality else QUALITY_OPTIONS
+    for name in wrong:
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option}: wanted {'without' if quality else 'only with'} --quality")
 
 
 @cli.group()

@@ -38,7 +38,7 @@ def test_the_options_of_the_contract_are_there() -> None:
     contract = {
         "run": "source sink preset worker panel for report",
         "restyle": "preset prompt strength size seed steps report",
-        "bench": "engine size steps device json",
+        "bench": "engine size steps device json quality clips styles drift-seconds ablations out",
     }
     for name, wanted in contract.items():
         options = {o for p in cli.commands[name].params for o in p.opts}
@@ -61,6 +61,9 @@ def test_the_options_of_the_contract_are_there() -> None:
         (["restyle", "absent.mp4", "out.mp4", "--strength", "3"], "strength 3"),
         (["restyle", "absent.mp4", "/absent/out.mp4"], "/absent"),
         (["bench", "--size", "100x100"], "multiples of 16"),
+        (["bench", "--styles", "oil"], "--styles: wanted only with --quality"),
+        (["bench", "--quality", "--seconds", "9"], "--seconds: wanted without --quality"),
+        (["bench", "--quality", "--size", "100x100"], "multiples of 16"),
         (["presets", "show", "oi1"], "unknown preset"),
         (["presets", "import", "absent.toml"], "absent.toml"),
         (["models", "verify", "sora"], "unknown model 'sora'"),
