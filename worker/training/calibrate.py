@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from brushcast_worker.models.int8 import Conv, Up
 from brushcast_worker.models.pocket import FILE, save_pocket
 from brushcast_worker.models.text import STYLES
+from brushcast_worker.quality.play import CHUNK, Play, one_style, restyle
 from training.data import fit, read
-from training.stream import CHUNK, Play, one_style, restyle
 from training.train import go_on_from
 
 log = logging.getLogger("training")

@@ -10,20 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from brushcast_worker.models.pocket import Pocket
 from brushcast_worker.models.text import STYLES
+from brushcast_worker.quality.metrics import psnr
+from brushcast_worker.quality.play import Play, one_style, restyle
 from brushcast_worker.teachers import page, paint
 from training.data import fit, read
-from training.stream import Play, one_style, restyle
 
 PICTURES = 16
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Of pictures in [-1, 1], dB."""
-    return float(-10 * torch.log10((a - b).square().mean() / 4))
 
 
 class Watch:
