@@ -15,12 +15,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import cv2
 import numpy as np
 
 from brushcast.errors import SinkError
-from brushcast.frame import Pixels, Size
+from brushcast.frame import Pixels, Size, fit
 from brushcast.recording import Recording, check_target
-from brushcast.upscale import Upscaler
 from brushcast.v4l2 import Device, devices, query, read_format
 from brushcast.yuv import BT601, YuvConverter
 
@@ -184,7 +184,6 @@ class CameraSink:
         self._camera: Any = None
         self._size = Size(2, 2)
         self._yuv = YuvConverter(self._size, BT601)
-        self._upscaler = Upscaler(self._size)
         self._last: tuple[Pixels, Pixels] | None = None  # as given, as sent
         self._linux = sys.platform.startswith("linux")
 
@@ -197,7 +196,6 @@ class CameraSink:
             ) from None
         self._size = size
         self._yuv = YuvConverter(size, BT601)
-        self._upscaler = Upscaler(size)
         self._last = None
         tried: list[str] = []
         for device in self._candidates(tried):
@@ -257,7 +255,7 @@ class CameraSink:
 
     def _send(self, pixels_HWC: Pixels) -> None:
         if self._last is None or self._last[0] is not pixels_HWC:
-            made = self._i420 if self._linux else self._upscaler.picture
+            made = self._i420 if self._linux else self._rgb
             self._last = (pixels_HWC, made(pixels_HWC))
         try:
             self._camera.send(self._last[1])
@@ -275,6 +273,14 @@ class CameraSink:
         planes += [plane.reshape(-1, width // 2) for plane in (cb, cr)]
         self._yuv.convert(pixels_HWC, planes)
         return flat
+
+    def _rgb(self, pixels_HWC: Pixels) -> Pixels:
+        """Scaled up as planes, for one look everywhere: such cameras halve chroma, too."""
+        height, width, _ = pixels_HWC.shape
+        if height * width >= self._size.area_px:
+            return fit(pixels_HWC, self._size)
+        flat = self._i420(pixels_HWC).reshape(-1, self._size.width)
+        return np.asarray(cv2.cvtColor(flat, cv2.COLOR_YUV2RGB_I420), np.uint8)
 
     def _check_format(self) -> None:
         """A device in use by a reader "accepts" another size and then shows garbage: believe only

@@ -14,7 +14,7 @@ follows them. The eye sees edges in luminance: chroma is scaled linearly, and lo
 It stays on the CPU: the picture is in host memory and is wanted there, and OpenCL (`cv2.UMat`) is
 missing on most machines; a copy there, a dozen launches and a copy back are no bargain for 2 ms.
 
-Letters: H height, W width, C channels (3, RGB).
+Letters: H height, W width.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import math
 import cv2
 import numpy as np
 
-from brushcast.frame import Pixels, Size, centre_crop, fit
+from brushcast.frame import Pixels, Size
 
 # By eye, on six looks beside the same model's pictures at 1280x720 (media/compare_upscaling.py):
 # at 3 ink is softer, from 8 on slanted contours show stairs and hatching grows too dark.
@@ -73,25 +73,6 @@ class Upscaler:
         cv2.dilate(source_HW, _NEIGHBOURS, dst=small_HW)
         cv2.resize(small_HW, where, dst=bound_HW, interpolation=cv2.INTER_LINEAR)
         cv2.min(plane_HW, bound_HW, dst=plane_HW)
-
-    def picture(self, pixels_HWC: Pixels) -> Pixels:
-        """A picture ([H W 3] uint8 RGB of any size) at this size, C-contiguous; another shape is
-        cropped. One that is larger is averaged, as `fit` does; one of this size is itself.
-        """
-        cropped_HWC = centre_crop(pixels_HWC, self._size)
-        height, width, _ = cropped_HWC.shape
-        if height * width >= self._size.area_px:
-            return fit(pixels_HWC, self._size)
-        where = (self._size.width, self._size.height)
-        full_HWC: Pixels = np.empty((self._size.height, self._size.width, 3), np.uint8)
-        luma_HW, *chroma = cv2.split(cv2.cvtColor(cropped_HWC, cv2.COLOR_RGB2YCrCb))
-        planes: list[Pixels] = [np.empty((self._size.height, self._size.width), np.uint8)]
-        self.luma(np.asarray(luma_HW, np.uint8), planes[0])
-        for plane_HW in chroma:
-            scaled_HW = cv2.resize(plane_HW, where, interpolation=cv2.INTER_LINEAR)
-            planes.append(np.asarray(scaled_HW, np.uint8))
-        cv2.cvtColor(cv2.merge(planes), cv2.COLOR_YCrCb2RGB, dst=full_HWC)
-        return full_HWC
 
     def _resize_work(self, height: int, width: int) -> None:
         """For sources of that size."""

@@ -269,9 +269,11 @@ def test_elsewhere_obs_is_the_camera(
     sink = CameraSink()
     sink.open(SIZE, 30, picture(7))
     assert np.array_equal(camera.sent[0], picture(7))  # pyvirtualcam converts
-    small = picture(9)[::2, ::2].copy()
+    small = np.empty((SIZE.height // 2, SIZE.width // 2, 3), np.uint8)
+    small[:] = (200, 90, 40)
     sink.write(small, 1)
     sink.write(small, 2)
-    assert np.array_equal(camera.sent[1], picture(9))
+    assert camera.sent[1].shape == picture().shape
+    assert np.abs(camera.sent[1].astype(int) - (200, 90, 40)).max() <= 2
     assert camera.sent[2] is camera.sent[1]  # scaled once
     assert part in sink_module._advice(platform)

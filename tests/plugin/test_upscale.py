@@ -151,35 +151,3 @@ def test_it_is_written_in_place_into_padded_rows_and_the_source_is_left_alone() 
     Upscaler(FULL).luma(source, wide[:, : FULL.width])
     assert np.array_equal(wide[:, : FULL.width], scaled(source))
     assert (wide[:, FULL.width :] == 7).all()
-
-
-def test_a_picture_keeps_its_colours_and_gets_crisp() -> None:
-    small = np.empty((72, 128, 3), np.uint8)
-    small[:, :64], small[:, 64:] = (200, 30, 60), (30, 90, 220)
-    made = Upscaler(FULL).picture(small)
-    assert made.shape == (FULL.height, FULL.width, 3)
-    assert made.flags.c_contiguous
-    assert made[90, 40].tolist() == pytest.approx([200, 30, 60], abs=2)
-    assert made[90, 280].tolist() == pytest.approx([30, 90, 220], abs=2)
-    grey = np.repeat(slanted(128, 72, 0.3)[:, :, None], 3, axis=2)
-    made = Upscaler(FULL).picture(grey)
-    assert np.ptp(made.astype(int), axis=2).max() <= 2
-    assert np.abs(made[..., 1].astype(int) - scaled(grey[..., 1])).max() <= 2
-
-
-@pytest.mark.parametrize("side", [180, 320, 400])
-def test_a_picture_of_another_shape_is_cropped(side: int) -> None:
-    """Also one that is larger only until it is cropped."""
-    square = np.zeros((side, side, 3), np.uint8)
-    square[: side // 8] = square[-side // 8 :] = 255
-    made = Upscaler(FULL).picture(square)
-    assert made.shape == (FULL.height, FULL.width, 3)
-    assert made.max() == 0
-
-
-def test_a_picture_of_that_size_is_itself_and_a_larger_one_is_averaged() -> None:
-    pixels = np.zeros((FULL.height, FULL.width, 3), np.uint8)
-    assert Upscaler(FULL).picture(pixels) is pixels
-    checks = np.indices((2 * FULL.height, 2 * FULL.width)).sum(axis=0) % 2 * 200
-    checked = np.repeat(checks.astype(np.uint8)[:, :, None], 3, axis=2)
-    assert (Upscaler(FULL).picture(checked) == 100).all()
