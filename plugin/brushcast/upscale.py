@@ -11,8 +11,9 @@ What is sharpened is the Laplacian of a Gaussian (Marr and Hildreth 1980): it le
 detail, in which a slanted line's stairs are, so that contours come out smooth without a filter that
 follows them. The eye sees edges in luminance: chroma is scaled linearly, and looks as with cubic.
 
-It stays on the CPU: the picture is in host memory and is wanted there, and OpenCL (`cv2.UMat`) is
-missing on most machines; a copy there, a dozen launches and a copy back are no bargain for 2 ms.
+It stays on the CPU: the picture is in host memory and is wanted there, and OpenCL (`cv2.UMat`)
+needs a driver that many machines lack; a copy there, a dozen launches and a copy back for 2 ms of
+work are no bargain (reckoned, not measured: none of ours has one).
 
 Letters: H height, W width.
 """
@@ -30,7 +31,7 @@ from brushcast.frame import Pixels, Size
 # at 3 ink is softer, from 8 on slanted contours show stairs and hatching grows too dark.
 SHARPNESS = 5.0
 # Levels of the Laplacian. Below is what shivers (the sensor's noise, the coder's blocks), above are
-# pencil, dots and contours. What stands still shivers 15 to 29 % more than with cubic; 46 to 74 %
+# pencil, dots and contours. What stands still shivers 12 to 30 % more than with cubic; 46 to 74 %
 # if all were treated alike.
 FAINT = 4.0
 FAINT_SHARPNESS = 0.3  # paper grain stays what it was, and does not fade beside crisp lines
