@@ -138,7 +138,8 @@ def print_quality(result: Mapping[str, Any]) -> None:
         names = list(next(iter(result["ablations"].values())))
         table = Table("", *names, title=title, title_justify="left", box=SIMPLE_HEAD)
         for variant, figures in result["ablations"].items():
-            table.add_row(variant, *(_brief(figures[name]) for name in names))
+            shown = (figures[name] for name in names)
+            table.add_row(variant, *("-" if x is None else f"{x:.3f}" for x in shown))
         console.print(table)
     console.print(f"{result['report']}\n" + "\n".join(result["sheets"]))
 

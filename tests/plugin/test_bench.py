@@ -132,7 +132,16 @@ def test_the_quality_table_shows_every_bar(capsys: pytest.CaptureFixture[str]) -
         }
     )  # fmt: skip
     shown = capsys.readouterr().out
-    for words in ("0.44", "met", "missed", "not known", "trained on: yes", "1.25", "no sinks"):
+    for words in (
+        "0.44",
+        "met",
+        "missed",
+        "not known",
+        "trained on: yes",
+        "1.25",
+        "no sinks",
+        "1.500",
+    ):
         assert words in shown
     assert "out/sheet.jpg" in shown
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from brushcast.frame import Size
+from brushcast_worker.models.text import STYLES
 from brushcast_worker.quality import measure
 from brushcast_worker.quality.bars import bars
 from brushcast_worker.quality.clips import samples
@@ -38,6 +39,19 @@ def test_every_figure_is_there(bench: Bench) -> None:
         assert outcome.figures["seeds"]["repeat_difference"] == 0
         assert {x.shape for x in outcome.pictures.values()} == {(3, 64, 96)}
     assert bars({"oil": first.figures, "ink": second.figures}, None)
+
+
+@pytest.mark.gpu
+def test_every_figure_is_there_on_a_gpu_all_looks_at_once() -> None:
+    networks = load_networks("pocket-random", "cuda")
+    player = Player(networks.pocket, 16)
+    on_gpu = Bench(player, samples([], Size(96, 64), 16)[0], teach_all=True)
+    styles = [*STYLES[1:]]
+    outcomes = on_gpu.outcomes(styles)
+    assert len(outcomes) == len(styles)
+    for outcome in outcomes:
+        assert all(math.isfinite(x) for names in outcome.figures.values() for x in names.values())
+        assert {x.device.type for x in outcome.pictures.values()} == {"cpu"}
 
 
 class Teacher(Player):

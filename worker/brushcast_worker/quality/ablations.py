@@ -7,8 +7,7 @@ Letters: B rows (looks), T pictures, C channels, H W size.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
@@ -41,8 +40,9 @@ def ablate(
 ) -> dict[str, dict[str, float]]:
     """By variant, means over the looks:
 
-    ``warp``: relative to the source's own, in the last round. ``flicker``: of a still scene with a
-    sensor's noise. ``sharpness``, ``output_db``: against the teacher, at the stretch's end.
+    ``warp``: relative to the source's own, in the last round. ``flicker``: of a scene that stands
+    still after it, with a sensor's noise. ``sharpness``, ``output_db``: against the teacher, at the
+    stretch's end.
     ``seam``: the largest mean difference of a picture to the same one a round earlier (levels):
     what a stream does to itself when nothing else happens.
     """
@@ -50,9 +50,6 @@ def ablate(
     video = video[: len(video) // CHUNK * CHUNK]
     there_and_back = torch.cat([video, video.flip(0)])
     motion = Motion(there_and_back)
-    still = there_and_back[-1:].expand(STILL_PICTURES, -1, -1, -1)
-    noise = torch.randn(still.shape, generator=torch.Generator().manual_seed(1))
-    noisy = (still + noise.to(still.device) * (SENSOR_NOISE / metrics.LEVELS)).clamp(-1, 1)
     wanted = {style: _teacher(there_and_back[-2:], style) for style in styles}
     found = {}
     for name, play in VARIANTS.items():
@@ -61,15 +58,14 @@ def ablate(
         for start in range(0, len(styles), player.rows_at_once):
             group = styles[start : start + player.rows_at_once]
             looks = torch.cat([one_style(style) for style in group])
-            last, seams = _stretch(player, video, looks, play)
-            calm, _ = player.play(noisy[None], looks, replace(play))
+            last, calm, seams = _stretch(player, video, looks, play)
             for row, style in enumerate(group):
                 want = wanted[style]
                 end = last[row, -len(want) :]
                 rows.append(
                     {
                         "warp": motion.error(last[row]) / max(motion.own, 1e-6),
-                        "flicker": metrics.flicker(calm[row, STILL_PICTURES // 2 :]),
+                        "flicker": metrics.flicker(calm[row]),
                         "sharpness": metrics.sharpness(end, want),
                         "output_db": metrics.psnr(end, want),
                         "seam": seams[row],
@@ -81,22 +77,35 @@ def ablate(
 
 def _stretch(
     player: Player, video_TCHW: Tensor, looks_BS: Tensor, play: Play
-) -> tuple[Tensor, list[float]]:
-    """The last round ``[B 2T 3 H W]`` and each look's seam. Rounds before the second are warming
-    up.
+) -> tuple[Tensor, Tensor, list[float]]:
+    """The last round ``[B 2T 3 H W]``, the second half of the still pictures that follow it, and
+    each look's seam. The rounds before the second are warming up.
     """
     period = 2 * len(video_TCHW) // CHUNK
     rounds = max(3, -(-LATENT_FRAMES // period))
-    source = (x.to(player.dtype) for x in islice(looped(video_TCHW), rounds * period))
+    moving = islice(looped(video_TCHW), rounds * period)
+    source = (x.to(player.dtype) for x in chain(moving, _still(video_TCHW[0])))
     before: list[Tensor] = []
+    calm: list[Tensor] = []
     seams = torch.zeros(len(looks_BS))
     for number, (pictures, _) in enumerate(stream(player.pocket, source, looks_BS, play)):
         pictures = pictures.float()
+        if number >= rounds * period:
+            calm.append(pictures)
+            continue
         if number >= 2 * period:
             change = (pictures - before[0]).abs().mean((2, 3, 4)).amax(1).cpu()
             seams = torch.maximum(seams, change * metrics.LEVELS)
         before = [*before[-(period - 1) :], pictures]
-    return torch.cat(before, 1), seams.tolist()
+    return torch.cat(before, 1), torch.cat(calm[len(calm) // 2 :], 1), seams.tolist()
+
+
+def _still(picture_CHW: Tensor) -> tuple[Tensor, ...]:
+    """Chunks ``[1 4 3 H W]`` of a picture that is held under a sensor's noise."""
+    shape = (1, STILL_PICTURES, *picture_CHW.shape)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(picture_CHW.device)
+    noisy = picture_CHW + noise * (SENSOR_NOISE / metrics.LEVELS)
+    return torch.split(noisy.clamp(-1, 1), CHUNK, 1)
 
 
 def _teacher(video_TCHW: Tensor, style: str) -> Tensor:
