@@ -1,0 +1,40 @@
+"""The hand that paints: where it presses harder, which follows from a stream's noise.
+
+So a seed means strokes: the same noise, the same strokes; other noise, others.  Without it a model
+that is trained by regression learns to ignore its noise, and every seed gives one picture.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from brushcast_worker.teachers.filters import blur, luma, saturate, smoothstep
+
+LATENT = 8  # pixels
+_ALONG, _ACROSS = (
+    2.4,
+    0.9,
+)  # standard deviations of a stroke, in latent pixels; it rises at 45 degrees
+
+
+def heavier(img: Tensor) -> Tensor:
+    """What a teacher is shown to paint with a heavier hand: deeper, firmer, more colourful."""
+    g = luma(img)
+    return saturate((img + 0.9 * (g - blur(g, 6)) - 0.10).clamp(0, 1), 1.45)
+
+
+def strokes(noise: Tensor) -> Tensor:
+    """From noise ``[B C H W]`` of unit variance to where the hand presses, ``[B 1 8H 8W]`` 0..1.
+
+    The first channel, smoothed along rising diagonals.
+    """
+    r = torch.arange(-3, 4, device=noise.device, dtype=torch.float32)
+    down, across = torch.meshgrid(r, r, indexing="ij")
+    along, beside = (across - down) / 2**0.5, (across + down) / 2**0.5
+    kernel = torch.exp(-0.5 * ((along / _ALONG) ** 2 + (beside / _ACROSS) ** 2))
+    kernel = (kernel / kernel.square().sum().sqrt())[None, None]
+    x = F.pad(noise[:, :1].float(), [3] * 4, mode="replicate")
+    pressed = smoothstep(-0.7, 0.7, F.conv2d(x, kernel))
+    return F.interpolate(pressed, scale_factor=LATENT, mode="bilinear", align_corners=False)
