@@ -7,12 +7,15 @@ cut-out in
 clips:  real video painted picture by picture; a recursive filter driven by the source runs over
 what the teacher sees
         and over what it paints, so that what stands still stays still.
-Letters: B rows, T pictures, C channels, H W size, S styles.
+Every picture is painted twice, by a light hand and a heavy one; where which of them shows follows
+from the stream's noise (teachers/hand.py).
+Letters: B rows, T pictures, C channels, H W size, S styles, P paintings: two hands of every style.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +28,12 @@ from torch import Tensor
 from brushcast_worker.models.text import STYLES
 from brushcast_worker.teachers import PAGED, page, paint
 from brushcast_worker.teachers.filters import blur, luma
+from brushcast_worker.teachers.hand import heavier, strokes
 
+HANDS = 2
+PAINTINGS = HANDS * len(STYLES)  # painting p: style p % len(STYLES), hand p // len(STYLES)
 CANVAS = (480, 640)
 CLIP = (384, 512)
-LIGHT_CANVAS = (320, 448)
 PHOTO_FRAMINGS = 8
 SECONDS_HELD_OUT = 8  # of the animation, at its end
 EXACT = 0.5  # share of the batches whose pictures are cut out and moved by whole pixels: nothing is
@@ -38,11 +43,24 @@ MOVING = 0.6  # share of the camera paths that move at all
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Source and target ``[B T 3 H W]`` in [-1, 1] and mixing weights ``[B S]``."""
+    """Source and what a light and a heavy hand make of it ``[B T 3 H W]`` in [-1, 1], mixing
+    weights ``[B S]``, boldness ``[B]``.
+    """
 
     source: Tensor
-    target: Tensor
+    light: Tensor
+    heavy: Tensor
     weights: Tensor
+    bold: Tensor
+
+    def target(self, noise_BTCHW: Tensor) -> Tensor:
+        """The painting that belongs to the noise of the latent frames: ``[B T 3 H W]``."""
+        rows, frames = noise_BTCHW.shape[:2]
+        pressed = strokes(noise_BTCHW.flatten(0, 1)).unflatten(0, (rows, frames))
+        pressed = pressed.repeat_interleave(self.light.shape[1] // frames, 1)
+        return self.light + self.bold[:, None, None, None, None] * pressed * (
+            self.heavy - self.light
+        )
 
 
 def read(path: Path) -> list[np.ndarray]:
@@ -91,18 +109,8 @@ class Bank:
     """All pictures and their paintings as uint8 on the device."""
 
     def __init__(
-        self,
-        media: Path,
-        photos: Path,
-        device: torch.device,
-        seed: int,
-        *,
-        small: bool,
-        light: bool,
+        self, media: Path, photos: Path, device: torch.device, seed: int, *, small: bool
     ) -> None:
-        """``light``: a fifth of the stills, on a smaller canvas, and no real clips: what two CPU
-        cores can paint.
-        """
         self.device, self.rng = device, np.random.default_rng(seed)
         base: list[np.ndarray] = []
         stretches: list[list[np.ndarray]] = []
@@ -113,14 +121,13 @@ class Bank:
         for path in sorted(photos.iterdir()):
             picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
             base += [picture] * (1 if small else PHOTO_FRAMINGS)
-        self.base = base = base[::5] if light else base
-        self.canvas = (96, 128) if small else LIGHT_CANVAS if light else CANVAS
+        self.base = base
+        self.canvas = (96, 128) if small else CANVAS
         self.clip_size = (96, 128) if small else CLIP
         n = len(base)
-        self.stills = torch.zeros(len(STYLES), n, 3, *self.canvas, dtype=torch.uint8, device=device)
-        self.clips: list[Tensor] = []  # [S T 3 H W] each
+        self.stills = torch.zeros(PAINTINGS, n, 3, *self.canvas, dtype=torch.uint8, device=device)
+        self.clips: list[Tensor] = []  # [P T 3 H W] each
         self._pending = [(c, k) for k in range(1 if small else 2) for c in stretches]
-        self._pending = [] if light else self._pending
         self.rng.shuffle(self._pending)
         self._order: list[int] = []
 
@@ -143,8 +150,8 @@ class Bank:
         x = self._upload(np.stack(pictures))
         if jitter:
             x = torch.cat([self._other_camera(p[None]) for p in x])
-        for s, style in enumerate(STYLES):
-            self.stills[s, which] = (paint(x, style) * 255 + 0.5).byte()
+        for p, style, shown in _paintings(x):
+            self.stills[p, which] = (paint(shown, style) * 255 + 0.5).byte()
 
     def add_clip(self) -> bool:
         """Paints the next real stretch; False when all are there."""
@@ -161,10 +168,12 @@ class Bank:
             x = F.interpolate(
                 x[..., top : top + h, left : left + w], size=size, mode="bicubic"
             ).clamp(0, 1)
-        calm = _recursive(x, x, 0.25)
-        out = [x]
-        for style in STYLES[1:]:
-            painted = torch.cat([paint(calm[i : i + 8], style) for i in range(0, len(calm), 8)])
+        calm, out = _recursive(x, x, 0.25), []
+        for _, style, shown in _paintings(calm):
+            if style == "none":
+                out.append(x)
+                continue
+            painted = torch.cat([paint(shown[i : i + 8], style) for i in range(0, len(shown), 8)])
             out.append(_recursive(painted, x, 0.12))
         self.clips.append((torch.stack(out) * 255 + 0.5).byte())
         return True
@@ -201,40 +210,54 @@ class Bank:
         self, sources: int, looks: int, frames: int, size: tuple[int, int], real: bool
     ) -> Batch:
         """``sources`` source clips, each under ``looks`` looks: B = sources * looks."""
-        rows = sources * looks
+        rows, count = sources * looks, len(STYLES)
         pick = np.stack(
-            [self.rng.choice(len(STYLES) - 1, 2 * looks, replace=False) + 1 for _ in range(sources)]
+            [self.rng.choice(count - 1, 2 * looks, replace=False) + 1 for _ in range(sources)]
         )
         first, second = pick[:, :looks].copy(), pick[:, looks:]
         first[self.rng.random(first.shape) < 0.04] = 0
-        share = np.ones(first.shape, dtype=np.float32)
         kind = self.rng.random(first.shape)
-        share[kind < 0.22] = self.rng.random(int((kind < 0.22).sum()))
-        second = np.where(kind < 0.13, 0, second)  # opacity; else a mixture of two looks
-        wanted = np.concatenate([first, second], 1)
+        faint, mixed = kind < 0.13, (kind >= 0.13) & (kind < 0.22)  # opacity; two looks
+        share = np.where(faint | mixed, self.rng.random(first.shape), 1).astype(np.float32)
+        bold = self.rng.choice(
+            np.float32((0, 0.5, 1, np.nan)), first.shape, p=(0.3, 0.35, 0.2, 0.15)
+        )
+        bold = np.where(np.isnan(bold), self.rng.random(first.shape), bold)
+        bold = np.where(mixed, 0, bold).astype(np.float32)
+        wanted = np.concatenate([first, np.where(mixed, second, first + count)], 1)
         stacks = (
             self._real(wanted, frames, size)
             if real and self.clips
             else self._moved(wanted, frames, size)
         )
-        source, painted = stacks[:, 0], stacks[:, 1:]  # [n T 3 H W], [n 2k T 3 H W]
+        source, painted = stacks[:, :1], stacks[:, 1:]  # [n 1 T 3 H W], [n 2k T 3 H W]
         for s, style in enumerate(STYLES):
-            if style in PAGED:
-                hit = torch.from_numpy(wanted == s).to(self.device)
-                if (wanted == s).any():
-                    painted[hit] = page(painted[hit].flatten(0, 1), style).unflatten(
-                        0, (-1, frames)
-                    )
-        mixing = torch.from_numpy(share).to(self.device)
-        a, b = painted[:, :looks], painted[:, looks:]
-        target = b + mixing[..., None, None, None, None] * (a - b)
-        weights = torch.zeros(rows, len(STYLES), device=self.device)
-        index = torch.from_numpy(wanted).to(self.device)
-        weights.scatter_add_(1, index[:, :looks].reshape(rows, 1), mixing.view(rows, 1))
-        weights.scatter_add_(1, index[:, looks:].reshape(rows, 1), 1 - mixing.view(rows, 1))
-        source = camera_noise(source)
+            if style in PAGED and (wanted % count == s).any():
+                hit = torch.from_numpy(wanted % count == s).to(self.device)
+                painted[hit] = page(painted[hit].flatten(0, 1), style).unflatten(0, (-1, frames))
+
+        def upload(x: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
+
+        one, other = painted[:, :looks], painted[:, looks:]
+        part = upload(share)[..., None, None, None, None]
+        two = upload(mixed)[..., None, None, None, None]
+        under = torch.where(two, other, source)
+        light = under + part * (one - under)
+        heavy = torch.where(two, light, under + part * (other - under))
+        weights = torch.zeros(rows, count, device=self.device)
+        weights.scatter_add_(1, upload(first).view(rows, 1), upload(share).view(rows, 1))
+        below = np.where(mixed, second, 0)
+        weights.scatter_add_(1, upload(below).view(rows, 1), 1 - upload(share).view(rows, 1))
+        source = camera_noise(source[:, 0])
         source = source[:, None].expand(-1, looks, -1, -1, -1, -1).flatten(0, 1)
-        return Batch(source * 2 - 1, target.flatten(0, 1) * 2 - 1, weights)
+        return Batch(
+            source * 2 - 1,
+            light.flatten(0, 1) * 2 - 1,
+            heavy.flatten(0, 1) * 2 - 1,
+            weights,
+            upload(bold).view(rows),
+        )
 
     def _stack(self, still: np.ndarray, wanted: np.ndarray) -> Tensor:
         layers = [
@@ -370,6 +393,14 @@ class Bank:
             )
             out.append(x.unflatten(0, (1 + k, frames)))
         return torch.stack(out)
+
+
+def _paintings(x: Tensor) -> Iterator[tuple[int, str, Tensor]]:
+    """Every painting's number, its style, and what the teacher is shown."""
+    heavy = heavier(x)
+    for p in range(PAINTINGS):
+        style, hand = STYLES[p % len(STYLES)], p // len(STYLES)
+        yield p, style, heavy if hand and style != "none" else x
 
 
 def _recursive(x: Tensor, driver: Tensor, low: float) -> Tensor:

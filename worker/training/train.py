@@ -23,10 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from brushcast_worker.models.light_vae import CHUNK, SCALE
 from brushcast_worker.models.pocket import FILE, Pocket, build_pocket, save_pocket
 from brushcast_worker.stages.schedule import POCKET_SECOND_SIGMA
 from training.data import Bank, Batch
 from training.watch import Watch
+from training.wording import STEPS as TEXT_STEPS
+from training.wording import teach
 
 log = logging.getLogger("training")
 
@@ -84,12 +87,12 @@ class Trainer:
         self.args, self.device = args, torch.device(args.device)
         torch.manual_seed(args.seed)
         self.pocket = go_on_from(args.init) if args.init else build_pocket()
-        for part in self.pocket.parts.values():
-            part.to(self.device).train().requires_grad_(True)
+        for name, part in self.pocket.parts.items():
+            part.train().requires_grad_(True)
+            if name != "text":
+                part.to(self.device)
         self.pocket.vae.to(memory_format=torch.channels_last)
-        self.bank = Bank(
-            args.media, args.photos, self.device, args.seed, small=args.tiny, light=args.light
-        )
+        self.bank = Bank(args.media, args.photos, self.device, args.seed, small=args.tiny)
         self.step = 0
         self.averages: dict[str, Average] = {}
 
@@ -98,9 +101,7 @@ class Trainer:
 
     def batch(self) -> Batch:
         """The next batch; keeps the stills fresh and the real clips coming."""
-        if self.args.light:
-            return self.bank.batch(1, 3, 8, (192, 256), real=False)
-        if self.step % 12 == 5:
+        if self.step % 30 == 5:
             self.bank.renew(1 if self.args.tiny else 4)
         size = (64, 96) if self.args.tiny else ORDER[self.step % len(ORDER)]
         sources, looks, frames = (1, 2, 16) if self.args.tiny else SIZES[size]
@@ -137,9 +138,9 @@ class Trainer:
         start, begun = self.step, time.monotonic()
         while (done := (time.monotonic() - begun) / seconds) < 1 and not self.enough(start):
             b = self.batch()
-            as_source = torch.rand(len(b.target), 1, 1, 1, 1, device=self.device) < 0.12
+            as_source = torch.rand(len(b.source), 1, 1, 1, 1, device=self.device) < 0.12
             with self.amp():
-                clean = torch.where(as_source, b.source, b.target)
+                clean = torch.where(as_source, b.source, b.target(self.noise(b.source)))
                 z, _ = vae.encode(clean)
                 z = z.float()
                 y, _ = vae.decode(z + 0.06 * torch.randn_like(z), b.source)
@@ -163,8 +164,7 @@ class Trainer:
             self.step += 1
             with self.amp():
                 latents += [
-                    vae.encode(v)[0].float().transpose(0, 2).flatten(1)
-                    for v in (b.target, b.source)
+                    vae.encode(v)[0].float().transpose(0, 2).flatten(1) for v in (b.light, b.source)
                 ]
         z = torch.cat(latents, 1)
         vae.mean.copy_(z.mean(1).view(-1, 1, 1)), vae.std.copy_(z.std(1).view(-1, 1, 1))
@@ -185,10 +185,12 @@ class Trainer:
         start, begun, saved = self.step, time.monotonic(), 0.0
         while (done := (time.monotonic() - begun) / seconds) < 1 and not self.enough(start):
             b = self.batch()
+            noise = self.noise(b.source)
+            target = b.target(noise)
             with torch.no_grad(), self.amp():
-                z_source, z_target = (p.vae.encode(v)[0].float() for v in (b.source, b.target))
-            x, sigma = self.noised(z_source, z_target, b.weights, done)
-            z = self.denoise(x, sigma, z_source, b.weights)
+                z_source, z_target = (p.vae.encode(v)[0].float() for v in (b.source, target))
+            x, sigma = self.noised(z_source, z_target, noise, b, done)
+            z = self.denoise(x, sigma, z_source, b.weights, b.bold)
             error = z - z_target
             latent = (error.square() + 1e-4).sqrt().mean() + 0.25 * error.square().mean()
             latent = latent + 0.5 * (z.diff(dim=1) - z_target.diff(dim=1)).abs().mean()
@@ -198,7 +200,7 @@ class Trainer:
             with self.amp():
                 seen = torch.where(true, z_target + 0.06 * torch.randn_like(z), z)
                 y, _ = p.vae.decode(seen, b.source)
-            pixel = pixel_loss(y.float(), b.target)
+            pixel = pixel_loss(y.float(), target)
             self.update(optimiser, 0.35 * latent + pixel, done, self.step - start)
             if self.step % 200 == 0 or self.args.tiny:
                 log.info(
@@ -208,22 +210,35 @@ class Trainer:
                     latent.detach(),
                     pixel.detach(),
                 )
-            if time.monotonic() - begun > saved + 240 or self.args.tiny:
+            if time.monotonic() - begun > saved + 240:
                 saved = time.monotonic() - begun
                 self.save()
         self.save()
 
-    def denoise(self, x: Tensor, sigma: Tensor, z_source: Tensor, weights: Tensor) -> Tensor:
+    def denoise(
+        self, x: Tensor, sigma: Tensor, z_source: Tensor, weights: Tensor, bold: Tensor
+    ) -> Tensor:
         p = self.pocket
         with self.amp():
-            context = p.dit.context(p.styles(weights))
+            context = p.dit.context(p.styles(weights, bold))
             z = p.dit.predict_x0(
                 x, timestep_BT=1000 * sigma, sigma_BT=sigma, context=context, source_BTCHW=z_source
             )
         return z.float()
 
+    def noise(self, video: Tensor) -> Tensor:
+        """Noise for the latents of a video ``[B T 3 H W]``: as a rule one for all of a row's latent
+        frames, as in a stream.
+        """
+        rows, pictures, _, height, width = video.shape
+        shape = (rows, pictures // CHUNK, 16, height // SCALE, width // SCALE)
+        fresh = torch.randn(shape, device=self.device)
+        alike = torch.rand(rows, 1, 1, 1, 1, device=self.device)
+        alike = torch.where(torch.rand_like(alike) < 0.85, 1.0, alike)
+        return alike.sqrt() * fresh[:, :1] + (1 - alike).sqrt() * torch.randn_like(fresh)
+
     def noised(
-        self, z_source: Tensor, z_target: Tensor, weights: Tensor, done: float
+        self, z_source: Tensor, z_target: Tensor, noise: Tensor, batch: Batch, done: float
     ) -> tuple[Tensor, Tensor]:
         """Inputs of the denoiser and their sigmas ``[B T]``: live first steps (noised source), the
         diffusion's own
@@ -241,9 +256,6 @@ class Trainer:
             uniform(rows, 1) < 0.4, 0.10 * uniform(rows, frames), 0.0
         )  # motion-aware
         sigma = (sigma - sway).clamp(0.05, 0.98)
-        fresh = torch.randn_like(z_source)
-        shared = torch.where(uniform(rows, 1, 1, 1, 1) < 0.75, 1.0, uniform(rows, 1, 1, 1, 1))
-        noise = shared.sqrt() * fresh[:, :1] + (1 - shared).sqrt() * torch.randn_like(fresh)
         kind = uniform(rows, 1, 1, 1, 1)
         s = sigma[..., None, None, None]
         base = torch.where(kind < 0.15, z_target, z_source)
@@ -256,7 +268,8 @@ class Trainer:
                     (1 - s[mine]) * z_source[mine] + s[mine] * noise[mine],
                     sigma[mine],
                     z_source[mine],
-                    weights[mine],
+                    batch.weights[mine],
+                    batch.bold[mine],
                 )
             s = torch.cat([s[: rows - second], POCKET_SECOND_SIGMA * s[mine]])
             again = (1 - s[mine]) * first + s[mine] * noise[mine]
@@ -340,7 +353,6 @@ def main() -> None:
     parser.add_argument("--decoder-lr", type=float, default=5e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--light", action="store_true", help="small batches, for two CPU cores")
     parser.add_argument(
         "--tiny", action="store_true", help="a few steps on tiny pictures: does it run?"
     )
@@ -352,6 +364,8 @@ def main() -> None:
         torch.backends.cudnn.benchmark = True
     begun = time.monotonic()
     trainer = Trainer(args)
+    teach(trainer.pocket.text, args.seed, 4 if args.tiny else TEXT_STEPS)
+    log.info("wordings taught, %.0f s", time.monotonic() - begun)
     log.info("stills %d, stretches %d", len(trainer.bank.base), len(trainer.bank._pending))
     with torch.no_grad():
         trainer.bank.fill()

@@ -1,4 +1,4 @@
-"""The pocket model: its three networks, and the one file that holds their weights."""
+"""The pocket model: its networks, and the one file that holds their weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from brushcast_worker.models.dit import SIZES, DiT
 from brushcast_worker.models.int8 import quantise
 from brushcast_worker.models.light_vae import LightVAE
-from brushcast_worker.models.text import STYLES, StyleEmbedding
+from brushcast_worker.models.text import STYLES, StyleEmbedding, TextEncoder
 
 FILE = "pocket.safetensors"
 
@@ -23,11 +23,12 @@ class Pocket:
     dit: DiT
     vae: LightVAE
     styles: StyleEmbedding
+    text: TextEncoder
 
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The networks by the prefix that their weights have in the file."""
-        return {"dit": self.dit, "vae": self.vae, "styles": self.styles}
+        return {"dit": self.dit, "vae": self.vae, "styles": self.styles, "text": self.text}
 
     def quantise(self) -> None:
         """For good to 8-bit integers; float32 on a CPU where ``int8_pays``."""
@@ -39,7 +40,7 @@ def build_pocket() -> Pocket:
     """Networks with random weights."""
     config = SIZES["pocket"]
     embedding = StyleEmbedding(len(STYLES), config.context_tokens, config.context_dim)
-    return Pocket(DiT(config), LightVAE(), embedding)
+    return Pocket(DiT(config), LightVAE(), embedding, TextEncoder())
 
 
 def load_pocket(
@@ -60,7 +61,9 @@ def load_pocket(
     for prefix, part in pocket.parts.items():
         mine = {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
         part.load_state_dict({k: v.float() for k, v in mine.items()})
-        part.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        part.eval().requires_grad_(False)
+        if prefix != "text":  # a few words a prompt: the CPU has the answer before a GPU has begun
+            part.to(device=device, dtype=dtype)
         for module in part.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 module.to(memory_format=torch.channels_last)
