@@ -198,6 +198,8 @@ def restyle(
     result = restyle_file(config, quiet=as_json)
     if report is not None:
         write_report(result, report)
+    if result["remark"]:
+        click.echo(f"{APP}: {result['remark']}", err=True)
     if as_json:
         click.echo(json.dumps(result))
     elif not result["complete"]:

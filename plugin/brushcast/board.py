@@ -129,7 +129,8 @@ class Board:
         self._link_message = message
 
     def faulted(self, message: str) -> None:
-        """The worker goes on without something that was asked, for example an unknown prompt."""
+        """The worker says something of what was asked: that it goes on without it, or what it took
+        an unknown wording for."""
         self._look_message = message
 
     def status(self, status: WorkerStatus, now_ns: int) -> None:

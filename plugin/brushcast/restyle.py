@@ -103,6 +103,7 @@ class _Restyling:
         self._dialler: Dialler | None = None
         self._link: ClientLink | None = None
         self._welcome: Welcome | None = None
+        self._remark = ""  # what the worker took an unknown wording for
         self._recording: Recording | None = None
         self._policy = RestartPolicy(random.Random())
         self._events: queue.Queue[ChildEvent] = queue.Queue(maxsize=1000)
@@ -310,6 +311,8 @@ class _Restyling:
                 self._end_sent = False
             elif isinstance(event, Refused):  # before the first picture: what was asked cannot be
                 raise (ChildError if self._frames_out else InputError)(event.message)
+            elif isinstance(event, Faulted) and event.code == "wording":
+                self._remark = event.message
             elif isinstance(event, Faulted):
                 raise PromptError(event.message)
 
@@ -351,6 +354,7 @@ class _Restyling:
             "target": str(self._config.target),
             "preset": self._config.look.name,
             "prompt": self._config.look.prompt,
+            "remark": self._remark,
             "strength": self._config.look.strength,
             "seed": self._config.look.seed,
             "engine": welcome.engine if welcome else None,

@@ -23,6 +23,7 @@ class GreyWorker:
         self.states: list[Any] = []
         self.answering = True
         self.raw_bytes_instead = False
+        self.says: tuple[str, str] | None = None  # a fault's code and message, of every state
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="grey-worker")
         self._thread.start()
@@ -48,6 +49,8 @@ class GreyWorker:
         for event in link.events():
             if isinstance(event, Opened | StateSet):
                 self.states.append(event.state)
+                if self.says is not None:
+                    link.fault(*self.says, fatal=False, now_ns=time.monotonic_ns())
             elif isinstance(event, FrameArrived) and self.answering:
                 header = event.header
                 painted = codec.decode(header, event.payload)

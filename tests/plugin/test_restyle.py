@@ -12,7 +12,7 @@ import pytest
 
 import brushcast.restyle as module
 from brushcast.child import ChildEvent
-from brushcast.errors import ChildError, ConfigError, SourceError
+from brushcast.errors import ChildError, ConfigError, PromptError, SourceError
 from brushcast.frame import Size
 from brushcast.presets import load_presets
 from brushcast.recording import Recording
@@ -87,6 +87,20 @@ def test_every_frame_once_and_in_order(tmp_path: Path, worker: GreyWorker, count
     seen = levels(tmp_path / "out.mp4")
     assert seen == pytest.approx([60 + index % 120 for index in range(count)], abs=3)
     assert worker.states[0].lossless
+
+
+def test_what_an_unknown_wording_was_taken_for_is_reported(
+    tmp_path: Path, worker: GreyWorker
+) -> None:
+    worker.says = ("wording", "the nearest is ink")
+    report = restyle_file(config(tmp_path, 4), quiet=True)
+    assert (report["complete"], report["remark"]) == (True, "the nearest is ink")
+
+
+def test_another_problem_ends_the_work(tmp_path: Path, worker: GreyWorker) -> None:
+    worker.says = ("prompt", "nothing can be made of it")
+    with pytest.raises(PromptError, match="nothing can be made"):
+        restyle_file(config(tmp_path, 4), quiet=True)
 
 
 def test_the_size_that_was_asked_for(tmp_path: Path, worker: GreyWorker) -> None:

@@ -68,9 +68,10 @@ class FakeEngine:
         self.opened: list[Size] = []
         self.batches: list[list[Job]] = []
 
-    def check(self, preset: Preset) -> None:
+    def check(self, preset: Preset) -> str:
         if "ink" not in preset.prompt:
             raise PromptError(f"no style known in {preset.prompt!r}; there is ink")
+        return "the nearest is ink" if "inky" in preset.prompt else ""
 
     def open(self, preset: Preset, size: Size) -> list[Chunk]:
         self.opened.append(size)
@@ -233,6 +234,12 @@ def test_an_unknown_wording_keeps_the_last_look_and_is_told(clock: Clock) -> Non
     assert rig.problems() == [("prompt", False)]
     assert rig.painted() == list(range(8))
     assert rig.engine.batches[-1][0].preset.prompt == "ink"
+
+
+def test_what_an_unknown_wording_was_taken_for_is_told_and_painted(clock: Clock) -> None:
+    rig = Rig(clock).open(prompt="inky stuff").send(0, 1, 2, 3).turn()
+    assert rig.problems() == [("wording", False)]
+    assert rig.painted() == [0, 1, 2, 3]
 
 
 def test_a_stream_that_never_had_a_known_look_is_told_so_for_good(clock: Clock) -> None:

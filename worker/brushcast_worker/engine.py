@@ -66,8 +66,9 @@ class Engine(Protocol):
 
     info: EngineInfo
 
-    def check(self, preset: Preset) -> None:
-        """Raises PromptError when the engine knows no word of the preset's prompt."""
+    def check(self, preset: Preset) -> str:
+        """What the prompt was taken for, in a sentence, where it names no look that the engine
+        knows; else "". Raises PromptError when the engine can make nothing of it."""
         ...
 
     def open(self, preset: Preset, size: Size) -> EngineState:

@@ -22,7 +22,13 @@ import torch
 from brushcast.errors import EngineError, InputError, OutOfMemory
 from brushcast.frame import Frame, Size
 from brushcast.presets import Preset
-from brushcast_worker.chunk import PADDING_SEQ, Chunk, chunk_from_frames, read_back
+from brushcast_worker.chunk import (
+    PADDING_SEQ,
+    Chunk,
+    chunk_from_frames,
+    chunks_from_frames,
+    read_back,
+)
 from brushcast_worker.engine import Engine, Job
 from brushcast_worker.mail import (
     Arrived,
@@ -146,12 +152,13 @@ class Loop:
             del self._sessions[letter.stream]
 
     def _follow(self, session: Session, letter: Opened | Changed) -> None:
-        """A new look, if the engine knows it; a wording that it does not know leaves the last good
-        one."""
+        """A new look, if the engine can make anything of it; otherwise the last good one stays."""
         look: Preset | None
         try:
             look = look_of(letter.state)
-            self._engine.check(look)
+            remark = self._engine.check(look)
+            if remark:
+                self._post(Problem(session.stream, "wording", remark, fatal=False))
         except InputError as error:
             look = None
             message = str(error) if session.preset is None else f"{error}; the last look stays"
@@ -191,7 +198,8 @@ class Loop:
         try:
             for session in sessions:
                 turns.append(self._take(session))
-            jobs = [self._job(turn) for turn in turns]
+            chunks = chunks_from_frames([turn.frames for turn in turns], self._device)
+            jobs = [_job(turn, chunk) for turn, chunk in zip(turns, chunks, strict=True)]
             self._engine.step(jobs, lambda n, pictures: self._hand_out(turns[n], pictures))
             for turn in turns:
                 self._close(turn)
@@ -209,16 +217,6 @@ class Loop:
         if session.engine_state is None:
             session.engine_state = self._engine.open(session.preset, session.size)
         return Turn(session, session.preset, session.take(self._wanted(session)))
-
-    def _job(self, turn: Turn) -> Job:
-        session = turn.session
-        return Job(
-            state=session.engine_state,
-            chunk=chunk_from_frames(turn.frames, self._device),
-            preset=turn.preset,
-            steps=session.steps,
-            lossless=session.lossless,
-        )
 
     def _hand_out(self, turn: Turn, result: Chunk) -> None:
         """Pictures to the link thread while the rest of the chunk is painted, unless they must not
@@ -340,6 +338,17 @@ class Loop:
         memory_bytes = used_bytes(self._engine.info.device)
         for session in self._sessions.values():
             self._post(Status(session.stream, session.status(now_ns, memory_bytes)))
+
+
+def _job(turn: Turn, chunk: Chunk) -> Job:
+    session = turn.session
+    return Job(
+        state=session.engine_state,
+        chunk=chunk,
+        preset=turn.preset,
+        steps=session.steps,
+        lossless=session.lossless,
+    )
 
 
 def _discard(_: int, pictures: Chunk) -> None:

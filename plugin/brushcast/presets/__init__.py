@@ -15,7 +15,10 @@ from brushcast.errors import PresetError
 
 BUILT_IN_FOLDER = Path(__file__).parent
 # As people meet them: the gentlest first, the boldest in the middle.
-BUILT_IN_ORDER = ("watercolour", "ink", "comic", "neon", "oil", "pencil", "ukiyo-e", "papercut")
+BUILT_IN_ORDER = (
+    "watercolour", "anime", "ink", "comic", "neon", "oil", "pixel-art", "stained-glass", "pencil",
+    "charcoal", "ukiyo-e", "papercut", "clay", "blueprint",
+)  # fmt: skip
 MAX_FILE_BYTES = 64_000
 MAX_PROMPT_CHARACTERS = 2000
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
-from brushcast.errors import ConfigError, PromptError, WeightsError
-from brushcast.presets import Preset
+from brushcast.errors import ConfigError, WeightsError
+from brushcast.presets import Preset, load_presets
 from brushcast_worker.engine import Job
 from brushcast_worker.engines import pocket
 from brushcast_worker.models.int8 import Int8Linear, int8_pays
 from brushcast_worker.models.pocket import FILE, build_pocket, save_pocket
+from brushcast_worker.models.text import STYLES
 from tests.worker.conftest import SIZE, chunks, moving, outcome
 
 TRAINED = (pocket.WEIGHTS / FILE).is_file()
@@ -112,8 +114,16 @@ def test_a_prompt_becomes_tokens_and_strength_a_noise_level() -> None:
     strong = looks.look(Preset(name="a", title="", prompt="ink", strength=0.9))
     assert weak.s0 < strong.s0
     assert not torch.equal(weak.tokens_BLC, strong.tokens_BLC)
-    with pytest.raises(PromptError, match="watercolour"):
-        looks.look(Preset(name="a", title="", prompt="qwertz"))
+
+
+def test_an_unknown_wording_gives_the_nearest_look_and_says_which() -> None:
+    looks = pocket.PocketLooks(pocket.pocket.load_pocket(pocket.WEIGHTS))
+    for preset in load_presets().values():
+        assert looks.remark(preset) == ""
+    remark = looks.remark(Preset(name="a", title="", prompt="qwertz"))
+    match = re.fullmatch(r"'qwertz' names no look that is known; the nearest is (\S+)", remark)
+    assert match is not None
+    assert match[1] in STYLES[1:]
 
 
 @pytest.mark.parametrize("asked", ["", "gpu", "cuda:x", "cpu:1", "tpu"])

@@ -28,7 +28,7 @@ from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import EngineInfo, Job, Put, StageTimer
 from brushcast_worker.models.dit import Context, DiT
 from brushcast_worker.models.light_vae import CHUNK, SCALE, Guide, LightVAE
-from brushcast_worker.models.side_by_side import as_they_come, on_one_core
+from brushcast_worker.models.side_by_side import on_one_core
 from brushcast_worker.stages.cache import RollingCache
 from brushcast_worker.stages.decode import Decoded
 from brushcast_worker.stages.denoise import Row
@@ -41,8 +41,8 @@ from brushcast_worker.stages.motion import (
     LOSSLESS_STILL_BELOW,
     STILL_BELOW,
     Motion,
+    Picture,
     Seen,
-    measure,
     noise_level,
 )
 from brushcast_worker.stages.noise import NoiseConfig, open_noise
@@ -53,13 +53,19 @@ class Looks(Protocol):
     """The text model: from a preset to what the transformer is told."""
 
     def look(self, preset: Preset) -> Look:
-        """On the engine's device. Raises PromptError when it knows no word of the prompt."""
+        """On the engine's device. Raises PromptError when it can make nothing of the prompt."""
+        ...
+
+    def remark(self, preset: Preset) -> str:
+        """What the prompt was taken for where it names no look that is known; else ""."""
         ...
 
 
 class Networks(Protocol):
     """How the transformer and the autoencoder are run: `Eager`, or on a GPU `Graphed`. Each is
     given all streams of a step; see the stages of these names."""
+
+    def measure(self, chunks: Sequence[Chunk], seen: Sequence[Seen | None]) -> list[Motion]: ...
 
     def encode(
         self, pictures_TCHW: Sequence[Tensor], memories: Sequence[Memory | None]
@@ -158,9 +164,9 @@ class CausalEngine:
         self._begin = timer.begin if timer is not None else _no_timer
 
     @torch.inference_mode()
-    def check(self, preset: Preset) -> None:
-        """Raises PromptError when no word of the preset's prompt is known."""
-        self._looks.look(preset)
+    def check(self, preset: Preset) -> str:
+        """See `engine.Engine.check`."""
+        return self._looks.remark(preset)
 
     @torch.inference_mode()
     def open(self, preset: Preset, size: Size) -> CausalState:
@@ -186,8 +192,9 @@ class CausalEngine:
         with _memory_errors(jobs[0].state.size, len(jobs)), on_one_core(self._device):
             turns = [self._follow(job, partial(put, n)) for n, job in enumerate(jobs)]
             self._begin("motion")
-            measured = as_they_come(_measured, turns)
-            for turn, motion in zip(turns, measured, strict=True):
+            chunks, seen = [turn.job.chunk for turn in turns], [turn.state.seen for turn in turns]
+            motions = self._networks.measure(chunks, seen)
+            for turn, motion in zip(turns, motions, strict=True):
                 self._still_or_cut(turn, motion)
             moving = [turn for turn in turns if not turn.still]
             if moving:
@@ -223,17 +230,16 @@ class CausalEngine:
 
     def _still_or_cut(self, turn: _Turn, motion: Motion) -> None:
         """A cut is a new scene without a past; a chunk with nothing new is answered at once."""
-        state, pixels = turn.state, turn.job.chunk.pixels
+        state, chunk = turn.state, turn.job.chunk
         if motion.cut > CUT_ABOVE:
             state.temporal = self._temporal(state.size, state.seed, turn.job.steps)
-            motion, state.seen = measure(pixels, None), None
+            (motion,), state.seen = self._networks.measure([chunk], [None]), None
         before, s0 = state.temporal.level, state.fade.now().s0
         state.temporal.level = noise_level(motion.rms, s0, before, self._noise)
         turn.still = self._repeat(turn, motion)
-        if state.seen is None or not turn.still:
-            state.seen = Seen(pixels[-1], pixels[-1])
-        else:
-            state.seen = Seen(state.seen.reference_HWC, pixels[-1])
+        levels = chunk.levels_THWC
+        last = Picture(chunk.pixels[-1], None if levels is None else levels[-1])
+        state.seen = Seen(state.seen.reference if state.seen and turn.still else last, last)
 
     def _repeat(self, turn: _Turn, motion: Motion) -> bool:
         """Whether the last output stands for this chunk too; then it is put out again."""
@@ -333,10 +339,6 @@ class CausalEngine:
             for _ in range(steps)
         ]
         return Temporal(noise_CHW, caches)
-
-
-def _measured(turn: _Turn) -> Motion:
-    return measure(turn.job.chunk.pixels, turn.state.seen)
 
 
 def _again(shown: Chunk, coming: Chunk) -> Chunk:

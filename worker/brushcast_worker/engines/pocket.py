@@ -9,14 +9,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from brushcast.errors import ConfigError, PromptError, WeightsError
+from brushcast.errors import ConfigError, WeightsError
 from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.engine import EngineInfo, StageTimer
 from brushcast_worker.engines.causal import CausalEngine
 from brushcast_worker.models import pocket
 from brushcast_worker.models.int8 import int8_pays
-from brushcast_worker.models.text import UnknownPromptError, style_weights, with_strength
+from brushcast_worker.models.text import boldness, with_strength
 from brushcast_worker.stages.look import Look
 from brushcast_worker.stages.noise import NoiseConfig
 from brushcast_worker.stages.schedule import noise_scale_of
@@ -27,21 +27,29 @@ STEPS = (1, 2)
 
 
 class PocketLooks:
-    """From a preset to what the transformer is told: a mixture of the styles that the prompt
-    names."""
+    """From a preset to what the transformer is told: a mixture of the looks that the prompt names,
+    or the one that it comes nearest to."""
 
     def __init__(self, model: pocket.Pocket) -> None:
-        self._styles = model.styles
+        self._styles, self._text = model.styles, model.text
 
     def look(self, preset: Preset) -> Look:
-        """Tokens and noise level. Raises PromptError when the prompt names no known style."""
-        try:
-            weights = with_strength(style_weights(preset.prompt), preset.strength)
-        except UnknownPromptError as error:
-            raise PromptError(str(error)) from None
-        table = self._styles.table_SLC
-        tokens_BLC: Tensor = self._styles(torch.tensor([weights], device=table.device))
-        return Look(tokens_BLC, noise_scale_of(preset.strength))
+        """Tokens and noise level."""
+        reading, strength = self._text.read(preset.prompt), preset.strength
+        device = self._styles.table_SLC.device
+        tokens_BLC: Tensor = self._styles(
+            torch.tensor([with_strength(reading.weights, strength)], device=device),
+            torch.tensor([boldness(strength)], device=device),
+        )
+        return Look(tokens_BLC, noise_scale_of(strength))
+
+    def remark(self, preset: Preset) -> str:
+        """An unknown wording gives the nearest look, and this says which."""
+        reading = self._text.read(preset.prompt)
+        if reading.sure:
+            return ""
+        nearest = reading.named[0]
+        return f"{preset.prompt!r:.80} names no look that is known; the nearest is {nearest}"
 
 
 def load_pocket(device: str, timer: StageTimer | None = None) -> CausalEngine:
@@ -73,8 +81,10 @@ def random_pocket(device: str, seed: int = 0, timer: StageTimer | None = None) -
             for parameter in part.parameters():
                 if not parameter.any():  # what training begins at zero would hide the rest
                     torch.nn.init.normal_(parameter, std=0.05)
-    for part in model.parts.values():
-        part.to(device=place, dtype=dtype).eval().requires_grad_(False)
+    for name, part in model.parts.items():
+        part.eval().requires_grad_(False)
+        if name != "text":
+            part.to(device=place, dtype=dtype)
     model.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
     return pocket_engine(model, place, dtype, timer)
 
