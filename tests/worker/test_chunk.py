@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from brushcast.frame import Frame
-from brushcast_worker.chunk import Chunk, as_levels, chunk_from_frames, read_back, send_back
+from brushcast_worker.chunk import (
+    Chunk,
+    as_levels,
+    chunk_from_frames,
+    chunks_from_frames,
+    read_back,
+    send_back,
+)
 
 CPU = torch.device("cpu")
 
@@ -73,6 +80,21 @@ def test_the_extremes_are_told_and_nan_is_not_hidden() -> None:
     assert (back.low, back.high) == (0.0, 0.5)
     x_TCHW[0, 0, 0, 0] = float("nan")
     assert math.isnan(read_back(Chunk(x_TCHW, (0,), (0,))).high)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_several_streams_go_to_the_device_together(device: str) -> None:
+    streams = [every_level(), every_level()[::-1], every_level()]
+    together = chunks_from_frames(streams, torch.device(device))
+    for frames, chunk in zip(streams, together, strict=True):
+        alone = chunk_from_frames(frames, torch.device(device))
+        assert torch.equal(chunk.x_TCHW, alone.x_TCHW)
+        assert (float(chunk.x_TCHW.min()), float(chunk.x_TCHW.max())) == (-1.0, 1.0)
+        assert chunk.seqs == tuple(frame.seq for frame in frames)
+        assert all(a is b.pixels_HWC for a, b in zip(chunk.pixels, frames, strict=True))
+        if device == "cuda":
+            assert chunk.levels_THWC is not None
+            assert np.array_equal(chunk.levels_THWC.cpu(), chunk.pixels)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

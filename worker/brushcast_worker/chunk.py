@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from brushcast.frame import Frame, Pixels
-from brushcast_worker.models.side_by_side import on_one_core
+from brushcast_worker.models.side_by_side import as_they_come, on_one_core
 
 PADDING_SEQ = -1  # of a picture that only fills up a chunk: nobody waits for it
 
@@ -40,7 +40,8 @@ class Chunk:
     PADDING_SEQ marks one that was repeated to fill the chunk. reused: nothing was computed for it,
     an earlier result stands for it (a cache hit), the same in every picture. pixels: the same
     pictures in host memory, where they came from there. arrival: the same pictures, where the
-    engine has sent them to host memory already.
+    engine has sent them to host memory already. levels_THWC: the same pictures as uint8 on the
+    engine's device, where they came there so.
     """
 
     x_TCHW: Tensor
@@ -49,6 +50,7 @@ class Chunk:
     reused: bool = False
     pixels: tuple[Pixels, ...] = ()
     arrival: Arrival | None = None
+    levels_THWC: Tensor | None = None
 
     def __post_init__(self) -> None:
         assert self.x_TCHW.shape[1:2] == (3,), self.x_TCHW.shape
@@ -57,25 +59,54 @@ class Chunk:
 
 def chunk_from_frames(frames: Sequence[Frame], device: torch.device) -> Chunk:
     """Copy pictures of one size to the device as one tensor: uint8 over the bus, scaled there."""
-    pictures = [frame.pixels_HWC for frame in frames]
+    return chunks_from_frames([frames], device)[0]
+
+
+def chunks_from_frames(streams: Sequence[Sequence[Frame]], device: torch.device) -> list[Chunk]:
+    """The same for several streams, as many pictures of each, all of one size: in one copy where
+    there is a bus."""
     if device.type == "cuda":
-        shape = len(pictures), *pictures[0].shape
-        pixels_THWC = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-        np.stack(pictures, out=pixels_THWC.numpy())
+        levels_BTHWC = _over_the_bus(streams, device)
         # Two kernels, and both ends are exact.
-        x_THWC = pixels_THWC.to(device, non_blocking=True).sub(127.5).div_(127.5)
-    else:
-        x_THWC = torch.empty(len(pictures), *pictures[0].shape)
-        with on_one_core(device):
-            for x_HWC, pixels_HWC in zip(x_THWC, pictures, strict=True):  # one stays in the cache
-                np.copyto(x_HWC.numpy(), pixels_HWC)
-                x_HWC.mul_(2 / 255).sub_(1)
-        x_THWC = x_THWC.to(device)
+        x_BTHWC = levels_BTHWC.sub(127.5).div_(127.5)
+        parts = zip(streams, x_BTHWC, levels_BTHWC, strict=True)
+        return [_chunk(frames, x_THWC, levels_THWC) for frames, x_THWC, levels_THWC in parts]
+    return [_chunk(frames, _scaled(frames, device), None) for frames in streams]
+
+
+def _over_the_bus(streams: Sequence[Sequence[Frame]], device: torch.device) -> Tensor:
+    """uint8 `[B T H W C]`, by way of pinned memory; several streams are copied there side by
+    side."""
+    shape = len(streams), len(streams[0]), *streams[0][0].pixels_HWC.shape
+    host_BTHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+
+    def stack(number: int) -> None:
+        pictures = [frame.pixels_HWC for frame in streams[number]]
+        np.stack(pictures, out=host_BTHWC[number].numpy())
+
+    for _ in as_they_come(stack, range(len(streams))):
+        pass
+    return host_BTHWC.to(device, non_blocking=True)
+
+
+def _scaled(frames: Sequence[Frame], device: torch.device) -> Tensor:
+    """Float `[T H W C]` in [-1, 1], made on the CPU."""
+    pictures = [frame.pixels_HWC for frame in frames]
+    x_THWC = torch.empty(len(pictures), *pictures[0].shape)
+    with on_one_core(device):
+        for x_HWC, pixels_HWC in zip(x_THWC, pictures, strict=True):  # one stays in the cache
+            np.copyto(x_HWC.numpy(), pixels_HWC)
+            x_HWC.mul_(2 / 255).sub_(1)
+    return x_THWC.to(device)
+
+
+def _chunk(frames: Sequence[Frame], x_THWC: Tensor, levels_THWC: Tensor | None) -> Chunk:
     return Chunk(
         x_THWC.permute(0, 3, 1, 2),
         tuple(frame.seq for frame in frames),
         tuple(frame.captured_ns for frame in frames),
         pixels=tuple(frame.pixels_HWC for frame in frames),
+        levels_THWC=levels_THWC,
     )
 
 

@@ -13,6 +13,7 @@ from brushcast_worker.stages.motion import (
     ALIKE_BELOW,
     CUT_ABOVE,
     STILL_BELOW,
+    Picture,
     Seen,
     measure,
     noise_level,
@@ -25,7 +26,7 @@ CLIP = Path(__file__).parents[3] / "media" / "clip.mp4"
 
 
 def seen(picture_HWC: Pixels) -> Seen:
-    return Seen(picture_HWC, picture_HWC)
+    return Seen(Picture(picture_HWC), Picture(picture_HWC))
 
 
 def noisy(picture_HWC: Pixels, sigma: float, seed: int) -> Pixels:
@@ -66,7 +67,7 @@ def test_slow_drift_adds_up_against_the_reference() -> None:
     for step in range(1, 5):
         picture = base + step
         peaks.append(measure([picture] * 4, state).peak)
-        state = Seen(state.reference_HWC, picture)
+        state = Seen(state.reference, Picture(picture))
     assert peaks == [1, 2, 3, 4]
 
 

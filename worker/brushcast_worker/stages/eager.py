@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from brushcast_worker.chunk import Chunk
 from brushcast_worker.models.dit import DiT
 from brushcast_worker.models.light_vae import Guide, LightVAE
 from brushcast_worker.stages.decode import Decoded, decode
 from brushcast_worker.stages.denoise import Row, denoise
 from brushcast_worker.stages.encode import Memory, encode
+from brushcast_worker.stages.motion import Motion, Seen, measure
 
 
 class Eager:
@@ -22,6 +24,11 @@ class Eager:
 
     def __init__(self, transformer: DiT, autoencoder: LightVAE, dtype: torch.dtype) -> None:
         self._transformer, self._autoencoder, self._dtype = transformer, autoencoder, dtype
+
+    def measure(self, chunks: Sequence[Chunk], seen: Sequence[Seen | None]) -> list[Motion]:
+        """Of `stages.motion`."""
+        pictures = [chunk.pixels for chunk in chunks]
+        return [measure(*of_stream) for of_stream in zip(pictures, seen, strict=True)]
 
     def encode(
         self, pictures_TCHW: Sequence[Tensor], memories: Sequence[Memory | None]

@@ -14,14 +14,16 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from brushcast_worker.chunk import as_levels, send_back
+from brushcast_worker.chunk import Chunk, as_levels, send_back
 from brushcast_worker.models.attention import CacheRows
 from brushcast_worker.models.dit import Context, DiT
 from brushcast_worker.models.light_vae import Guide, LightVAE
 from brushcast_worker.stages.cache import RollingCache
 from brushcast_worker.stages.decode import Decoded
 from brushcast_worker.stages.denoise import Row
+from brushcast_worker.stages.device_motion import measure_rows
 from brushcast_worker.stages.encode import Memory
+from brushcast_worker.stages.motion import Motion, Seen, measure
 from brushcast_worker.stages.row_graphs import RowGraphs, RowInputs
 
 _CURSORS = 6  # numbers of a row before its slots' positions, see _numbers
@@ -41,6 +43,24 @@ class Graphed:
     ) -> None:
         self._transformer, self._autoencoder, self._dtype = transformer, autoencoder, dtype
         self.graphs = RowGraphs(device, capture=capture)
+
+    # ------------------------------------------------------------------ motion
+
+    def measure(self, chunks: Sequence[Chunk], seen: Sequence[Seen | None]) -> list[Motion]:
+        """As of `stages.motion`, on the device where the pictures are; waits for it once: the
+        answers decide what is run."""
+        rows = [_motion_row(*of_stream) for of_stream in zip(chunks, seen, strict=True)]
+        levels_THWC = chunks[0].levels_THWC
+        if levels_THWC is None:
+            pictures = [chunk.pixels for chunk in chunks]
+            return [measure(*of_stream) for of_stream in zip(pictures, seen, strict=True)]
+        like = [levels_THWC, levels_THWC[0], levels_THWC[0]]
+        (found_B3,) = self.graphs.run("motion", self._measure, rows, lambda: like)
+        return [Motion(*of_stream) for of_stream in found_B3.tolist()]
+
+    def _measure(self, inputs: Sequence[Tensor], begins_B1: Tensor) -> Sequence[Tensor]:
+        pictures_BTHWC, reference_BHWC, last_BHWC = inputs
+        return (measure_rows(pictures_BTHWC, reference_BHWC, last_BHWC, begins_B1[:, 0] > 0),)
 
     # ------------------------------------------------------------------ encode
 
@@ -163,6 +183,14 @@ class Graphed:
         levels_BTHWC = levels_NHWC.view(*x_BTCHW.shape[:2], *levels_NHWC.shape[1:])
         low, high = (most((1, 2, 3, 4)) for most in (x_BTCHW.amin, x_BTCHW.amax))
         return x_BTCHW, levels_BTHWC, torch.stack([low, high], 1), *parts[-1][1]
+
+
+def _motion_row(chunk: Chunk, seen: Seen | None) -> RowInputs:
+    """What `_measure` takes, in its order."""
+    if seen is None or seen.last.levels_HWC is None:
+        return RowInputs((chunk.levels_THWC, None, None), (True,))
+    pictures = chunk.levels_THWC, seen.reference.levels_HWC, seen.last.levels_HWC
+    return RowInputs(pictures, (False,))
 
 
 def _of_row(memory: Memory | None, count: int) -> Sequence[Tensor | None]:

@@ -1,8 +1,8 @@
 """Motion: how a chunk differs from what came before. Is it still, is it a cut, how fast is it?
 
-Measured on the uint8 pictures in host memory, where they come from: a tenth of the cost of the same
-on float tensors, and the answers decide what is run, so on a device every chunk would have to wait
-for them. Of a large picture no more is read than the answer needs: its cost must not grow with it.
+Measured on the uint8 pictures, where they come from: a tenth of the cost of the same on float
+tensors. Here in host memory, and of a large picture no more is read than the answer needs; on a
+device that has them anyway by `device_motion`, with the same answers.
 
 Letters: T pictures, H height, W width, C channels (3, RGB).
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from brushcast.frame import Pixels
 from brushcast_worker.stages.noise import FULL_MOTION, MOTION_DROP, SMOOTHING, NoiseConfig
@@ -33,13 +34,15 @@ CUT_ABOVE = 0.35
 ALIKE_BELOW = 0.05
 
 CELL = 8
+NEW = 255.0  # `peak` where nothing was seen before
+QUARTER, LEAST_DIFFERENCE = 0.25, 0.05  # of `_cut`: of the range; in quarters of the range
 _LINES = 128  # rows of a picture, evenly spread, tell its mean motion as well as all do
 _ROWS = 2  # and never more than every second row
 _BAND = 64  # rows that are held against the reference at once: they stay in the cache
-_THUMB_STRIDE = 4
-_THUMB_CELL = 4
-_LUMINANCE = (np.float32(0.299), np.float32(0.587), np.float32(0.114))  # of red, green and blue
-_BINS = 16
+THUMB_STRIDE = 4
+THUMB_CELL = 4
+LUMINANCE = (np.float32(0.299), np.float32(0.587), np.float32(0.114))  # of red, green and blue
+BINS = 16
 
 Thumbnail = NDArray[np.float32]
 
@@ -60,26 +63,34 @@ class Motion:
     cut: float
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture as uint8, in host memory, and on a device, where it is there."""
+
+    pixels_HWC: Pixels
+    levels_HWC: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """The pictures that the next chunk is held against. reference: the last that was computed;
     last: the last of all."""
 
-    reference_HWC: Pixels
-    last_HWC: Pixels
+    reference: Picture
+    last: Picture
 
 
 def measure(pictures_HWC: Sequence[Pixels], seen: Seen | None) -> Motion:
     """A chunk against what was seen before it; None: nothing was, and all of it is new."""
-    neighbours = pictures_HWC if seen is None else [seen.last_HWC, *pictures_HWC]
+    neighbours = pictures_HWC if seen is None else [seen.last.pixels_HWC, *pictures_HWC]
     pairs = list(zip(neighbours[:-1], neighbours[1:], strict=True))
     moved = [_rms(a_HWC, b_HWC) for a_HWC, b_HWC in pairs]
     rms = max(moved, default=0.0)
     if seen is None:
-        return Motion(255.0, rms, 0.0)
+        return Motion(NEW, rms, 0.0)
     peak = 0.0
     for picture_HWC in reversed(pictures_HWC):  # the last has moved furthest
-        peak = max(peak, _peak(picture_HWC, seen.reference_HWC))
+        peak = max(peak, _peak(picture_HWC, seen.reference.pixels_HWC))
         if peak >= STILL_BELOW:  # it moves: by how much is of no use
             break
     return Motion(peak, rms, _worst_cut(neighbours, moved))
@@ -87,17 +98,22 @@ def measure(pictures_HWC: Sequence[Pixels], seen: Seen | None) -> Motion:
 
 def thumbnail(pixels_HWC: Pixels) -> Thumbnail:
     """About [H/16 W/16] luminance in 0..1: what cuts are looked for in."""
-    few_HWC = pixels_HWC[_THUMB_STRIDE // 2 :: _THUMB_STRIDE, _THUMB_STRIDE // 2 :: _THUMB_STRIDE]
-    height, width = (side // _THUMB_CELL for side in few_HWC.shape[:2])
-    few_HWC = few_HWC[: height * _THUMB_CELL, : width * _THUMB_CELL]
+    few_HWC = pixels_HWC[THUMB_STRIDE // 2 :: THUMB_STRIDE, THUMB_STRIDE // 2 :: THUMB_STRIDE]
+    height, width = (side // THUMB_CELL for side in few_HWC.shape[:2])
+    few_HWC = few_HWC[: height * THUMB_CELL, : width * THUMB_CELL]
     # Colour by colour, and rows first: numpy is slow where the innermost axis is short.
     red_HW, green_HW, blue_HW = (
-        weight * few_HWC[..., channel] for channel, weight in enumerate(_LUMINANCE)
+        weight * few_HWC[..., channel] for channel, weight in enumerate(LUMINANCE)
     )
     luma_HW = red_HW + green_HW + blue_HW
-    rows_HW = luma_HW.reshape(height, _THUMB_CELL, width * _THUMB_CELL).sum(1)
-    cells_HW = rows_HW.reshape(height, width, _THUMB_CELL).sum(2)
-    return np.asarray(cells_HW / np.float32(255 * _THUMB_CELL**2), dtype=np.float32)
+    rows_HW = luma_HW.reshape(height, THUMB_CELL, width * THUMB_CELL).sum(1)
+    cells_HW = rows_HW.reshape(height, width, THUMB_CELL).sum(2)
+    return np.asarray(cells_HW / np.float32(255 * THUMB_CELL**2), dtype=np.float32)
+
+
+def lines_apart(height: int) -> int:
+    """Which rows of a picture tell its mean motion: every n-th."""
+    return max(_ROWS, height // _LINES)
 
 
 def noise_level(rms: float, s0: float, before: float | None, config: NoiseConfig) -> float:
@@ -116,7 +132,7 @@ def _difference(a_HWC: Pixels, b_HWC: Pixels) -> Pixels:
 
 def _rms(a_HWC: Pixels, b_HWC: Pixels) -> float:
     """Of the mean square, in units of [-1, 1]."""
-    stride = max(_ROWS, len(a_HWC) // _LINES)
+    stride = lines_apart(len(a_HWC))
     difference = _difference(a_HWC[::stride], b_HWC[::stride])
     rows = difference.reshape(len(difference), -1).astype(np.float32)
     # Row by row: a product of whole pictures would wake the threads of numpy's BLAS.
@@ -159,13 +175,13 @@ def _cut(a_HW: Thumbnail, b_HW: Thumbnail) -> float:
     picture that changed its class of brightness. Fast motion changes pixels but keeps the
     histogram, a lamp that is turned up changes the histogram little by little: neither alone is a
     cut."""
-    difference = float(np.abs(a_HW - b_HW).mean()) / 0.25
-    if difference < 0.05:
+    difference = float(np.abs(a_HW - b_HW).mean()) / QUARTER
+    if difference < LEAST_DIFFERENCE:
         return 0.0
     moved = np.abs(_histogram(a_HW) - _histogram(b_HW)).sum() / 2
     return 2 * difference * float(moved)
 
 
 def _histogram(thumb_HW: Thumbnail) -> NDArray[np.float64]:
-    classes = np.rint(thumb_HW * (_BINS - 1)).astype(np.intp)
-    return np.bincount(classes.ravel(), minlength=_BINS) / thumb_HW.size
+    classes = np.rint(thumb_HW * (BINS - 1)).astype(np.intp)
+    return np.bincount(classes.ravel(), minlength=BINS) / thumb_HW.size

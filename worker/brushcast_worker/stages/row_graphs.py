@@ -20,7 +20,7 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-KEPT = 24  # shapes: three stages, and up to 16 rows of one size
+KEPT = 32  # shapes: four stages, and up to 16 rows of one size
 
 # From the static inputs, each [R ...], and the rows' numbers [R F] to outputs, each [R ...].
 Function = Callable[[Sequence[Tensor], Tensor], Sequence[Tensor]]
