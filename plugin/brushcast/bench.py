@@ -126,8 +126,10 @@ def print_quality(result: Mapping[str, Any]) -> None:
         met = {True: "[green]met[/]", False: "[red]missed[/]", None: "not known"}[bar["met"]]
         table.add_row(bar["figure"], _brief(bar["value"]), bar["look"], bar["bar"], met)
     console.print(table)
-    headings = (column for _, _, column in COLUMNS)
-    looks = Table("look", *headings, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    looks = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 0), pad_edge=False)
+    looks.add_column("look", no_wrap=True, min_width=max(map(len, result["styles"]), default=0))
+    for _, _, heading in COLUMNS:
+        looks.add_column(heading, justify="right")
     for style, figures in {**result["styles"], "mean": result["mean"]}.items():
         looks.add_row(style, *(_brief(figures[group][name]) for group, name, _ in COLUMNS))
     console.print(looks)

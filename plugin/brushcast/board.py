@@ -12,7 +12,7 @@ from typing import Any
 import brushcast
 from brushcast.config import BridgeConfig
 from brushcast.desk import Desk
-from brushcast.frame import Pixels
+from brushcast.frame import Pixels, Size
 from brushcast.metrics import Rate
 from brushcast.panel.backend import (
     LookState,
@@ -73,7 +73,7 @@ class Board:
         self._process: Mapping[str, Any] = {"state": "READY" if config.remote else "STARTING"}
         self._link_message = ""
         self._look_message = ""
-        self._revision = 1
+        self._revision, self._model_size = 1, config.model_size
         self._source = SourceStatus(phase="opening", title=config.source)
         self._camera: Mapping[str, Any] = {}
         self._statistics_ns = now_ns
@@ -98,6 +98,10 @@ class Board:
 
     def look_changed(self, revision: int) -> None:
         self._revision, self._look_message = revision, ""
+
+    def size_changed(self, size: Size) -> None:
+        """The worker is asked for pictures of this size from now on."""
+        self._model_size = size
 
     @property
     def process_ready(self) -> bool:
@@ -173,6 +177,7 @@ class Board:
             "source": self._source.title,
             "engine": welcome.engine if welcome else None,
             "device": welcome.device_name or welcome.device if welcome else None,
+            "model_size": str(self._model_size),
             "frames_in": self._counts["frames_in"],
             "frames_sent": self._counts["frames_sent"],
             "styled": self._counts["styled"],

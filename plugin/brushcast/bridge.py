@@ -25,7 +25,7 @@ from brushcast.child import read_messages, say
 from brushcast.config import BridgeConfig, parse_address
 from brushcast.desk import Desk
 from brushcast.errors import BrushcastError, MalformedMessage
-from brushcast.frame import Frame, Pixels, fit
+from brushcast.frame import Frame, Pixels, Size, fit, model_size
 from brushcast.pace import Pace
 from brushcast.panel.backend import ChangeLook, Pause, RetryWorker, SwitchSink
 from brushcast.panel.server import PanelServer
@@ -48,7 +48,7 @@ from brushcast.wire.link import (
     Result,
     StatusReceived,
 )
-from brushcast.wire.messages import Codec, Flags, StreamState
+from brushcast.wire.messages import Codec, Flags, StreamState, Welcome
 from brushcast.wire.sockets import Dialler, Waker, open_context, parse_endpoint
 
 log = logging.getLogger(__name__)
@@ -189,6 +189,20 @@ class Bridge:
         if self._link is not None:
             self._link.set_state(self._state, now_ns)
 
+    def _take_size(self, welcome: Welcome, now_ns: int) -> None:
+        """As large as this worker likes to paint, in the output's shape, unless the user chose."""
+        output = self._config.output_size
+        area_px = min(welcome.default_width * welcome.default_height, output.area_px)
+        size = model_size(output, area_px)
+        if self._config.fixed_size or size == Size(self._state.width, self._state.height):
+            return
+        self._state = dataclasses.replace(
+            self._state, revision=self._state.revision + 1, width=size.width, height=size.height
+        )
+        self._board.size_changed(size)
+        if self._link is not None:
+            self._link.set_state(self._state, now_ns)
+
     def _paused(self, on: bool, now_ns: int) -> None:
         """Paused: to the card at once, and what was painted before is never shown again."""
         if on:
@@ -224,7 +238,8 @@ class Bridge:
     def _send_frame(self, frame: Frame, now_ns: int) -> None:
         assert self._link is not None
         assert self._dialler is not None
-        pixels_HWC = fit(frame.pixels_HWC, self._config.model_size, self._config.fit)
+        size = Size(self._state.width, self._state.height)
+        pixels_HWC = fit(frame.pixels_HWC, size, self._config.fit)
         sent = self._link.send_frame(
             codec.encode(pixels_HWC, self._codec),
             seq=frame.seq,
@@ -261,6 +276,7 @@ class Bridge:
         elif isinstance(event, Connected):
             self._pace.reset(event.welcome.chunk_frames)
             self._board.connected(event.welcome)
+            self._take_size(event.welcome, now_ns)
         elif isinstance(event, Lost):
             log.info("the worker is lost: %s", event.reason)
             self._board.lost(event, now_ns)

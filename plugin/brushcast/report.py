@@ -38,7 +38,7 @@ def build_report(
         "preset": config.preset,
         "engine": _last(bridge, "engine"),
         "device": _last(bridge, "device"),
-        "model_size": str(model_size),
+        "model_size": _last(bridge, "model_size") or str(model_size),
         "output_size": str(config.output_size),
         "frames_in": _total(bridge, "frames_in"),
         "frames_sent": _total(bridge, "frames_sent"),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from brushcast import codec
+from brushcast.frame import Size
 from brushcast.wire.events import FrameArrived, Opened, StateSet
 from brushcast.wire.messages import Codec, Welcome
 from brushcast.wire.server_link import ServerLink
@@ -24,26 +25,30 @@ class GreyWorker:
         self.answering = True
         self.raw_bytes_instead = False
         self.says: tuple[str, str] | None = None  # a fault's code and message, of every state
+        self.likes = Size(512, 288)  # before a bridge has connected
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="grey-worker")
         self._thread.start()
 
     def _run(self) -> None:
-        welcome = Welcome(
-            worker="grey", version="0", engine="grey", device="cpu", device_name="a test",
-            chunk_frames=1, credit_frames=2, warmup_ms=700,
-        )  # fmt: skip
         links: dict[bytes, ServerLink] = {}
         while not self._stop.is_set():
             self._router.wait(20_000_000)
             while (received := self._router.receive()) is not None:
                 peer, parts = received
                 now_ns = time.monotonic_ns()
-                link = links.setdefault(peer, ServerLink(welcome, now_ns=now_ns))
+                link = links.setdefault(peer, ServerLink(self._welcome(), now_ns=now_ns))
                 link.receive(parts, now_ns)
                 self._serve(link)
                 for message in link.outgoing():
                     self._router.send(peer, message)
+
+    def _welcome(self) -> Welcome:
+        return Welcome(
+            worker="grey", version="0", engine="grey", device="cpu", device_name="a test",
+            chunk_frames=1, credit_frames=2, warmup_ms=700,
+            default_width=self.likes.width, default_height=self.likes.height,
+        )  # fmt: skip
 
     def _serve(self, link: ServerLink) -> None:
         for event in link.events():

@@ -16,7 +16,7 @@ import pytest
 import brushcast.bridge as module
 from brushcast.bridge import Bridge
 from brushcast.config import BridgeConfig
-from brushcast.frame import Frame, Pixels, Size
+from brushcast.frame import Frame, Pixels, Size, model_size
 from brushcast.playout import Kind
 from brushcast.ring import Ring
 from tests.plugin.grey_worker import GreyWorker
@@ -48,7 +48,9 @@ class ColourSource:
 class Stage:
     """A bridge that runs, and everything that it said and showed."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, endpoint: str, *, fixed_size: bool = True
+    ) -> None:
         monkeypatch.setattr(module, "open_source", lambda *_: ColourSource())
         self.said: list[tuple[str, dict[str, Any]]] = []
         monkeypatch.setattr(module, "say", lambda event, **data: self.said.append((event, data)))
@@ -56,7 +58,7 @@ class Stage:
         config = BridgeConfig(
             source="colours", preset="ink", endpoint="", remote=False, ring=str(self.ring.path),
             panel=None, panel_token="", output_size=OUTPUT, model_size=MODEL, rate_fps=30,
-            fit="crop", steps=0, user_presets="", fixed_size=True,
+            fit="crop", steps=0, user_presets="", fixed_size=fixed_size,
         )  # fmt: skip
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.bridge = Bridge(config, self.messages)
@@ -128,6 +130,23 @@ def test_a_new_look_reaches_the_worker(stage: Stage, worker: GreyWorker) -> None
     assert stage.watch(lambda: worker.states[-1].preset == "neon")
     assert worker.states[-1].strength == 0.9
     assert [state.fixed_size for state in worker.states] == [True] * len(worker.states)
+
+
+@pytest.mark.parametrize("fixed_size", [False, True])
+def test_pictures_are_as_large_as_the_worker_likes_unless_the_user_chose(
+    monkeypatch: pytest.MonkeyPatch, worker: GreyWorker, fixed_size: bool
+) -> None:
+    worker.likes = Size(160, 96)
+    stage = Stage(monkeypatch, worker.endpoint, fixed_size=fixed_size)
+    wanted = MODEL if fixed_size else model_size(OUTPUT, 160 * 96)
+    try:
+        assert wanted != MODEL or fixed_size
+        assert stage.watch(lambda: stage.figures()["styled"] > 10)
+        assert (worker.states[-1].width, worker.states[-1].height) == (wanted.width, wanted.height)
+        assert stage.figures()["model_size"] == str(wanted)
+        assert not stage.leaked
+    finally:
+        stage.close()
 
 
 def test_a_worker_that_is_gone_is_held_then_carded_and_comes_back(

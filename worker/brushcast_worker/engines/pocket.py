@@ -22,7 +22,8 @@ from brushcast_worker.stages.noise import NoiseConfig
 from brushcast_worker.stages.schedule import noise_scale_of
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
-DEFAULT_SIZE = Size(512, 288)
+DEFAULT_SIZE = Size(512, 288)  # what two CPU cores paint in real time
+GPU_SIZE = Size(1024, 576)  # what is left to scale up is little
 STEPS = (1, 2)
 
 
@@ -107,7 +108,7 @@ def pocket_engine(
         chunk_frames=4,
         steps=STEPS,
         default_steps=1,
-        default_size=DEFAULT_SIZE,
+        default_size=GPU_SIZE if device.type == "cuda" else DEFAULT_SIZE,
         size_multiple=16,
         description=f"embedded causal video diffusion model, {parameters / 1e6:.1f} M parameters",
     )
