@@ -11,7 +11,7 @@ STROKES_DIFFER = 2.0  # levels, mean over the picture: seen at a glance when two
 SAME_PERSON = 0.1  # of edge SSIM between two seeds
 LANDMARKS_PX = 1.5  # p95 at 512x288, where an iris is 4 to 6 px wide
 HOLES = 0.05  # share of the corners
-READABLE = 0.8  # of what can be read in the teacher's own picture
+READABLE = 0.8  # of the letters, and of those that can be read in the teacher's picture
 BELOW_TEACHER = 0.15  # of edge SSIM: how much less structure than in the teacher's picture
 
 Styles = Mapping[str, Mapping[str, Mapping[str, float]]]  # by look, group and name
@@ -72,6 +72,7 @@ def bars(styles: Styles, drift: Mapping[str, Any] | None) -> list[dict[str, Any]
         _most("landmarks wander, p95, px", of("landmarks", "p95_px"), LANDMARKS_PX),
         _most("holes: landmarks half as strong or less",
               of("landmarks", "faint"), HOLES),
+        _least("letters read", of("lettering", "recognised"), READABLE),
         _least("letters read / in the teacher's picture", ratio, READABLE),
     ]  # fmt: skip
     if drift is not None:

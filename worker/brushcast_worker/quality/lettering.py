@@ -1,6 +1,6 @@
 """Lettering: whether text that is held before the camera can still be read. Letters on a board,
-past which the camera pans; each painted letter is held against every letter of the alphabet, by
-its edges, so that no look's colours matter.
+past which the camera pans; each painted letter is held against every letter of the alphabet, as
+tones, as outlines and as lights along its outlines, so that no look's colours matter.
 
 Letters: T pictures, C channels, H W size.
 """
@@ -8,6 +8,7 @@ Letters: T pictures, C channels, H W size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brushcast.frame import Pixels
-from brushcast_worker.quality.metrics import edges
+from brushcast_worker.quality.metrics import edges, luminance
 
 ALPHABET = "ABCDEFGHJKLMNPRSTUVXYZ2346789"  # without those that look like another
 LINES = ("BRUSHCAT24", "KLEVPDGM97")
@@ -24,6 +25,7 @@ PAN_PX = 2  # a picture
 LETTER = 1 / 11  # of the picture's height: a name on a badge held up to a webcam
 PAPER, INK = (232, 228, 216), (28, 30, 44)
 FONT = cv2.FONT_HERSHEY_DUPLEX
+GLOW = 1 / 20  # of a cell: how far a lit outline shines, by eye
 SLACK_PX = 2  # a painted letter may sit this much beside the written one
 
 
@@ -39,11 +41,18 @@ class Board:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """``recognised``: share of the letters that are most like themselves, 0..1. ``likeness``: mean
-    correlation of a letter's edges with the written one's.
+    correlation of a letter's outlines with the written one's.
     """
 
     recognised: float
     likeness: float
+
+
+class View(NamedTuple):
+    """A picture, or one letter of it, as tones and as outlines, ``[H W]``."""
+
+    tones: NDArray[np.float32]
+    outlines: NDArray[np.float32]
 
 
 def board(background_HWC: Pixels, pictures: int) -> Board:
@@ -72,16 +81,20 @@ def read(written: Board, painted_TCHW: Tensor, first: int = 0) -> Reading:
     """Reads pictures that show the board from its picture ``first`` on."""
     cell = written.cell_px
     blanks = np.stack([_letter(letter, cell) for letter in ALPHABET])
-    alphabet = _edges(torch.from_numpy(blanks).permute(0, 3, 1, 2).float() / 127.5 - 1)
-    inner = slice(SLACK_PX, cell - SLACK_PX)
+    alphabet = _views(torch.from_numpy(blanks).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    glowing = [_glow(known.outlines, cell * GLOW) for known in alphabet]
     right, likeness = [], []
-    for n, picture in enumerate(_edges(painted_TCHW), first):
+    for n, views in enumerate(_views(painted_TCHW), first):
         for letter, x, y in written.letters:
             x = x - PAN_PX * n
-            seen = np.ascontiguousarray(picture[y : y + cell, x : x + cell])
-            scores = [_match(seen, known[inner, inner]) for known in alphabet]
-            right.append(ALPHABET[int(np.argmax(scores))] == letter)
-            likeness.append(scores[ALPHABET.index(letter)])
+            seen = View(*(view[y : y + cell, x : x + cell] for view in views))
+            drawn = [_correlation(seen.outlines, known.outlines).max() for known in alphabet]
+            # The same letter may be painted light or dark, or as a tube that glows along its rim.
+            tones = [abs(_correlation(seen.tones, known.tones)).max() for known in alphabet]
+            tubes = [abs(_correlation(seen.tones, glow)).max() for glow in glowing]
+            best = int(np.max([drawn, tones, tubes], 0).argmax())
+            right.append(ALPHABET[best] == letter)
+            likeness.append(drawn[ALPHABET.index(letter)])
     return Reading(float(np.mean(right)), float(np.mean(likeness)))
 
 
@@ -97,9 +110,17 @@ def _letter(letter: str, cell: int) -> Pixels:
     return paper
 
 
-def _edges(video_TCHW: Tensor) -> list[NDArray[np.float32]]:
-    return list(edges(video_TCHW.float().cpu())[:, 0].numpy())
+def _views(video_TCHW: Tensor) -> list[View]:
+    video = video_TCHW.float().cpu()
+    tones, outlines = luminance(video)[:, 0].numpy(), edges(video)[:, 0].numpy()
+    return [View(*pair) for pair in zip(tones, outlines, strict=True)]
 
 
-def _match(seen: NDArray[np.float32], known: NDArray[np.float32]) -> float:
-    return float(cv2.matchTemplate(seen, np.ascontiguousarray(known), cv2.TM_CCOEFF_NORMED).max())
+def _glow(outlines: NDArray[np.float32], reach_px: float) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(outlines, (0, 0), reach_px), np.float32)
+
+
+def _correlation(seen: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
+    inner = np.ascontiguousarray(known[SLACK_PX:-SLACK_PX, SLACK_PX:-SLACK_PX])
+    found = cv2.matchTemplate(np.ascontiguousarray(seen), inner, cv2.TM_CCOEFF_NORMED)
+    return np.asarray(found, np.float32)
