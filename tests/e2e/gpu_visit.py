@@ -11,6 +11,7 @@ the time goes. Everything goes to OUT as text and JSON.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import math
@@ -28,7 +29,7 @@ import torch
 from brushcast.frame import Frame, Pixels, Size
 from brushcast.presets import Preset, load_presets
 from brushcast_worker.bench import StageClock, measure, moving_pictures
-from brushcast_worker.chunk import Chunk, chunk_from_frames, read_back
+from brushcast_worker.chunk import Chunk, chunks_from_frames, read_back
 from brushcast_worker.config import BenchConfig, physical_cores
 from brushcast_worker.engine import Engine, Job, load_engine
 from brushcast_worker.stages import motion
@@ -46,11 +47,15 @@ WARM_UP_TICKS, TICKS, CHUNKS = 8, 30, 12
 class Visit:
     """Parts by name, in the order in which they are asked."""
 
-    def __init__(self, out: Path, device: str) -> None:
-        self.out, self.device = out, device
+    def __init__(self, out: Path, device: str, engine: str) -> None:
+        self.out, self.device, self.engine = out, device, engine
+
+    def load(self, device: str, clock: StageClock | None = None) -> Engine:
+        return load_engine(self.engine, device, clock)
 
     def tests(self) -> None:
         options = "-m pytest -m gpu -p no:cacheprovider -v --durations=5 tests/worker".split()
+        options.append("--continue-on-collection-errors")  # a bare machine lacks a library or two
         done = subprocess.run(
             [sys.executable, *options], capture_output=True, text=True, check=False
         )
@@ -59,7 +64,7 @@ class Visit:
 
     def together(self) -> None:
         """Several streams in one forward, each with a look of its own, from and to host memory."""
-        engine, found = load_engine("pocket", self.device), {}
+        engine, found = self.load(self.device), {}
         for count in STREAMS:
             found[count] = ticks(_streams(engine, count))
             log.info({count: found[count]})
@@ -68,7 +73,7 @@ class Visit:
     def graphs(self) -> None:
         """Where a tick's time goes, with CUDA graphs and without."""
         clock = StageClock(time.perf_counter_ns)
-        engine = load_engine("pocket", self.device, clock)
+        engine = self.load(self.device, clock)
         found: dict[str, Any] = {"host": host(self.device)}
         log.info(found)
         for count in (1, 16):
@@ -84,16 +89,19 @@ class Visit:
             log.info({count: one})
         if self.device != "cpu":
             torch.backends.cudnn.benchmark = True
-            tried = load_engine("pocket", self.device)
+            tried = self.load(self.device, clock)
             for count in (1, 16):
-                found[f"{count}, kernels tried out"] = ticks(_streams(tried, count))
+                streams = _streams(tried, count)
+                one = {"graphs": ticks(streams)}
+                one["stages_ms"] = stages(streams, clock, torch.device(self.device))
+                found[f"{count}, kernels tried out"] = one
             torch.backends.cudnn.benchmark = False
         self._write("graphs", found)
         log.info(found)
 
     def profile(self) -> None:
         """The kernels of a tick, of one stream and of sixteen."""
-        engine, text = load_engine("pocket", self.device), ""
+        engine, text = self.load(self.device), ""
         for count in (1, 16):
             streams = _streams(engine, count)
             ticks(streams, number=3)
@@ -110,7 +118,9 @@ class Visit:
         found = []
         for size in SIZES:
             for steps in (1, 2):
-                config = BenchConfig(device=self.device, size=size, steps=steps, seconds=SECONDS)
+                config = BenchConfig(
+                    engine=self.engine, device=self.device, size=size, steps=steps, seconds=SECONDS
+                )
                 found.append(measure(config))
                 self._write("bench", found)
                 keys = "size", "steps", "fps", "chunk_ms", "stages_ms"
@@ -118,7 +128,7 @@ class Visit:
 
     def against_the_cpu(self) -> None:
         """Worst picture's PSNR of one device to the other, by look."""
-        engines, found = [load_engine("pocket", d) for d in ("cpu", self.device)], {}
+        engines, found = [self.load(device) for device in ("cpu", self.device)], {}
         for name in load_presets():
             both = [_painted(engine, name) for engine in engines]
             error = np.square(both[0].astype(float) - both[1]).mean((1, 2, 3))
@@ -137,11 +147,12 @@ class Stream:
         self.engine, self.look, self.pictures, self.sent = engine, look, pictures, 0
         self.state, self.device = engine.open(look, size), torch.device(engine.info.device)
 
-    def job(self) -> Job:
+    def frames(self) -> list[Frame]:
         seqs = range(self.sent, self.sent + 4)
         self.sent += 4
-        frames = [Frame(self.pictures[n % len(self.pictures)], n, 0) for n in seqs]
-        chunk = chunk_from_frames(frames, self.device)
+        return [Frame(self.pictures[n % len(self.pictures)], n, 0) for n in seqs]
+
+    def job(self, chunk: Chunk) -> Job:
         return Job(state=self.state, chunk=chunk, preset=self.look, steps=1)
 
 
@@ -156,7 +167,9 @@ def tick(streams: Sequence[Stream], clock: StageClock | None = None) -> list[lis
 
     if clock is not None:
         clock.begin("transfer_in")
-    streams[0].engine.step([stream.job() for stream in streams], put)
+    chunks = chunks_from_frames([stream.frames() for stream in streams], streams[0].device)
+    jobs = [stream.job(chunk) for stream, chunk in zip(streams, chunks, strict=True)]
+    streams[0].engine.step(jobs, put)
     return painted
 
 
@@ -215,16 +228,15 @@ def host(device: str) -> dict[str, float]:
     """What the host does for one chunk, in ms."""
     pictures = moving_pictures(SIZE)
     frames = [Frame(picture, n, 0) for n, picture in enumerate(pictures[:4])]
-    seen = motion.Seen(pictures[-1], pictures[-1])
-    still = motion.Seen(pictures[0], pictures[0])
+    seen, still = (motion.Seen(x, x) for x in map(motion.Picture, (pictures[-1], pictures[0])))
 
-    def to_device() -> None:
-        chunk_from_frames(frames, torch.device(device))
+    def to_device(streams: int) -> None:
+        chunks_from_frames([frames] * streams, torch.device(device))
         if device != "cpu":
             torch.cuda.synchronize()
 
     return {
-        "chunk_from_frames": _median_ms(to_device),
+        **{f"to_device_{n}": _median_ms(functools.partial(to_device, n)) for n in (1, 16)},
         "stack": _median_ms(lambda: np.stack(pictures[:4])),
         "motion": _median_ms(lambda: motion.measure(pictures[:4], seen)),
         "motion_of_still": _median_ms(lambda: motion.measure([pictures[0]] * 4, still)),
@@ -262,10 +274,11 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("out", type=Path)
     options.add_argument("--device", default="cuda")
+    options.add_argument("--engine", default="pocket", help="or pocket-random")
     options.add_argument("--only", default=",".join(parts), help="parts, with commas between")
     asked = options.parse_args()
     torch.set_num_threads(physical_cores())
-    visit = Visit(asked.out, asked.device)
+    visit = Visit(asked.out, asked.device, asked.engine)
     for part in asked.only.split(","):
         assert part in parts, f"{part}: wanted some of {parts}"
         log.info("== %s", part)

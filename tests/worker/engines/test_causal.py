@@ -15,6 +15,7 @@ from brushcast_worker.engines.causal import CausalEngine, CausalState
 from brushcast_worker.engines.pocket import random_pocket
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
+from brushcast_worker.stages.look import FADE_CHUNKS
 from tests.worker.conftest import SIZE, chunks, moving, outcome
 
 Presets = dict[str, Preset]
@@ -118,8 +119,8 @@ def test_the_prompts_keys_are_made_once_unless_the_look_changes(presets: Presets
         step(engine, state, chunk, presets["ink" if tick < 5 else "neon"])
         contexts.append(id(state.context))
     assert len(set(contexts[:5])) == 1
-    assert len(set(contexts[5:9])) == 4
-    assert len(set(contexts[9:])) <= 2
+    assert len(set(contexts[5 : 5 + FADE_CHUNKS])) == FADE_CHUNKS
+    assert len(set(contexts[5 + FADE_CHUNKS :])) <= 2
 
 
 def test_memory_per_stream_does_not_grow(presets: Presets) -> None:
