@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from brushcast_worker.models.text import STYLES
+from brushcast_worker.teachers import painted
 from brushcast_worker.teachers.hand import LATENT, heavier, strokes
 from tests.worker.teachers.conftest import finished, room
 
@@ -47,3 +48,14 @@ def test_a_heavier_hand_is_darker_and_more_colourful() -> None:
 def test_a_heavier_hand_shows_in_every_look(style: str) -> None:
     x = room()
     assert float((finished(x, style) - finished(heavier(x), style)).abs().mean()) > 0.01
+
+
+def test_the_painting_of_a_stream_lies_between_the_hands() -> None:
+    x = room()
+    n = torch.randn(16, 12, 16, generator=torch.Generator().manual_seed(1))
+    light, bold = painted(x, "oil"), painted(x, "oil", n, 1.0)
+    assert torch.equal(painted(x, "oil", n, 0.0), light)
+    heavy = finished(heavier(x), "oil")
+    share = strokes(n[None])
+    torch.testing.assert_close(bold, light + share * (heavy - light))
+    torch.testing.assert_close(painted(x, "oil", n, 0.5), (light + bold) / 2)

@@ -24,6 +24,7 @@ from brushcast_worker.teachers.drawings import (
     pencil,
     pencil_page,
 )
+from brushcast_worker.teachers.hand import heavier, strokes
 from brushcast_worker.teachers.materials import clay, glass_page, neon, papercut, stained_glass
 from brushcast_worker.teachers.page import Page
 from brushcast_worker.teachers.paintings import oil, watercolour
@@ -74,3 +75,14 @@ def page(x: Tensor, style: str) -> Tensor:
     if style not in _PAGES:
         return x
     return _PAGES[style](x.float(), Page.of(x)).clamp(0, 1)
+
+
+def painted(img: Tensor, style: str, noise: Tensor | None = None, bold: float = 0.0) -> Tensor:
+    """The finished picture by the hand that belongs to a stream's noise ``[16 H/8 W/8]``, as far as
+    ``bold`` 0..1 lets it show.
+    """
+    light = page(paint(img, style), style)
+    if noise is None or not bold or style == "none":
+        return light
+    heavy = page(paint(heavier(img), style), style)
+    return light + bold * strokes(noise[None]) * (heavy - light)
