@@ -1,6 +1,7 @@
 """Calibration: how far the inputs of each layer reach, for rounding them to 8 bits.
 
-python -m training.calibrate --weights DIR --media DIR   (from worker/; the last step of training)
+The last step of training; by itself: python -m training.calibrate --weights DIR --media DIR (from
+worker/).
 Plays training clips under every look and writes the ranges into the weights; says which layers do
 nothing.
 """
@@ -21,7 +22,7 @@ from brushcast_worker.models.pocket import FILE, save_pocket
 from brushcast_worker.models.text import STYLES
 from brushcast_worker.quality.play import CHUNK, Play, one_style, restyle
 from training.data import fit, read
-from training.train import go_on_from
+from training.resume import go_on_from
 
 log = logging.getLogger("training")
 
@@ -59,17 +60,12 @@ def calibrate(network: nn.Module, run: Callable[[], None]) -> None:
         conv.reach.copy_(reach)
 
 
-def main() -> None:
-    """Rewrites the weights in place."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True, help="folder of pocket.safetensors")
-    parser.add_argument("--media", type=Path, required=True, help="training clips")
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+def calibrate_weights(folder: Path, media: Path) -> None:
+    """Rewrites the weights in place, by what training clips make of them."""
     torch.manual_seed(0)
-    pocket = go_on_from(args.weights)
+    pocket = go_on_from(folder)
     networks = nn.ModuleDict(pocket.parts).eval().requires_grad_(False)
-    clips = [read(path) for path in sorted(args.media.iterdir())]
+    clips = [read(path) for path in sorted(media.iterdir())]
 
     def run() -> None:
         for n, clip in enumerate(clips):
@@ -83,7 +79,16 @@ def main() -> None:
     for name, module in networks.named_modules():
         if isinstance(module, (Conv, Up)) and module.reach < 0.01:
             log.warning("%s does nothing: its inputs reach %g", name, float(module.reach))
-    save_pocket(pocket, args.weights / FILE)
+    save_pocket(pocket, folder / FILE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True, help="folder of pocket.safetensors")
+    parser.add_argument("--media", type=Path, required=True, help="training clips")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    calibrate_weights(args.weights, args.media)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ from torch import Tensor, nn
 from brushcast_worker.models.light_vae import CHUNK, SCALE
 from brushcast_worker.models.pocket import FILE, Pocket, build_pocket, save_pocket
 from brushcast_worker.stages.schedule import POCKET_SECOND_SIGMA
+from training.calibrate import calibrate_weights
 from training.data import Bank, Batch
+from training.resume import go_on_from
 from training.watch import Watch
 from training.wording import STEPS as TEXT_STEPS
 from training.wording import teach
@@ -301,25 +303,6 @@ class Trainer:
             )
 
 
-def go_on_from(folder: Path) -> Pocket:
-    """Trained networks; layers that have another shape by now start anew."""
-    from safetensors.torch import load_file
-
-    tensors, pocket = load_file(folder / FILE), build_pocket()
-    for prefix, part in pocket.parts.items():
-        state, anew = part.state_dict(), []
-        for name, value in state.items():
-            known = tensors.get(f"{prefix}.{name}")
-            if known is not None and known.shape == value.shape:
-                state[name] = known.float()
-            else:
-                anew.append(name)
-        part.load_state_dict(state)
-        if anew:
-            log.info("%s starts anew in %s", prefix, ", ".join(anew))
-    return pocket
-
-
 def _balanced(z: Tensor) -> Tensor:
     """Keeps every latent channel alive and of like size: deviations are drawn to 1, gently to any
     magnitude.
@@ -378,6 +361,7 @@ def main() -> None:
     if args.vae_share > 0:
         trainer.autoencoder(args.vae_share * left)
     trainer.transformer(60 * args.minutes - (time.monotonic() - begun))
+    calibrate_weights(args.out, args.media)
     log.info("done, %d steps, %.0f s", trainer.step, time.monotonic() - begun)
 
 
