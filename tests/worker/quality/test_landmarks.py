@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brushcast_worker.quality.landmarks import corners, faint, follow, wander
+from brushcast_worker.quality.landmarks import Landmarks, Wander, corners, faint, follow
 from brushcast_worker.quality.warp import grey
 
-PICTURES = 6
+PICTURES = 7
 
 
 def scene(speed_px: int = 2, wobble_px: int = 0) -> Tensor:
@@ -23,6 +23,10 @@ def scene(speed_px: int = 2, wobble_px: int = 0) -> Tensor:
         top, left = 10 - wobble_px * (n % 2), speed_px * n
         views.append(whole[..., top : top + 128, left : left + 192])
     return torch.cat(views)
+
+
+def wander(source: Tensor, output: Tensor) -> Wander:
+    return Landmarks(source).wander(output)
 
 
 def test_the_same_motion_in_other_colours_wanders_nowhere() -> None:
@@ -49,7 +53,7 @@ def test_landmarks_that_are_painted_over_are_lost() -> None:
 
 
 def test_a_picture_without_corners_has_no_answer() -> None:
-    found = wander(torch.zeros(3, 3, 64, 64), torch.zeros(3, 3, 64, 64))
+    found = wander(torch.zeros(7, 3, 64, 64), torch.zeros(7, 3, 64, 64))
     assert found.points == 0
     assert math.isnan(found.p95_px)
     assert math.isnan(faint(*[torch.zeros(1, 3, 64, 64)] * 3))

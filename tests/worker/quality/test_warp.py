@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -25,7 +27,7 @@ def test_what_moves_with_the_source_is_no_error() -> None:
     source = pushed(4)
     motion = Motion(source)
     assert flicker(source) > 10
-    assert motion.own < 1
+    assert motion.own() < 1
     assert motion.error(-source) < 1  # another look that moves alike
 
 
@@ -49,7 +51,22 @@ def test_what_was_hidden_does_not_count() -> None:
     for n in range(PICTURES):
         at = 20 + 6 * n
         source[n, :, 30:80, at : at + 40] = board[0, :, :, :40]
-    assert Motion(source).own < 0.5 * flicker(source)
+    assert Motion(source).own() < 0.5 * flicker(source)
+
+
+def test_a_part_is_measured_by_its_own_motion() -> None:
+    source = torch.cat([pushed(0)[:3], pushed(6)[1:]])
+    motion = Motion(source)
+    assert motion.own(0, 3) < 0.1
+    assert motion.error(source[2:], start=2) < 1
+    assert motion.error(source[2:]) > 5  # by another stretch's
+
+
+def test_where_nothing_can_be_seen_there_is_no_figure() -> None:
+    scenes = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    motion = Motion(scenes)
+    motion._seen_THW.zero_()
+    assert math.isnan(motion.error(scenes))
 
 
 def test_pictures_for_the_trackers() -> None:

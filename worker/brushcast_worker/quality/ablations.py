@@ -50,6 +50,7 @@ def ablate(
     video = video[: len(video) // CHUNK * CHUNK]
     there_and_back = torch.cat([video, video.flip(0)])
     motion = Motion(there_and_back)
+    own = motion.own()
     wanted = {style: _teacher(there_and_back[-2:], style) for style in styles}
     found = {}
     for name, play in VARIANTS.items():
@@ -64,7 +65,7 @@ def ablate(
                 end = last[row, -len(want) :]
                 rows.append(
                     {
-                        "warp": motion.error(last[row]) / max(motion.own, 1e-6),
+                        "warp": motion.error(last[row]) / own,
                         "flicker": metrics.flicker(calm[row]),
                         "sharpness": metrics.sharpness(end, want),
                         "output_db": metrics.psnr(end, want),

@@ -19,6 +19,7 @@ from brushcast_worker.quality.warp import grey
 
 MOST = 200  # corners
 APART_PX = 8
+STRIDE = 3  # every third picture is looked at
 LEAST_QUALITY = 0.02  # of the strongest corner (Shi and Tomasi)
 WINDOW_PX = 21  # an eye; of 15, 21 and 31 the one that loses least
 LEVELS = 2  # of the pyramid above the picture
@@ -41,28 +42,38 @@ class Wander:
     points: int
 
 
-def wander(source_TCHW: Tensor, output_TCHW: Tensor) -> Wander:
-    """Finds the corners of the first picture again in every later one, in both videos, looking
-    where the source's corner has gone. Each picture is held against the first, so errors do not
-    add up.
-    """
-    source, output = grey(source_TCHW), grey(output_TCHW)
-    start = corners(source[0])
-    tracks, alive = follow(source, start)
-    start, tracks = start[alive], tracks[:, alive]
-    apart, lost = [], []
-    for picture, drawn, near in zip(source[1:], output[1:], tracks[1:], strict=True):
-        there, is_there = found_again(source[0], picture, start, near)
-        painted, is_painted = found_again(output[0], drawn, start, near)
-        both = is_there & is_painted
-        apart.append(np.linalg.norm(painted - there, axis=1)[both])
-        lost.append(~is_painted[is_there])
-    all_apart, all_lost = np.concatenate(apart), np.concatenate(lost)
-    share = float(all_lost.mean()) if all_lost.size else float("nan")
-    if not all_apart.size:
-        return Wander(float("nan"), float("nan"), share, len(start))
-    p50, p95 = np.percentile(all_apart, (50, 95))
-    return Wander(float(p50), float(p95), share, len(start))
+class Landmarks:
+    """The corners of a source, found once, for any number of outputs to be held against."""
+
+    def __init__(self, source_TCHW: Tensor) -> None:
+        pictures = grey(source_TCHW)
+        start = corners(pictures[0])
+        tracks, alive = follow(pictures, start)
+        self._start, tracks = start[alive], tracks[:, alive]
+        self._at = list(range(STRIDE, len(pictures), STRIDE))
+        self._near = [tracks[n] for n in self._at]
+        self._there = [
+            found_again(pictures[0], pictures[n], self._start, near)
+            for n, near in zip(self._at, self._near, strict=True)
+        ]
+
+    def wander(self, output_TCHW: Tensor) -> Wander:
+        """Finds the corners of the first picture again in later ones, in source and output, looking
+        where the source's corner has gone. Each picture is held against the first, so errors do
+        not add up.
+        """
+        first, *later = grey(output_TCHW[[0, *self._at]])
+        apart, lost = [], []
+        for drawn, near, (there, is_there) in zip(later, self._near, self._there, strict=True):
+            painted, is_painted = found_again(first, drawn, self._start, near)
+            apart.append(np.linalg.norm(painted - there, axis=1)[is_there & is_painted])
+            lost.append(~is_painted[is_there])
+        all_apart, all_lost = np.concatenate(apart), np.concatenate(lost)
+        share = float(all_lost.mean()) if all_lost.size else float("nan")
+        if not all_apart.size:
+            return Wander(float("nan"), float("nan"), share, len(self._start))
+        p50, p95 = np.percentile(all_apart, (50, 95))
+        return Wander(float(p50), float(p95), share, len(self._start))
 
 
 def faint(source_TCHW: Tensor, output_TCHW: Tensor, teacher_TCHW: Tensor) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 from brushcast_worker.models.text import STYLES
 from brushcast_worker.quality import between, lettering, metrics
 from brushcast_worker.quality.clips import Sample
-from brushcast_worker.quality.landmarks import faint, wander
+from brushcast_worker.quality.landmarks import Landmarks, faint
 from brushcast_worker.quality.play import (
     ALONE,
     ALONE_OWN_NOISE,
@@ -55,8 +55,7 @@ class Bench:
         self.start = count // 2  # first pictures have no past: what is measured comes after them
         # The odd ones are in between where every second picture is painted.
         self.taught = list(range(self.start, count)) if teach_all else [count - 3, count - 1]
-        self.motion = Motion(self.video[self.start :])
-        self.all_motion = Motion(self.video[:-1])
+        self.motion, self.landmarks = Motion(self.video), Landmarks(self.video)
         self.still = self.video[-1:].expand(STILL_PICTURES, -1, -1, -1)
         drawn = torch.randn(self.still.shape, generator=torch.Generator().manual_seed(1))
         noise = drawn.to(player.device) * (SENSOR_NOISE / metrics.LEVELS)
@@ -146,10 +145,10 @@ class Bench:
         """``relative``: to the source's own; ``to_alone``: to the same model's frame by frame, with
         the stream's noise or with noise of its own.
         """
-        stream, source = self.motion.error(y[self.start :]), max(self.motion.own, 1e-6)
-        one, fresh = self.motion.error(alone), self.motion.error(own)
+        stream, source = self._error(y[self.start :]), self.motion.own(self.start)
+        one, fresh = self._error(alone), self._error(own)
         return {
-            "source": self.motion.own,
+            "source": source,
             "stream": stream,
             "relative": stream / source,
             "alone_relative": one / source,
@@ -158,14 +157,17 @@ class Bench:
             "to_alone_own_noise": stream / max(fresh, 1e-6),
         }
 
+    def _error(self, late_TCHW: Tensor) -> float:
+        return self.motion.error(late_TCHW, self.start)
+
     def _between(self, y: Tensor, half: Tensor, want: Tensor) -> dict[str, float]:
         """Warp error of the whole sequence, and sharpness of the pictures in between."""
-        source = max(self.all_motion.own, 1e-6)
-        found = {"painted_relative": self.all_motion.error(y[:-1]) / source}
+        source = self.motion.own(0, len(y) - 1)
+        found = {"painted_relative": self.motion.error(y[:-1]) / source}
         at = [n for n, index in enumerate(self.taught) if index % 2 and index < len(y) - 1]
         for name, way in between.WAYS.items():
             sequence = between.at_twice_the_rate(half, way)
-            found[f"{name}_relative"] = self.all_motion.error(sequence) / source
+            found[f"{name}_relative"] = self.motion.error(sequence) / source
             shown = sequence[[self.taught[n] for n in at]]
             found[f"{name}_sharpness"] = metrics.sharpness(shown, want[at])
         return found
@@ -187,19 +189,19 @@ class Bench:
         }
 
     def _landmarks(self, y: Tensor, want: Tensor) -> dict[str, float]:
-        found = wander(self.video, y)
+        found, late = self.landmarks.wander(y), self.taught[-4:]
         return {
             "median_px": found.median_px,
             "p95_px": found.p95_px,
             "lost": found.lost,
             "points": found.points,
-            "faint": faint(self.video[self.taught], y[self.taught], want),
+            "faint": faint(self.video[late], y[late], want[-len(late) :]),
         }
 
     def _lettering(self, painted: Tensor, style: str) -> dict[str, float]:
-        late = BOARD_PICTURES - 2
-        reading = lettering.read(self.board, painted[late:], late)
-        taught = lettering.read(self.board, self._teacher(self.board_video[-1:], style), late + 1)
+        last = BOARD_PICTURES - 1
+        reading = lettering.read(self.board, painted[last:], last)
+        taught = lettering.read(self.board, self._teacher(self.board_video[-1:], style), last)
         return {
             "recognised": reading.recognised,
             "likeness": reading.likeness,
