@@ -258,7 +258,7 @@ def bench(
         result = run_quality(
             engine=engine, device=device, size=size, clips=clips, styles=styles, pictures=pictures,
             drift_seconds=drift_seconds, ablations=ablations, out=out,
-            tell=lambda line: None if as_json else click.echo(line, err=True),
+            tell=lambda line: click.echo(line, err=True),
         )  # fmt: skip
     else:
         result = run_bench(engine=engine, size=size, steps=steps, device=device, seconds=seconds)

@@ -19,6 +19,7 @@ from brushcast_worker.quality.metrics import LEVELS, luminance
 from brushcast_worker.quality.play import CHUNK, Play, stream
 
 RATE_FPS = 30  # of the looped clip
+TOLD = 10  # times how far it is
 Tell = Callable[[float], None]  # 0..1 of the way
 
 
@@ -61,7 +62,7 @@ def drifts(
     chunks = (next(source) for _ in range(wanted))
     for number, (pictures_BTCHW, _) in enumerate(stream(pocket, chunks, weights_BS, Play())):
         found.append(tones(pictures_BTCHW))
-        if number % 16 == 0:
+        if number * TOLD // wanted != (number - 1) * TOLD // wanted:
             tell(number / wanted)
     tones_BTC = torch.cat(found, 1).double().cpu()
     return [drift(row_TC, period) for row_TC in tones_BTC]
