@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -62,6 +63,18 @@ def test_a_folder_stands_for_its_files(tmp_path: Path) -> None:
 
 def test_a_short_clip_gives_what_it_has(tmp_path: Path) -> None:
     assert len(lightness(film(tmp_path / "a.avi", BEGIN + 27), 48)) == 24
+
+
+def test_a_machine_without_pyav_reads_with_opencv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film(tmp_path / "mine.avi", 60)
+    with_av = lightness(path)
+    monkeypatch.delitem(sys.modules, "brushcast.clip", raising=False)
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert lightness(path) == pytest.approx(with_av, abs=2)
+    with pytest.raises(SourceError, match="absent.mp4"):
+        samples([tmp_path / "absent.mp4"], SIZE, 16)
 
 
 def test_what_does_not_do_is_named(tmp_path: Path) -> None:

@@ -5,17 +5,17 @@ Letters: T pictures, C channels, H W size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from brushcast.clip import Clip
 from brushcast.errors import SourceError
 from brushcast.frame import Pixels, Size, fit
 from brushcast_worker.quality.play import CHUNK
@@ -23,7 +23,7 @@ from brushcast_worker.quality.play import CHUNK
 GRAIN = 2 * CHUNK  # every second picture makes whole chunks, too
 BEGIN = 8  # pictures that are passed over: cameras open dark
 BUNDLED_BEGIN = 100  # the portrait moves and smiles there
-MIDDLE = 20_000  # pictures of a file that are looked at
+MOST = 20_000  # pictures of a file that are looked at
 # What training never sees: whole clips, and the last pictures of others (the weights' README).
 HELD_OUT = ("webcam-again", "webcam-sister", "webcam-thanks")
 HELD_OUT_END = {"animation": 110, "street": 60}
@@ -67,16 +67,41 @@ def samples(paths: Sequence[Path], size: Size, pictures: int) -> list[Sample]:
     ]  # fmt: skip
 
 
+def _pictures(path: Path) -> Iterator[Pixels]:
+    """Every picture of a file. A bare GPU machine that only judges weights may lack PyAV: there
+    OpenCV reads, with its own idea of a file's colours.
+    """
+    try:
+        from brushcast.clip import Clip
+    except ModuleNotFoundError as error:
+        if error.name != "av":
+            raise
+        yield from _pictures_by_opencv(path)
+        return
+    with Clip(path) as clip:
+        yield from (picture.pixels_HWC for picture in clip.pictures())
+
+
+def _pictures_by_opencv(path: Path) -> Iterator[Pixels]:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise SourceError(f"{path}: no such file, or not a video file")
+        while (read := capture.read())[0]:
+            yield np.asarray(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), np.uint8)
+    finally:
+        capture.release()
+
+
 def _sample(
     path: Path, name: str, size: Size, pictures: int, begin: int, trained_on: str
 ) -> Sample:
     """``begin``: from the file's end if negative."""
-    with Clip(path) as clip:
-        every = (picture.pixels_HWC for picture in clip.pictures())
-        if begin < 0:
-            taken = [fit(p, size) for p in islice(every, MIDDLE)][begin:][:pictures]
-        else:
-            taken = [fit(p, size) for p in islice(every, begin, begin + pictures)]
+    fitted = (fit(picture, size) for picture in _pictures(path))
+    if begin < 0:
+        taken = list(islice(fitted, MOST))[begin:][:pictures]
+    else:
+        taken = list(islice(fitted, begin, begin + pictures))
     usable = len(taken) // GRAIN * GRAIN
     if usable < 2 * GRAIN:
         raise SourceError(
