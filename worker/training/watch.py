@@ -15,7 +15,7 @@ from brushcast_worker.models.pocket import Pocket
 from brushcast_worker.models.text import STYLES
 from brushcast_worker.quality.metrics import psnr
 from brushcast_worker.quality.play import Play, one_style, restyle
-from brushcast_worker.teachers import page, paint
+from brushcast_worker.quality.target import target
 from training.data import fit, read
 
 PICTURES = 16
@@ -47,7 +47,7 @@ class Watch:
         for style in STYLES[1:]:
             figures, column = [], []
             for x in self.clips:
-                teacher = page(paint((x[-4:] + 1) / 2, style), style) * 2 - 1
+                teacher = target(x[-4:], style, Play())
                 y, _ = restyle(pocket, x, one_style(style), Play())
                 figures.append((psnr(y[-4:], teacher), psnr(x[-4:], teacher)))
                 column += [teacher[-1], y[-1]]

@@ -18,7 +18,7 @@ from brushcast_worker.quality.measure import Bench
 from brushcast_worker.quality.metrics import gradient_size
 from brushcast_worker.quality.networks import load_networks
 from brushcast_worker.quality.play import Play, Player, one_style
-from brushcast_worker.teachers import page, paint
+from brushcast_worker.quality.target import target
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,7 @@ class Teacher(Player):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         _, z = super().play(video_BTCHW, weights_BS, play)
         videos = video_BTCHW.expand(len(z), *video_BTCHW.shape[1:])
-        painted = [page(paint((x + 1) / 2, "neon"), "neon") * 2 - 1 for x in videos]
-        y = torch.stack(painted)
+        y = torch.stack([target(x, "neon", play) for x in videos])
         blurred = F.avg_pool2d(y.flatten(0, 1), self.window, 1, self.window // 2)
         return (blurred.unflatten(0, y.shape[:2]) if self.window > 1 else y), z
 
@@ -99,7 +98,7 @@ def test_the_shipped_decoder_does_not_blur() -> None:
     player = Player(load_networks("pocket", "cpu").pocket, 1)
     video = samples([], Size(256, 144), 16)[0].video_TCHW
     y, _ = player.play(video[None], one_style("watercolour"), Play())
-    want = page(paint((video[-1:] + 1) / 2, "watercolour"), "watercolour") * 2 - 1
+    want = target(video[-1:], "watercolour", Play())
     assert 0.8 < gradient_size(y[0, -1:]) / gradient_size(want) < 1.2
     blurred = F.avg_pool2d(y[0, -1:], 3, 1, 1)
     assert gradient_size(blurred) / gradient_size(want) < 0.8

@@ -16,8 +16,8 @@ from brushcast_worker.quality import metrics
 from brushcast_worker.quality.drift import looped
 from brushcast_worker.quality.measure import SENSOR_NOISE, STILL_PICTURES
 from brushcast_worker.quality.play import CHUNK, NEVER, Play, Player, one_style, stream
+from brushcast_worker.quality.target import target
 from brushcast_worker.quality.warp import Motion
-from brushcast_worker.teachers import page, paint
 
 OURS = "all of it (positions by slot)"
 VARIANTS = {
@@ -51,7 +51,7 @@ def ablate(
     there_and_back = torch.cat([video, video.flip(0)])
     motion = Motion(there_and_back)
     own = motion.own()
-    wanted = {style: _teacher(there_and_back[-2:], style) for style in styles}
+    wanted = {style: target(there_and_back[-2:], style, Play()) for style in styles}
     found = {}
     for name, play in VARIANTS.items():
         tell(f"ablations: {name}")
@@ -107,7 +107,3 @@ def _still(picture_CHW: Tensor) -> tuple[Tensor, ...]:
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(picture_CHW.device)
     noisy = picture_CHW + noise * (SENSOR_NOISE / metrics.LEVELS)
     return torch.split(noisy.clamp(-1, 1), CHUNK, 1)
-
-
-def _teacher(video_TCHW: Tensor, style: str) -> Tensor:
-    return page(paint((video_TCHW.float() + 1) / 2, style), style) * 2 - 1

@@ -24,8 +24,8 @@ from brushcast_worker.quality.play import (
     Player,
     one_style,
 )
+from brushcast_worker.quality.target import target
 from brushcast_worker.quality.warp import Motion
-from brushcast_worker.teachers import page, paint
 
 Figures = dict[str, dict[str, float]]  # what is measured, and its figures
 STILL_PICTURES = 16  # of a held picture; the second half is measured
@@ -33,7 +33,7 @@ SENSOR_NOISE = 2.0  # levels: a webcam in a lit room
 STROKES = Play(strength=0.8)  # where seeds are told apart
 SEEDS = (1, 2)
 BOARD_PICTURES = 8
-TEACHER_ROWS = 8  # pictures that a teacher paints at once
+LIGHT = Play(strength=0)  # a teacher's own hand: half the work
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Bench:
         seeds = [play(tail, looks, replace(STROKES, seed=s))[0] for s in (*SEEDS, SEEDS[0])]
         found = []
         for row, style in enumerate(styles):
-            y, want = streams[row], self._teacher(self.video[self.taught], style)
+            y, want = streams[row], target(self.video[self.taught], style, Play())
             first, second, again = (x[row, CHUNK:] for x in seeds)
             alone = self.player.frame_by_frame(self.video[self.start :], style, ALONE)
             own = self.player.frame_by_frame(self.video[self.start :], style, ALONE_OWN_NOISE)
@@ -103,11 +103,6 @@ class Bench:
             }  # fmt: skip
             found.append(Outcome(figures, {name: x.float().cpu() for name, x in shown.items()}))
         return found
-
-    def _teacher(self, video_TCHW: Tensor, style: str) -> Tensor:
-        """The teacher's pictures of single pictures, in [-1, 1]."""
-        parts = ((part + 1) / 2 for part in torch.split(video_TCHW.float(), TEACHER_ROWS))
-        return torch.cat([page(paint(x, style), style) * 2 - 1 for x in parts])
 
     def _to_teacher(self, y: Tensor, two: Tensor, want: Tensor) -> dict[str, float]:
         source = metrics.psnr(self.video[self.taught], want)
@@ -201,7 +196,7 @@ class Bench:
     def _lettering(self, painted: Tensor, style: str) -> dict[str, float]:
         last = BOARD_PICTURES - 1
         reading = lettering.read(self.board, painted[last:], last)
-        taught = lettering.read(self.board, self._teacher(self.board_video[-1:], style), last)
+        taught = lettering.read(self.board, target(self.board_video[-1:], style, LIGHT), last)
         return {
             "recognised": reading.recognised,
             "likeness": reading.likeness,
