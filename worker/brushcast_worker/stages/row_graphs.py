@@ -29,8 +29,8 @@ Function = Callable[[Sequence[Tensor], Tensor], Sequence[Tensor]]
 @dataclass(frozen=True, slots=True)
 class RowInputs:
     """One row. `tensors`: the same number in every row of a function, None for what a row does not
-    have; the function then finds something else there, finite, and must not use it. `numbers`: what
-    the host knows: flags, cursors, levels."""
+    have; the function then finds what was there before, zeros at first, and must make nothing of
+    it. `numbers`: what the host knows: flags, cursors, levels."""
 
     tensors: Sequence[Tensor | None]
     numbers: Sequence[float]
