@@ -1,6 +1,6 @@
 """Chunk: consecutive pictures of one stream as one device tensor, and the copies in and out.
 
-Letters: T pictures, C channels (3, RGB), H height, W width.
+Letters: B streams, T pictures, C channels (3, RGB), H height, W width.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class _Turn:
 
 class CausalEngine:
     """Implements `engine.Engine` for a causal transformer over a streaming autoencoder. Holds
-    weights only."""
+    weights, and on a GPU their graphs, whose memory is scratch: what a stream knows is its own."""
 
     def __init__(
         self,
