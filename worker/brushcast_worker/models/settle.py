@@ -22,8 +22,8 @@ def settle(
     begins_B: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Blends every picture with the one before it, ``drawn`` with the first.  ``painted``: pictures
-    and ``share`` 0..1, how much of the one before the network would keep of each pixel.  ``begins``:
-    rows that have drawn nothing yet, whatever ``drawn`` holds for them.
+    and ``share`` 0..1, how much of the one before the network would keep of each pixel.
+    ``begins``: rows that have drawn nothing yet, whatever ``drawn`` holds for them.
 
     Where a cell's mean colour has changed nothing is kept, whatever the network says: no trail
     outlives its cause, and a new look shows at once.
