@@ -29,6 +29,7 @@ from brushcast_worker.models.text import STYLES
 from brushcast_worker.teachers import PAGED, page, paint
 from brushcast_worker.teachers.filters import blur, luma
 from brushcast_worker.teachers.hand import heavier, strokes
+from training.camera import camera_noise
 
 HANDS = 2
 PAINTINGS = HANDS * len(STYLES)  # painting p: style p % len(STYLES), hand p // len(STYLES)
@@ -415,20 +416,3 @@ def _recursive(x: Tensor, driver: Tensor, low: float) -> Tensor:
         out, reference = out + a * (picture - out), reference + a * (drive - reference)
         result.append(out)
     return torch.cat(result)
-
-
-def camera_noise(x: Tensor) -> Tensor:
-    """What a webcam does and the target must not follow: noise, flicker, soft focus."""
-    n, frames = x.shape[:2]
-    shape = (n, 1, 1, 1, 1)
-
-    def uniform(*s: int) -> Tensor:
-        return torch.rand(*s, device=x.device)
-
-    amount = uniform(*shape) ** 2 * 0.045
-    coarse = F.avg_pool2d(torch.randn_like(x).flatten(0, 1), 3, 1, 1).view_as(x)
-    noise = 0.6 * torch.randn_like(x) + 1.2 * coarse
-    gain = 1 + 0.015 * torch.randn(n, frames, 1, 1, 1, device=x.device) * (uniform(*shape) < 0.4)
-    soft = F.avg_pool2d(x.flatten(0, 1), 3, 1, 1, count_include_pad=False).view_as(x)
-    x = torch.where(uniform(*shape) < 0.25, soft, x)
-    return (x * gain + amount * noise).clamp(0, 1)
