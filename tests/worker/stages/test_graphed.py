@@ -1,5 +1,5 @@
-"""Static rows give what every stream gives alone, operator by operator: here without graphs, and on
-a GPU with them."""
+"""Static rows give what every stream gives alone, operator by operator: on a GPU by graphs, here by
+what stands for them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from brushcast_worker.engines.pocket import random_pocket
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
 from tests.worker.conftest import SIZE, chunks, moving
+from tests.worker.stages.recording import record
 
 Presets = dict[str, Preset]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -59,15 +60,18 @@ def tick(engine: CausalEngine, tapes: Sequence[Tape], sent: Sequence[Chunk]) -> 
 
 
 def engines(device: str) -> Iterator[CausalEngine]:
-    """The same one operator by operator, and by way of static rows."""
+    """The same one operator by operator, and by way of static rows: graphs, or what stands for
+    them."""
     for eager in (True, False):
         engine = random_pocket(device)
         parts = _networks(engine)
-        engine._networks = (
-            Eager(*parts)
-            if eager
-            else Graphed(*parts, torch.device(device), capture=device == "cuda")
-        )
+        if eager:
+            engine._networks = Eager(*parts)
+        else:
+            graphed = Graphed(*parts, torch.device(device), capture=device == "cuda")
+            if device == "cpu":
+                record(graphed.graphs)
+            engine._networks = graphed
         yield engine
 
 
@@ -96,12 +100,16 @@ def looks(presets: Presets) -> list[Preset]:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_streams_in_any_company_get_what_they_get_alone(device: str, presets: Presets) -> None:
-    """Each begins at another time, so their caches stand in all states at once."""
-    sources = [chunks(moving(40, seed=seed), device) for seed in range(5)]
+    """Each begins at another time, so their caches stand in all states at once; every second one is
+    painted in two steps."""
+    sources = [chunks(moving(64, seed=seed), device) for seed in range(5)]
     companies = [[0], [0, 1], [0, 1, 2, 3, 4], [2, 0], [1, 3, 4], [4, 1, 0], [0, 1, 2, 3, 4], [3]]
+    companies *= 2
     eager, graphed = engines(device)
     together = [Tape(graphed, look) for look in looks(presets)]
     alone = [Tape(eager, look) for look in looks(presets)]
+    for n, tape in [*enumerate(together), *enumerate(alone)]:
+        tape.steps = 1 + n % 2
     at = [0] * 5
     for company in companies:
         sent = [sources[n][at[n]] for n in company]
@@ -151,25 +159,30 @@ def test_cuts_and_still_pictures(device: str, steps: int, presets: Presets) -> N
 
 
 def test_a_streams_memory_is_its_own(presets: Presets) -> None:
-    """What one tick left must not change with the next streams that pass through the same rows."""
+    """What its ticks left must not change with the next streams that pass through the same rows."""
     _, engine = engines("cpu")
-    source = chunks(moving(16), "cpu")
+    source = chunks(moving(24), "cpu")
     first, second = Tape(engine, presets["ink"]), Tape(engine, presets["neon"])
+    first.steps = second.steps = 2
+    for chunk in source[:3]:  # from here on everything is replayed
+        tick(engine, [second], [chunk])
     kept: list[Chunk] = []
-    job = first.job(source[0])
-    engine.step([job], lambda _, chunk: kept.append(chunk))
-    temporal = first.state.temporal
+    for chunk in source[:2]:
+        engine.step([first.job(chunk)], lambda _, painted: kept.append(painted))
+    temporal, (frame,) = first.state.temporal, first.state.under_way
     assert temporal.encoder is not None
     assert temporal.decoder is not None
-    mine = [kept[0].x_TCHW, *temporal.encoder, *temporal.decoder, *temporal.caches[0].stored()]
+    mine = [kept[0].x_TCHW, *temporal.encoder, *temporal.decoder, frame.x0_CHW, frame.source_CHW]
+    mine += [x for cache in temporal.caches for x in cache.stored()]
     before = [x.clone() for x in mine]
-    assert any(x.any() for x in before)
-    for chunk in source[1:]:
+    assert all(x.any() for x in before)
+    pictures = np.array(read_back(kept[0]).pictures)
+    for chunk in source[3:]:
         tick(engine, [second], [chunk])
     assert all(torch.equal(a, b) for a, b in zip(mine, before, strict=True))
-    assert np.array_equal(
-        read_back(kept[0]).pictures, read_back(dataclasses.replace(kept[0], arrival=None)).pictures
-    )
+    assert np.array_equal(read_back(kept[0]).pictures, pictures)
+    from_device = read_back(dataclasses.replace(kept[0], arrival=None))
+    assert np.array_equal(from_device.pictures, pictures)
 
 
 @pytest.mark.parametrize("device", DEVICES)

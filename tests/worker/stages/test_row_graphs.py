@@ -9,13 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from brushcast_worker.stages.row_graphs import (
-    Function,
-    RowGraphs,
-    RowInputs,
-    _Static,
-    padded,
-)
+from brushcast_worker.stages.row_graphs import RowGraphs, RowInputs, padded
+from tests.worker.stages.recording import record
 
 CPU = torch.device("cpu")
 
@@ -116,36 +111,9 @@ def test_few_shapes_serve_all_numbers_of_rows(count: int) -> None:
     assert len({padded(n) for n in range(1, 17)}) == 8
 
 
-class Recording:
-    """Stands for a CUDA graph: computes anew into the tensors that were there when it was made."""
-
-    def __init__(self, static: _Static, function: Function) -> None:
-        self.static, self.function, self.replays = static, function, 0
-        static.outputs = function(static.inputs, static.numbers_RF)
-
-    def replay(self) -> None:
-        self.replays += 1
-        again = self.function(self.static.inputs, self.static.numbers_RF)
-        for output, x in zip(self.static.outputs, again, strict=True):
-            output.copy_(x)
-
-
-def record(graphs: RowGraphs, monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
-    """From here on as on a GPU, but for the recording itself."""
-    made: list[Recording] = []
-
-    def fake(_: object, static: _Static, function: Function) -> None:
-        made.append(Recording(static, function))
-        static.graph = made[-1]  # type: ignore[assignment]
-
-    monkeypatch.setattr(graphs, "_capture", True)
-    monkeypatch.setattr(graphs, "_record", fake)
-    return made
-
-
-def test_a_shape_runs_once_is_recorded_and_then_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shape_runs_once_is_recorded_and_then_replayed() -> None:
     graphs, task = RowGraphs(CPU, capture=False), Sum()
-    made = record(graphs, monkeypatch)
+    made = record(graphs)
     for first in (1, 2, 3):
         assert run(graphs, task, rows(first, 7, 8)) == [22 * first, 154, 176]
         assert run(graphs, task, rows(*[first] * 5)) == [22 * first] * 5
@@ -153,9 +121,9 @@ def test_a_shape_runs_once_is_recorded_and_then_replayed(monkeypatch: pytest.Mon
     assert graphs.recorded == 2
 
 
-def test_what_is_rare_is_never_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_rare_is_never_replayed() -> None:
     graphs, task = RowGraphs(CPU, capture=False), Sum()
-    made = record(graphs, monkeypatch)
+    made = record(graphs)
     for _ in range(3):
         assert run(graphs, task, rows(1), rare=True) == [22]
     assert not made
