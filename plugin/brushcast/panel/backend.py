@@ -72,7 +72,7 @@ class LookState:
     """The look that was asked for last.
 
     preset: a name. strength: 0..1. steps: 0 = the engine's choice. applied: the worker shows it.
-    message: why it does not, for example a prompt without a known word.
+    message: why it does not, or what a wording that names no known look was taken for.
     """
 
     preset: str
