@@ -35,7 +35,7 @@ def ink(img: Tensor) -> Tensor:
 
 
 def ink_page(x: Tensor, at: Page) -> Tensor:
-    tone, fine, broad = x.split(1, 1)
+    tone, fine, broad = torch.split(x, 1, 1)
     shade = 1 - tone
     wash = 0.16 * smoothstep(0.30, 0.44, shade) + 0.30 * smoothstep(0.52, 0.66, shade)
     wash = wash + 0.36 * smoothstep(0.70, 0.84, shade)
@@ -65,7 +65,7 @@ def pencil(img: Tensor) -> Tensor:
 
 
 def pencil_page(x: Tensor, at: Page) -> Tensor:
-    tone, line, chalk = x.split(1, 1)
+    tone, line, chalk = torch.split(x, 1, 1)
     shade = smoothstep(0.50, 0.92, 1 - tone)
     paper = colour(x, (0.790, 0.680, 0.545))
     hatch = 0.5 + 0.5 * at.up
@@ -100,7 +100,7 @@ def charcoal(img: Tensor) -> Tensor:
 
 
 def charcoal_page(x: Tensor, at: Page) -> Tensor:
-    tone, line, _ = x.split(1, 1)
+    tone, line, _ = torch.split(x, 1, 1)
     shade = smoothstep(0.16, 0.92, 1 - tone)
     middle = 4 * shade * (1 - shade)  # the ridges catch the stick where it is lightly held
     shade = (shade + 0.11 * middle * at.laid).clamp(0, 1)
@@ -123,7 +123,7 @@ def blueprint(img: Tensor) -> Tensor:
 
 
 def blueprint_page(x: Tensor, at: Page) -> Tensor:
-    relief, line, empty = x.split(1, 1)
+    relief, line, empty = torch.split(x, 1, 1)
     y = gradient_map(
         soft_levels(relief.clamp(0, 1), 4, 4),
         [(0.0, (0.015, 0.085, 0.255)), (0.5, (0.045, 0.185, 0.435)), (1.0, (0.20, 0.40, 0.66))],

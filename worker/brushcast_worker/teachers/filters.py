@@ -78,7 +78,7 @@ def tangent(g: Tensor, sigma: float) -> Tensor:
     tensor).
     """
     gx, gy = sobel(g)
-    a, b, c = blur(torch.cat([gx * gx, gx * gy, gy * gy], 1), sigma).split(1, 1)
+    a, b, c = torch.split(blur(torch.cat([gx * gx, gx * gy, gy * gy], 1), sigma), 1, 1)
     angle = 0.5 * torch.atan2(2 * b, a - c) + math.pi / 2
     return torch.cat([angle.cos(), angle.sin()], 1)
 
@@ -118,7 +118,7 @@ def kuwahara(x: Tensor, radius: int, sharpness: float = 8.0, sectors: int = 8) -
         kernels.append(k / k.sum())
     weight = torch.stack(kernels)[:, None]
     both = F.pad(torch.cat([x, x * x], 1), [radius] * 4, mode="reflect").flatten(0, 1)[:, None]
-    seen = F.conv2d(both, weight).unflatten(0, (x.shape[0], 6))  # [B 6 sectors H W]
+    seen: Tensor = torch.unflatten(F.conv2d(both, weight), 0, (x.shape[0], 6))  # [B 6 sectors H W]
     mean, square = seen[:, :3], seen[:, 3:]
     deviation = (square - mean * mean).clamp(min=0).sum(1, keepdim=True).sqrt() * 255
     vote = 1 / (1 + deviation**sharpness)
