@@ -81,16 +81,27 @@ class Frame:
 
 
 def resize(pixels_HWC: Pixels, size: Size) -> Pixels:
-    """Scale to exactly `size`: area averaging downwards, cubic upwards (chosen by eye: Lanczos
-    rings around ink lines, linear is soft; cubic costs 2.6 ms for 512x288 → 1280x720 on two
-    cores)."""
+    """Scale to exactly `size`: halves, then linear downwards, cubic upwards (chosen by eye: Lanczos
+    rings around ink lines, linear is soft; cubic costs 2.6 ms for 512x288 → 1280x720 on two cores).
+
+    Halves are means of 2x2 pixels. Area averaging looks the same and takes 8 ms instead of 1.2 for
+    1280x720 → 512x288, 18 instead of 1.6 from 1920x1080: half a core at 30 pictures a second.
+    """
     height, width, _ = pixels_HWC.shape
     if (width, height) == (size.width, size.height):
         return pixels_HWC
+    while width >= 2 * size.width and height >= 2 * size.height:
+        width, height = width // 2, height // 2
+        pixels_HWC = _scaled(pixels_HWC, width, height, cv2.INTER_LINEAR)
     shrinking = size.area_px < width * height
-    how = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-    scaled = cv2.resize(pixels_HWC, (size.width, size.height), interpolation=how)
-    return np.asarray(scaled, dtype=np.uint8)
+    how = cv2.INTER_LINEAR if shrinking else cv2.INTER_CUBIC
+    return _scaled(pixels_HWC, size.width, size.height, how)
+
+
+def _scaled(pixels_HWC: Pixels, width: int, height: int, how: int) -> Pixels:
+    if pixels_HWC.shape[:2] == (height, width):
+        return pixels_HWC
+    return np.asarray(cv2.resize(pixels_HWC, (width, height), interpolation=how), dtype=np.uint8)
 
 
 def fit(pixels_HWC: Pixels, size: Size, how: Fit = "crop") -> Pixels:
