@@ -100,15 +100,16 @@ def render_gallery(folder: Path, moments: list[str]) -> None:
     sources: list[Pixels] = []
     for preset in load_presets().values():
         strip = []
-        for text in moments:
-            source, painted = _at(text, preset)
-            strip.append(fit(painted, GALLERY_TILE))
+        for number, text in enumerate(moments):
+            path, _, seconds = text.rpartition("@")
+            long_s = 0.0 if number else LOOP_S
+            source, painted, rate = stretch(Path(path), float(seconds), preset, None, long_s)
+            strip.append(fit(painted[-1], GALLERY_TILE))
             if len(sources) < len(moments):
                 sources.append(fit(source, GALLERY_TILE))
+            if not number:
+                write_loop(folder / f"{preset.name}.webp", [fit(p, LOOP) for p in painted], rate)
         write_jpeg(folder / f"{preset.name}.jpg", beside(strip), quality=84)
-        path, _, seconds = moments[0].rpartition("@")
-        _, loop, rate = stretch(Path(path), float(seconds), preset, None, LOOP_S)
-        write_loop(folder / f"{preset.name}.webp", [fit(p, LOOP) for p in loop], rate)
     write_jpeg(folder / "source.jpg", beside(sources), quality=84)
 
 

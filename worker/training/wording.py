@@ -83,6 +83,8 @@ def _filled(template: str, looks: Sequence[int], rng: random.Random) -> str:
     for look in looks:
         name = rng.choice(PHRASES[STYLES[look]])
         text = text.replace("{}", name + ("s" if rng.random() < 0.1 else ""), 1)
+    for _ in range(rng.choice((0, 0, 0, 1, 2, 3))):
+        text = f"{text}, {{f}}" if rng.random() < 0.7 else f"{{f}} {text}"
     while "{f}" in text:
         text = text.replace("{f}", rng.choice((rng.choice(FILLERS), _babble(rng))), 1)
     return text

@@ -14,7 +14,7 @@ from brushcast.presets import Preset, load_presets
 from brushcast_worker.engine import Job
 from brushcast_worker.engines import pocket
 from brushcast_worker.models.int8 import Int8Linear, int8_pays
-from brushcast_worker.models.pocket import FILE, build_pocket, save_pocket
+from brushcast_worker.models.pocket import FILE, build_pocket, load_pocket, save_pocket
 from brushcast_worker.models.text import STYLES
 from tests.worker.conftest import SIZE, chunks, moving, outcome
 
@@ -116,10 +116,15 @@ def test_a_prompt_becomes_tokens_and_strength_a_noise_level() -> None:
     assert not torch.equal(weak.tokens_BLC, strong.tokens_BLC)
 
 
+@pytest.mark.parametrize("preset", load_presets().values(), ids=lambda preset: preset.name)
+def test_a_built_in_preset_is_its_look_and_no_mixture(preset: Preset) -> None:
+    reading = load_pocket(pocket.WEIGHTS).text.read(preset.prompt)
+    assert reading.sure
+    assert reading.weights[STYLES.index(preset.name)] > 0.95, reading
+
+
 def test_an_unknown_wording_gives_the_nearest_look_and_says_which() -> None:
-    looks = pocket.PocketLooks(pocket.pocket.load_pocket(pocket.WEIGHTS))
-    for preset in load_presets().values():
-        assert looks.remark(preset) == ""
+    looks = pocket.PocketLooks(load_pocket(pocket.WEIGHTS))
     remark = looks.remark(Preset(name="a", title="", prompt="qwertz"))
     match = re.fullmatch(r"'qwertz' names no look that is known; the nearest is (\S+)", remark)
     assert match is not None
