@@ -114,6 +114,15 @@ def test_a_worker_that_dies_in_the_middle_loses_no_frame(tmp_path: Path) -> None
     assert len(pictures(out)) == 150
 
 
+def test_an_unknown_wording_is_painted_and_said(tmp_path: Path) -> None:
+    make_clip(tmp_path / "in.mp4", 4)
+    clip, target = str(tmp_path / "in.mp4"), tmp_path / "o.mp4"
+    done = restyle(clip, str(target), "--prompt", "qwertz asdf", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "'qwertz asdf' names no look that is known; the nearest is " in done.stderr
+    assert len(pictures(target)) == 4
+
+
 def test_wrong_input_is_one_line(tmp_path: Path) -> None:
     make_clip(tmp_path / "in.mp4", 4)
     clip = str(tmp_path / "in.mp4")
@@ -125,7 +134,7 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
         ([clip, str(tmp_path / "o.xyz")], ".xyz"),
         ([clip, "/absent/o.mp4"], "/absent"),
         ([clip, str(tmp_path / "o.mp4"), "--size", "511x288"], "511"),
-        ([clip, str(tmp_path / "o.mp4"), "--prompt", "qwertz asdf"], "qwertz"),
+        ([clip, str(tmp_path / "o.mp4"), "--prompt", ""], "prompt"),
     ]
     for arguments, complaint in wrong:
         done = restyle(*arguments, home=tmp_path)

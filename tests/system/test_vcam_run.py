@@ -11,8 +11,8 @@ that the slow machine makes. Four frames of each read must be it, held against t
 - the ring's: the colours that were sent. The device carries I420, YUV 4:2:0: every pixel has its
   own luminance, but 2x2 pixels share their colour, so at a sharp edge between two colours single
   pixels are off by more than three levels, in any virtual camera. So the limit is for the means of
-  blocks of 16x16 pixels, all of them, and for 95 of 100 single values of the picture; the size of
-  the rest is limited too, more loosely.
+  blocks of 16x16 pixels, all of them; 95 of 100 single values of the picture and the size of the
+  rest are limited too, more loosely.
 - the painting that the engine makes of the same still here, outside the product: it is styled.
   Only about equal: there is JPEG on the wire, and on a busy machine the worker's ladder may paint
   smaller.
@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -39,12 +40,14 @@ from numpy.typing import NDArray
 from brushcast.clip import Clip
 from brushcast.frame import Frame, Pixels, Size, fit, model_size, resize
 from brushcast.presets import find_preset, load_presets
+from brushcast.upscale import Upscaler
 from tests.system.guest import run_in_guest, why_not
 
 SIZE = Size(640, 320)
 MODEL_SIZE = Size(256, 128)  # small: CI may be busy with other things
 PRESET = "watercolour"  # far from the still, and red is not blue in it: swapped channels show
 LEVELS = 3
+MOST_LEVELS = 5  # for 95 of 100 single values: a crisp edge beside shared colour
 EDGE_LEVELS = 40  # for the worst single value, at an edge of colour
 RAW_LEVELS = 10  # nothing that was ever read is that near to the still; the painting has about 40
 BLOCK = 16
@@ -301,6 +304,17 @@ def test_the_run_ended_well_and_its_camera_was_live(seen: dict[str, Any]) -> Non
     assert seen["report"]["frames_styled"] > 0
 
 
+def scaled_up(pixels_HWC: Pixels) -> Pixels:
+    """With the product's own sharpness, and with no colours of the product."""
+    y_HW, *colours_HW = cv2.split(cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2YCrCb))
+    luma_HW = np.empty((SIZE.height, SIZE.width), np.uint8)
+    Upscaler(SIZE).luma(np.ascontiguousarray(y_HW), luma_HW)
+    where = (SIZE.width, SIZE.height)
+    chroma_HW = [cv2.resize(x, where, interpolation=cv2.INTER_LINEAR) for x in colours_HW]
+    merged_HWC = cv2.merge([luma_HW, *chroma_HW])
+    return np.asarray(cv2.cvtColor(merged_HWC, cv2.COLOR_YCrCb2RGB), np.uint8)
+
+
 def right_ones(frames: Sequence[Pixels], sent: Pixels) -> list[Pixels]:
     """Those in the colours of the picture that was sent."""
     found = []
@@ -308,7 +322,7 @@ def right_ones(frames: Sequence[Pixels], sent: Pixels) -> list[Pixels]:
         off = differences(frame, sent)
         block, most, worst = worst_block(frame, sent), np.percentile(off, 95), off.max()
         print(f"block {block:.2f}, p95 {most:.0f}, worst {worst}")  # noqa: T201
-        if block <= LEVELS and most <= LEVELS and worst <= EDGE_LEVELS:
+        if block <= LEVELS and most <= MOST_LEVELS and worst <= EDGE_LEVELS:
             found.append(frame)
     return found
 
@@ -319,7 +333,7 @@ def test_readers_get_the_painting_in_its_size_and_colours_and_never_the_source(
 ) -> None:
     frames = seen["read"][reader]
     assert frames.shape == (30, SIZE.height, SIZE.width, 3)
-    sent = fit(seen["read"]["sent"], SIZE)  # in the ring it has the worker's size
+    sent = scaled_up(seen["read"]["sent"])  # in the ring it has the worker's size
     right = right_ones(frames, sent)
     assert len(right) >= 4
     for frame in right:
