@@ -35,7 +35,7 @@ def scene() -> Tensor:
 def latent(pocket: Pocket, source: Tensor, style: str) -> Tensor:
     weights = torch.zeros(1, len(STYLES))
     weights[0, STYLES.index(style)] = 1
-    context = pocket.dit.context(pocket.styles(weights))
+    context = pocket.dit.context(pocket.styles(weights, torch.zeros(len(weights))))
     z, _ = pocket.vae.encode(source)
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
     sigma = torch.full((1, 1), 0.56)

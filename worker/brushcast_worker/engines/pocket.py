@@ -75,19 +75,7 @@ def random_pocket(device: str, seed: int = 0, timer: StageTimer | None = None) -
     """The same networks with random weights, for tests: everything but the picture is real."""
     place = choose_device(device)
     dtype = choose_dtype(place)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = pocket.build_pocket()
-        for part in model.parts.values():
-            for parameter in part.parameters():
-                if not parameter.any():  # what training begins at zero would hide the rest
-                    torch.nn.init.normal_(parameter, std=0.05)
-    for name, part in model.parts.items():
-        part.eval().requires_grad_(False)
-        if name != "text":
-            part.to(device=place, dtype=dtype)
-    model.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
-    return pocket_engine(model, place, dtype, timer)
+    return pocket_engine(pocket.random_pocket(place, dtype, seed), place, dtype, timer)
 
 
 def pocket_engine(

@@ -30,6 +30,18 @@ class Pocket:
         """The networks by the prefix that their weights have in the file."""
         return {"dit": self.dit, "vae": self.vae, "styles": self.styles, "text": self.text}
 
+    def place(self, device: torch.device | str, dtype: torch.dtype) -> None:
+        """For inference on that device: in evaluation mode, without gradients, as its kernels like
+        the weights in memory.
+        """
+        for name, part in self.parts.items():
+            part.eval().requires_grad_(False)
+            if name != "text":  # a few words a prompt: the CPU answers before a GPU has begun
+                part.to(device=device, dtype=dtype)
+            for module in part.modules():
+                if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                    module.to(memory_format=torch.channels_last)
+
     def quantise(self) -> None:
         """For good to 8-bit integers; float32 on a CPU where ``int8_pays``."""
         quantise(self.vae)
@@ -61,12 +73,24 @@ def load_pocket(
     for prefix, part in pocket.parts.items():
         mine = {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
         part.load_state_dict({k: v.float() for k, v in mine.items()})
-        part.eval().requires_grad_(False)
-        if prefix != "text":  # a few words a prompt: the CPU has the answer before a GPU has begun
-            part.to(device=device, dtype=dtype)
-        for module in part.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                module.to(memory_format=torch.channels_last)
+    pocket.place(device, dtype)
+    return pocket
+
+
+def random_pocket(
+    device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 0
+) -> Pocket:
+    """The same networks with random weights, none of them zero: what training begins at zero would
+    hide the rest.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pocket = build_pocket()
+        for part in pocket.parts.values():
+            for parameter in part.parameters():
+                if not parameter.any():
+                    nn.init.normal_(parameter, std=0.05)
+    pocket.place(device, dtype)
     return pocket
 
 

@@ -136,10 +136,8 @@ class StyleEmbedding(nn.Module):
         self.table_SLC = nn.Parameter(torch.randn(styles, tokens, width))
         self.hand_LC = nn.Parameter(torch.randn(tokens, width))
 
-    def forward(self, weights_BS: Tensor, bold_B: Tensor | None = None) -> Tensor:
+    def forward(self, weights_BS: Tensor, bold_B: Tensor) -> Tensor:
         """Mixing weights ``[B S]`` and boldness ``[B]`` 0..1 to context tokens ``[B L C]``."""
         weights_BS = weights_BS.to(self.table_SLC.dtype)
         tokens_BLC = torch.einsum("bs,slc->blc", weights_BS, self.table_SLC)
-        if bold_B is None:
-            return tokens_BLC
         return tokens_BLC + bold_B.to(tokens_BLC.dtype)[:, None, None] * self.hand_LC

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from brushcast.errors import ConfigError, WeightsError
 from brushcast_worker.engines.pocket import WEIGHTS, choose_device, choose_dtype
 from brushcast_worker.models.int8 import int8_pays
-from brushcast_worker.models.pocket import FILE, Pocket, build_pocket, load_pocket
+from brushcast_worker.models.pocket import FILE, Pocket, load_pocket, random_pocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def load_networks(engine: str, device: str, weights: Path | None = None) -> Netw
     dtype = choose_dtype(place)
     name = str(dtype).removeprefix("torch.")
     if engine == "pocket-random":
-        return Networks(_random(place, dtype), place, name)
+        return Networks(random_pocket(place, dtype), place, name)
     folder = weights or WEIGHTS
     try:
         pocket = load_pocket(folder, place, dtype)
@@ -45,18 +45,3 @@ def load_networks(engine: str, device: str, weights: Path | None = None) -> Netw
         pocket.quantise()
         name += ", int8"
     return Networks(pocket, place, name)
-
-
-def _random(device: torch.device, dtype: torch.dtype) -> Pocket:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        pocket = build_pocket()
-        for part in pocket.parts.values():
-            for parameter in part.parameters():
-                if not parameter.any():  # what training begins at zero would hide the rest
-                    torch.nn.init.normal_(parameter, std=0.05)
-    for name, part in pocket.parts.items():
-        part.eval().requires_grad_(False)
-        if name != "text":
-            part.to(device=device, dtype=dtype)
-    return pocket
