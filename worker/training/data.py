@@ -221,7 +221,7 @@ class Bank:
         faint, mixed = kind < 0.13, (kind >= 0.13) & (kind < 0.22)  # opacity; two looks
         share = np.where(faint | mixed, self.rng.random(first.shape), 1).astype(np.float32)
         bold = self.rng.choice(
-            np.float32((0, 0.5, 1, np.nan)), first.shape, p=(0.3, 0.35, 0.2, 0.15)
+            np.float32((0, 0.5, 1, np.nan)), first.shape, p=(0.15, 0.4, 0.3, 0.15)
         )
         bold = np.where(np.isnan(bold), self.rng.random(first.shape), bold)
         bold = np.where(mixed, 0, bold).astype(np.float32)

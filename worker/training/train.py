@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from brushcast_worker.models.light_vae import CHUNK, SCALE
 from brushcast_worker.models.pocket import FILE, Pocket, build_pocket, save_pocket
+from brushcast_worker.stages.noise import stroked
 from brushcast_worker.stages.schedule import POCKET_SECOND_SIGMA
 from training.calibrate import calibrate_weights
 from training.data import Bank, Batch
@@ -50,20 +51,29 @@ ORDER = (
     (288, 512),
     (256, 256),
 )
+CRISP = 0.5
 
 
 def pixel_loss(x: Tensor, y: Tensor) -> Tensor:
-    """L1, L2, gradients at two scales (lines, brush) and change over time (calm); ``[B T C H W]``
-    in [-1, 1].
+    """L1, L2, gradients at two scales (lines, brush), how strong they are in each neighbourhood
+    (crispness: a line a pixel beside its place is better than none) and change over time (calm);
+    ``[B T C H W]`` in [-1, 1].
     """
     loss = (x - y).abs().mean() + 1.5 * (x - y).square().mean()
     loss = loss + 1.5 * (x.diff(dim=1) - y.diff(dim=1)).abs().mean()
     a, b = x.flatten(0, 1), y.flatten(0, 1)
     for weight in (1.0, 0.6):
         for dim in (-1, -2):
-            loss = loss + weight * (a.diff(dim=dim) - b.diff(dim=dim)).abs().mean()
+            da, db = a.diff(dim=dim), b.diff(dim=dim)
+            loss = loss + weight * (da - db).abs().mean()
+            loss = loss + CRISP * weight * (_strength(da) - _strength(db)).abs().mean()
         a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
     return loss
+
+
+def _strength(gradient: Tensor) -> Tensor:
+    """Root mean square of 8x8 pixels."""
+    return (F.avg_pool2d(gradient.square(), 8, 4) + 1e-4).sqrt()
 
 
 class Average:
@@ -237,7 +247,8 @@ class Trainer:
         fresh = torch.randn(shape, device=self.device)
         alike = torch.rand(rows, 1, 1, 1, 1, device=self.device)
         alike = torch.where(torch.rand_like(alike) < 0.85, 1.0, alike)
-        return alike.sqrt() * fresh[:, :1] + (1 - alike).sqrt() * torch.randn_like(fresh)
+        noise = alike.sqrt() * fresh[:, :1] + (1 - alike).sqrt() * torch.randn_like(fresh)
+        return stroked(noise.flatten(0, 1)).unflatten(0, (rows, -1))
 
     def noised(
         self, z_source: Tensor, z_target: Tensor, noise: Tensor, batch: Batch, done: float

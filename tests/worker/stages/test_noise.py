@@ -69,3 +69,13 @@ def test_bounds_hold() -> None:
 def test_a_seed_is_a_noise() -> None:
     assert torch.equal(fresh(3).noise_CHW, fresh(3).noise_CHW)
     assert not torch.equal(fresh(3).noise_CHW, fresh(4).noise_CHW)
+
+
+def test_strokes_lie_along_rising_diagonals_and_are_as_strong_as_noise() -> None:
+    x = open_noise((16, 64, 64), 0, "cpu", torch.float32, strokes=True).noise_CHW
+    white = open_noise((16, 64, 64), 0, "cpu", torch.float32).noise_CHW
+    assert torch.equal(x[1:], white[1:])
+    assert float(x[0].std()) == pytest.approx(1, abs=0.15)
+    rising = float((x[0, 2:, :-2] * x[0, :-2, 2:]).mean())
+    falling = float((x[0, 2:, 2:] * x[0, :-2, :-2]).mean())
+    assert rising > 0.5 > abs(falling) + 0.2

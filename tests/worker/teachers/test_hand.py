@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from brushcast_worker.models.text import STYLES
+from brushcast_worker.stages.noise import open_noise
 from brushcast_worker.teachers import painted
 from brushcast_worker.teachers.hand import LATENT, heavier, strokes
 from tests.worker.teachers.conftest import finished, room
 
 
 def noise(seed: int) -> torch.Tensor:
-    return torch.randn(1, 16, 24, 32, generator=torch.Generator().manual_seed(seed))
+    shape = (16, 24, 32)
+    return open_noise(shape, seed, "cpu", torch.float32, strokes=True).noise_CHW[None]
 
 
 def test_strokes_cover_about_half_of_the_picture() -> None:
@@ -52,7 +54,7 @@ def test_a_heavier_hand_shows_in_every_look(style: str) -> None:
 
 def test_the_painting_of_a_stream_lies_between_the_hands() -> None:
     x = room()
-    n = torch.randn(16, 12, 16, generator=torch.Generator().manual_seed(1))
+    n = noise(1)[0, :, :12, :16]
     light, bold = painted(x, "oil"), painted(x, "oil", n, 1.0)
     assert torch.equal(painted(x, "oil", n, 0.0), light)
     heavy = finished(heavier(x), "oil")

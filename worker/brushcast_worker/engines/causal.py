@@ -323,7 +323,8 @@ class CausalEngine:
         config, device, dtype = self._transformer.config, self._device, self._dtype
         height, width = size.height // SCALE, size.width // SCALE
         shape_CHW = (config.latent_channels, height, width)
-        noise_CHW = open_noise(shape_CHW, seed, device, dtype).noise_CHW
+        strokes = self._noise.strokes
+        noise_CHW = open_noise(shape_CHW, seed, device, dtype, strokes=strokes).noise_CHW
         tokens = -(-height // config.patch) * -(-width // config.patch)
         caches = [
             RollingCache(

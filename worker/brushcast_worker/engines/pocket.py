@@ -105,7 +105,7 @@ def pocket_engine(
         transformer=model.dit,
         autoencoder=model.vae,
         looks=PocketLooks(model),
-        noise=NoiseConfig(),
+        noise=NoiseConfig(strokes=True),
         timer=timer,
     )
 

@@ -19,7 +19,7 @@ from brushcast_worker.models.side_by_side import on_one_core
 from brushcast_worker.models.text import STYLES, boldness
 from brushcast_worker.stages.cache import ROPE_REFRESH_AT, RollingCache
 from brushcast_worker.stages.encode import Memory
-from brushcast_worker.stages.noise import NoiseConfig, NoiseState, noise_scale, open_noise
+from brushcast_worker.stages.noise import NoiseConfig, NoiseState, noise_scale, open_noise, stroked
 from brushcast_worker.stages.schedule import noise_scale_of, pocket_steps, renoise
 
 CHUNK = 4
@@ -139,7 +139,7 @@ class _Stream:
         context = pocket.dit.context(pocket.styles(weights_BS.to(self.device), bold_B))
         self.context = context if len(weights_BS) == self.rows else context.expand(self.rows)
         shape = (config.latent_channels, height, width)
-        noise = open_noise(shape, play.seed, self.device, self.dtype)
+        noise = open_noise(shape, play.seed, self.device, self.dtype, strokes=True)
         self.noise_BCHW = noise.noise_CHW.expand(self.rows, *shape)
         self.fresh = torch.Generator("cpu").manual_seed(play.seed)
         self.levels = [NoiseState(noise.noise_CHW) for _ in range(len(first))]  # one a video
@@ -160,7 +160,7 @@ class _Stream:
         if not play.memory:
             self.encoder = self.decoder = None
         if not play.fixed_noise:
-            drawn = torch.randn(self.noise_BCHW.shape, generator=self.fresh)
+            drawn = stroked(torch.randn(self.noise_BCHW.shape, generator=self.fresh))
             self.noise_BCHW = drawn.to(self.device, self.dtype)
         z_source, self.encoder = vae.encode(source, self.encoder)
         level = self._level(source)

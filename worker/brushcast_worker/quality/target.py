@@ -24,7 +24,8 @@ def target(video_TCHW: Tensor, style: str, play: Play) -> Tensor:
     """The teacher's pictures of single pictures, in [-1, 1], float32."""
     height, width = (side // SCALE for side in video_TCHW.shape[-2:])
     shape = (SIZES["pocket"].latent_channels, height, width)
-    noise = open_noise(shape, play.seed, video_TCHW.device, torch.float32).noise_CHW
+    device = video_TCHW.device
+    noise = open_noise(shape, play.seed, device, torch.float32, strokes=True).noise_CHW
     bold = boldness(play.strength)
     parts = ((part + 1) / 2 for part in torch.split(video_TCHW.float(), ROWS))
     return torch.cat([painted(x, style, noise, bold) * 2 - 1 for x in parts])

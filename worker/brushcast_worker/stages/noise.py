@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 FULL_MOTION = 0.2  # difference in [-1, 1] units at which the noise is lowered most (published)
@@ -24,14 +25,18 @@ FULL_LATENT_MOTION = (
     0.6  # the same place for unit-variance latents: three pixel units, measured on webcam clips
 )
 
+STROKE = 2.4, 0.9  # standard deviations along and across, in latent pixels
+REACH = 3  # latent pixels
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseConfig:
-    """Which form measures the motion, and the bounds of the scale."""
+    """Which form measures the motion, the bounds of the scale, and what the noise looks like."""
 
     form: Literal["pixel", "latent"] = "pixel"
     lowest: float = 0.0
     highest: float = 1.0
+    strokes: bool = False  # the first channel lies in strokes: what the pocket model was taught
 
 
 @dataclass(slots=True)
@@ -46,11 +51,32 @@ class NoiseState:
 
 
 def open_noise(
-    shape_CHW: tuple[int, int, int], seed: int, device: torch.device | str, dtype: torch.dtype
+    shape_CHW: tuple[int, int, int],
+    seed: int,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    *,
+    strokes: bool = False,
 ) -> NoiseState:
     """The noise of a stream: drawn once, on the CPU: a seed means the same on every device."""
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return NoiseState(torch.randn(shape_CHW, generator=generator).to(device, dtype))
+    noise_CHW = torch.randn(shape_CHW, generator=torch.Generator("cpu").manual_seed(seed))
+    noise_CHW = stroked(noise_CHW[None])[0] if strokes else noise_CHW
+    return NoiseState(noise_CHW.to(device, dtype))
+
+
+def stroked(noise_NCHW: Tensor) -> Tensor:
+    """White noise with its first channel smoothed along rising diagonals, of unit variance still.
+
+    A small network cannot find strokes in white noise and draw them, too; where the noise has them
+    it only has to follow.
+    """
+    r = torch.arange(-REACH, REACH + 1, device=noise_NCHW.device, dtype=torch.float32)
+    down, across = torch.meshgrid(r, r, indexing="ij")
+    along, beside = (across - down) / 2**0.5, (across + down) / 2**0.5
+    kernel = torch.exp(-0.5 * ((along / STROKE[0]) ** 2 + (beside / STROKE[1]) ** 2))
+    kernel = (kernel / kernel.square().sum().sqrt())[None, None]
+    white = F.pad(noise_NCHW[:, :1].float(), [REACH] * 4, mode="circular")
+    return torch.cat([F.conv2d(white, kernel).to(noise_NCHW.dtype), noise_NCHW[:, 1:]], 1)
 
 
 def motion(x_TCHW: Tensor, last_CHW: Tensor | None) -> Tensor:

@@ -6,7 +6,6 @@ that is trained by regression learns to ignore its noise, and every seed gives o
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,15 +25,8 @@ def heavier(img: Tensor) -> Tensor:
 
 
 def strokes(noise: Tensor) -> Tensor:
-    """From noise ``[B C H W]`` of unit variance to where the hand presses, ``[B 1 8H 8W]`` 0..1.
-
-    The first channel, smoothed along rising diagonals.
+    """From noise ``[B C H W]`` whose first channel lies in strokes (``stages.noise.stroked``) to
+    where the hand presses, ``[B 1 8H 8W]`` 0..1.
     """
-    r = torch.arange(-3, 4, device=noise.device, dtype=torch.float32)
-    down, across = torch.meshgrid(r, r, indexing="ij")
-    along, beside = (across - down) / 2**0.5, (across + down) / 2**0.5
-    kernel = torch.exp(-0.5 * ((along / _ALONG) ** 2 + (beside / _ACROSS) ** 2))
-    kernel = (kernel / kernel.square().sum().sqrt())[None, None]
-    x = F.pad(noise[:, :1].float(), [3] * 4, mode="replicate")
-    pressed = smoothstep(-0.7, 0.7, F.conv2d(x, kernel))
+    pressed = smoothstep(-0.7, 0.7, noise[:, :1].float())
     return F.interpolate(pressed, scale_factor=LATENT, mode="bilinear", align_corners=False)

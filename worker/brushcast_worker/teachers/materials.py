@@ -151,7 +151,7 @@ def glass_page(x: Tensor, at: Page) -> Tensor:
 
 
 def clay(img: Tensor) -> Tensor:
-    """Plasticine: rounded lumps of plain colour, a lamp low on the right, shadow in the joints, a
+    """Plasticine: rounded lumps of plain colour, lit from top left, shadow in the joints, a
     sheen, and the thumb's marks where the picture has its grain.
     """
     x = kuwahara(bilateral(tone_curve(img, 0.4), 2, 4, 0.12, 4), 5)
@@ -170,11 +170,11 @@ def clay(img: Tensor) -> Tensor:
     grain = luma(img) - blur(luma(img), 2.5)
     thumb = lic(grain, tangent(blur(luma(img), 1.0), 3.0), 5)
     thumb = torch.tanh(thumb / (0.02 + blur(thumb * thumb, 8).sqrt()))
-    height = 0.55 * blur(1 - joint, 1.6) + 0.75 * blur(1 - joint, 4.0) + 0.09 * blur(thumb, 0.8)
+    height = 0.42 * blur(1 - joint, 1.6) + 0.62 * blur(1 - joint, 4.0) + 0.09 * blur(thumb, 0.8)
     hx, hy = sobel(height)
-    light = -(0.65 * hx + 0.85 * hy)
+    light = 0.65 * hx + 0.85 * hy
     shade = 1 + 1.7 * light.clamp(-0.20, 0.14) - 0.20 * joint.clamp(0, 1)
     sheen = smoothstep(0.07, 0.22, light) * 0.14 * smoothstep(0.25, 0.7, g)
     y = from_oklab(body) * shade + sheen
     fine = pen_lines(luma(bilateral(img, 1)), 0.9, 1.0, 0.04, 0.14, 3)
-    return (y * (1 - 0.55 * fine)).clamp(0, 1)
+    return (y * (1 - 0.45 * fine)).clamp(0, 1)

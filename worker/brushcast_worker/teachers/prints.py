@@ -162,8 +162,8 @@ _PALETTE = (
     (0.06, 0.05, 0.11), (0.15, 0.13, 0.27), (0.24, 0.22, 0.40), (0.36, 0.37, 0.52),
     (0.55, 0.58, 0.68), (0.76, 0.79, 0.82), (0.96, 0.95, 0.90), (0.30, 0.15, 0.14),
     (0.53, 0.27, 0.20), (0.78, 0.47, 0.31), (0.95, 0.72, 0.52), (0.99, 0.88, 0.70),
-    (0.72, 0.16, 0.20), (0.94, 0.35, 0.27), (0.98, 0.66, 0.17), (0.13, 0.36, 0.26),
-    (0.30, 0.58, 0.26), (0.65, 0.80, 0.33), (0.07, 0.24, 0.53), (0.12, 0.47, 0.80),
+    (0.72, 0.16, 0.20), (0.94, 0.35, 0.27), (0.98, 0.66, 0.17), (0.98, 0.85, 0.28),
+    (0.13, 0.36, 0.26), (0.30, 0.58, 0.26), (0.65, 0.80, 0.33), (0.07, 0.24, 0.53), (0.12, 0.47, 0.80),
     (0.37, 0.76, 0.92), (0.45, 0.19, 0.45), (0.85, 0.45, 0.62),
 )  # fmt: skip
 
@@ -172,8 +172,8 @@ def pixel_art(img: Tensor) -> Tensor:
     """What ``page`` makes sprites of: firm light, saturated colour, dark contours."""
     x = bilateral(tone_curve(img, 0.45), 2)
     lab = to_oklab(x)
-    lightness = expose(lab[:, :1], 0.66, 0.4)
-    chroma = 1.7 * lab[:, 1:]
+    lightness = tone_curve(expose(lab[:, :1], 0.66, 0.4).clamp(0, 1), 0.8)
+    chroma = 1.9 * lab[:, 1:]
     size = chroma.norm(dim=1, keepdim=True)
     chroma = chroma / (1 + (size / 0.22) ** 4) ** 0.25
     g = luma(bilateral(img, 2))
@@ -186,10 +186,10 @@ def pixel_page(x: Tensor, at: Page) -> Tensor:
     lab = to_oklab(blocks(x, _BLOCK))
     row, column = ((p / _BLOCK).floor().long() % 2 for p in (at.v, at.u))
     bayer = x.new_tensor(((-0.375, 0.125), (0.375, -0.125)))[row, column]
-    lab = torch.cat([lab[:, :1] + 0.045 * bayer, lab[:, 1:]], 1)
+    lab = torch.cat([lab[:, :1] + 0.03 * bayer, lab[:, 1:]], 1)
     palette = to_oklab(x.new_tensor(_PALETTE).t()[None, :, None])[0, :, 0]  # [3 N]
     weight = x.new_tensor((1.0, 1.5, 1.5)).view(3, 1, 1, 1)
     distance = (weight * (lab[:, :, None] - palette[:, :, None, None])).square().sum(1)
-    share = torch.softmax(-distance / 0.0007, 1)  # the nearest colour, without a jump between two
+    share = torch.softmax(-distance / 0.0012, 1)  # the nearest colour, without a jump between two
     y = torch.einsum("bnhw,nc->bchw", share, x.new_tensor(_PALETTE))
     return blocks(y, _BLOCK)
