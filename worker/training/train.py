@@ -37,9 +37,9 @@ from training.wording import teach
 log = logging.getLogger("training")
 
 SIZES = {  # (height, width): source clips, looks of each, pictures
-    (256, 256): (4, 3, 20),
-    (288, 512): (2, 3, 20),
-    (384, 384): (2, 3, 20),
+    (256, 256): (6, 3, 20),
+    (288, 512): (3, 3, 20),
+    (384, 384): (3, 3, 20),
 }
 ORDER = (
     (256, 256),
