@@ -103,7 +103,7 @@ def charcoal_page(x: Tensor, at: Page) -> Tensor:
     tone, line, _ = torch.split(x, 1, 1)
     shade = smoothstep(0.16, 0.92, 1 - tone)
     middle = 4 * shade * (1 - shade)  # the ridges catch the stick where it is lightly held
-    shade = (shade + 0.11 * middle * at.laid).clamp(0, 1)
+    shade = (shade + 0.06 * middle * at.laid).clamp(0, 1)
     paper = colour(x, (0.930, 0.905, 0.860))
     y = mix(paper, colour(x, (0.115, 0.105, 0.110)), 0.97 * shade)
     return mix(y, colour(x, (0.05, 0.045, 0.05)), 0.9 * line)
