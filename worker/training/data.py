@@ -39,6 +39,7 @@ PHOTO_FRAMINGS = 8
 SECONDS_HELD_OUT = 8  # of the animation, at its end
 EXACT = 0.5  # share of the batches whose pictures are cut out and moved by whole pixels: nothing is
 # resampled, so the target's lines stay as sharp as the teacher drew them
+OFTEN = {"pixel-art": 2.0, "blueprint": 1.5, "stained-glass": 1.5}  # hardest to draw, times others
 MOVING = 0.6  # share of the camera paths that move at all
 
 
@@ -212,8 +213,10 @@ class Bank:
     ) -> Batch:
         """``sources`` source clips, each under ``looks`` looks: B = sources * looks."""
         rows, count = sources * looks, len(STYLES)
+        often = np.array([0.0] + [OFTEN.get(style, 1.0) for style in STYLES[1:]])
+        often /= often.sum()
         pick = np.stack(
-            [self.rng.choice(count - 1, 2 * looks, replace=False) + 1 for _ in range(sources)]
+            [self.rng.choice(count, 2 * looks, replace=False, p=often) for _ in range(sources)]
         )
         first, second = pick[:, :looks].copy(), pick[:, looks:]
         first[self.rng.random(first.shape) < 0.04] = 0

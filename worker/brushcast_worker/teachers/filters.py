@@ -203,3 +203,13 @@ def from_oklab(lab: Tensor) -> Tensor:
     return torch.where(
         linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=1e-4) ** (1 / 2.4) - 0.055
     )
+
+
+def faces(img: Tensor) -> Tensor:
+    """The inside of warm, not too dark forms: where a face or a hand may be, 0..1."""
+    lab = to_oklab(blur(img, 1.5))
+    warm = smoothstep(0.010, 0.030, 0.7 * lab[:, 1:2] + lab[:, 2:])
+    warm = warm * smoothstep(-0.005, 0.010, lab[:, 1:2])
+    pale = 1 - smoothstep(0.10, 0.14, lab[:, 1:].norm(dim=1, keepdim=True))
+    warm = F.max_pool2d(warm * pale * smoothstep(0.28, 0.42, lab[:, :1]), 17, 1, 8)
+    return smoothstep(0.45, 0.85, blur(-F.max_pool2d(-warm, 21, 1, 10), 1.5))

@@ -11,6 +11,7 @@ from brushcast_worker.teachers.filters import (
     blur,
     colour,
     expose,
+    faces,
     from_oklab,
     gradient_map,
     kuwahara,
@@ -76,6 +77,8 @@ def papercut(img: Tensor) -> Tensor:
     x = kuwahara(bilateral(tone_curve(img, 0.5), 2, 3, 0.10, 3), 3)
     lab = to_oklab(x)
     tone = blur(expose(lab[:, :1], 0.60, 0.35), 0.9).clamp(0, 1)
+    face = faces(img)
+    tone = tone + 0.7 * face * (blur(tone, 9) - tone)  # no sheet is cut through an eye
     chroma = blur(lab[:, 1:], 1.5)
     chroma = 2.1 * chroma / (1 + chroma.norm(dim=1, keepdim=True) / 0.16)
     sheets = ((0.0, (0.12, 0.015, -0.060)), (0.22, (0.27, 0.035, -0.075)),
@@ -105,7 +108,9 @@ def papercut(img: Tensor) -> Tensor:
         y = mix(y, (sheet + 0.06 * lip).clamp(0, 1), mask)
     assert y is not None
     fine = bilateral(luma(img), 1) - blur(luma(img), 3.0)
-    return (y * (1 + 1.5 * fine.clamp(-0.16, 0.10))).clamp(0, 1)  # creases: keeps faces
+    y = (y * (1 + 1.5 * fine.clamp(-0.16, 0.10))).clamp(0, 1)  # creases
+    cut = pen_lines(luma(bilateral(img, 1)), 0.9, 1.0, 0.025, 0.10, 4)
+    return mix(y, colour(y, (0.13, 0.04, 0.10)), 0.75 * cut * face)  # a knife's fine cuts
 
 
 def stained_glass(img: Tensor) -> Tensor:
@@ -123,9 +128,11 @@ def stained_glass(img: Tensor) -> Tensor:
          (0.8, (0.93, 0.76, 0.35)), (1.0, (0.99, 0.93, 0.68))],
     )  # fmt: skip
     size = chroma.norm(dim=1, keepdim=True)
+    face = faces(img)
     vivid = chroma * (0.17 / (size + 0.035))
+    vivid = mix(vivid, vivid.new_tensor(_FLESH).view(1, 2, 1, 1), 0.7 * face)
     coloured = from_oklab(torch.cat([0.22 + 0.66 * level, vivid], 1))
-    y = mix(neutral, coloured, smoothstep(0.018, 0.05, size))
+    y = mix(neutral, coloured, torch.maximum(smoothstep(0.018, 0.05, size), face))
     hill = blur(tone, 5.0)
     y = (y * (0.86 + 0.9 * (hill - 0.45))).clamp(0, 1)
     glow = blur(y, 9.0)
@@ -133,20 +140,32 @@ def stained_glass(img: Tensor) -> Tensor:
     gx, gy = sobel(level)
     edge = (gx.square() + gy.square() + 1e-8).sqrt()
     g = luma(bilateral(img, 2))
-    broad = pen_lines(blur(g, 1.6), 2.2, 1.0, 0.09, 0.22, 7)
     joints = smoothstep(0.06, 0.16, blur(F.max_pool2d(edge, 3, 1, 1), 0.7))
-    small = smoothstep(0.030, 0.075, blur((g - blur(g, 2.5)).abs(), 5.0))  # a face is one pane
-    lead = torch.maximum(joints * (1 - 0.85 * small), broad * (1 - 0.75 * small))
-    fine = pen_lines(g, 0.9, 1.0, 0.04, 0.13, 4)
+    broad = pen_lines(blur(g, 1.6), 2.2, 1.0, 0.09, 0.22, 7)
+    one_pane = torch.maximum(face, busy(g))
+    lead = torch.maximum(joints * (1 - one_pane), broad * (1 - 0.9 * one_pane))
+    feature = (g - blur(g, 3.5)) / (0.04 + blur((g - blur(g, 3.5)).abs(), 10.0))
+    y = (y * (1 + 0.22 * face * feature.clamp(-2, 1))).clamp(0, 1)
+    fine = pen_lines(g, 0.9, 1.0, 0.03 + 0.01 * (1 - face), 0.13, 4)
     y = mix(y, colour(y, (0.20, 0.08, 0.05)), 0.75 * fine)
     y = mix(y, colour(y, (0.035, 0.03, 0.04)), 0.97 * lead)
     return y
+
+
+_FLESH = 0.055, 0.075  # Oklab's a and b: amber glass
+
+
+def busy(g: Tensor) -> Tensor:
+    """Where much happens in little room: lettering, small faces, 0..1."""
+    return 0.85 * smoothstep(0.030, 0.075, blur((g - blur(g, 2.5)).abs(), 5.0))
 
 
 def glass_page(x: Tensor, at: Page) -> Tensor:
     g = luma(x)
     plain = 1 - smoothstep(0.008, 0.040, blur((g - blur(g, 4.0)).abs(), 9.0))
     quarry = torch.maximum(line_every(PANE, at.u + at.v, 2.6), line_every(PANE, at.u - at.v, 2.6))
+    red = blur(to_oklab(x)[:, 1:2], 3.0)
+    plain = plain * (1 - smoothstep(0.012, 0.035, red))  # none across a face
     return mix(x, colour(x, (0.05, 0.04, 0.06)), 0.9 * quarry * plain)
 
 
