@@ -79,3 +79,9 @@ def test_strokes_lie_along_rising_diagonals_and_are_as_strong_as_noise() -> None
     rising = float((x[0, 2:, :-2] * x[0, :-2, 2:]).mean())
     falling = float((x[0, 2:, 2:] * x[0, :-2, :-2]).mean())
     assert rising > 0.5 > abs(falling) + 0.2
+
+
+def test_strokes_of_the_smallest_picture() -> None:
+    x = open_noise((16, 2, 2), 0, "cpu", torch.float32, strokes=True).noise_CHW
+    assert x.shape == (16, 2, 2)
+    assert x.isfinite().all()

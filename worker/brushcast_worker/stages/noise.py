@@ -75,7 +75,10 @@ def stroked(noise_NCHW: Tensor) -> Tensor:
     along, beside = (across - down) / 2**0.5, (across + down) / 2**0.5
     kernel = torch.exp(-0.5 * ((along / STROKE[0]) ** 2 + (beside / STROKE[1]) ** 2))
     kernel = (kernel / kernel.square().sum().sqrt())[None, None]
-    white = F.pad(noise_NCHW[:, :1].float(), [REACH] * 4, mode="circular")
+    rows, columns = (
+        torch.arange(-REACH, side + REACH, device=r.device) % side for side in noise_NCHW.shape[2:]
+    )
+    white = noise_NCHW[:, :1, rows[:, None], columns].float()  # as on a torus, however small
     return torch.cat([F.conv2d(white, kernel).to(noise_NCHW.dtype), noise_NCHW[:, 1:]], 1)
 
 
