@@ -15,6 +15,7 @@ from torch import Tensor
 from brushcast.frame import Frame, Pixels
 from brushcast_worker.models.side_by_side import as_they_come, on_one_core
 
+HANDS = 4  # copy pictures into pinned memory; more of them wait for each other
 PADDING_SEQ = -1  # of a picture that only fills up a chunk: nobody waits for it
 
 
@@ -75,18 +76,23 @@ def chunks_from_frames(streams: Sequence[Sequence[Frame]], device: torch.device)
 
 
 def _over_the_bus(streams: Sequence[Sequence[Frame]], device: torch.device) -> Tensor:
-    """uint8 `[B T H W C]`, by way of pinned memory; several streams are copied there side by
-    side."""
+    """uint8 `[B T H W C]`, by way of pinned memory: several streams are copied there side by side,
+    and each part crosses the bus while the next is copied."""
     shape = len(streams), len(streams[0]), *streams[0][0].pixels_HWC.shape
     host_BTHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+    there_BTHWC = torch.empty(shape, dtype=torch.uint8, device=device)
+    size = -(-len(streams) // HANDS)
+    parts = [slice(begin, begin + size) for begin in range(0, len(streams), size)]
 
-    def stack(number: int) -> None:
-        pictures = [frame.pixels_HWC for frame in streams[number]]
-        np.stack(pictures, out=host_BTHWC[number].numpy())
+    def copied(part: slice) -> slice:
+        for frames, room_THWC in zip(streams[part], host_BTHWC[part].numpy(), strict=True):
+            for frame, room_HWC in zip(frames, room_THWC, strict=True):
+                np.copyto(room_HWC, frame.pixels_HWC)
+        return part
 
-    for _ in as_they_come(stack, range(len(streams))):
-        pass
-    return host_BTHWC.to(device, non_blocking=True)
+    for part in as_they_come(copied, parts):
+        there_BTHWC[part].copy_(host_BTHWC[part], non_blocking=True)
+    return there_BTHWC
 
 
 def _scaled(frames: Sequence[Frame], device: torch.device) -> Tensor:

@@ -14,11 +14,15 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("size", [4, 8])
-def test_means_of_cells(size: int) -> None:
-    x = torch.randn(2, 3, 16, 24)
+def test_means_of_cells(size: int, device: str) -> None:
+    x = torch.randn(2, 3, 16, 24, device=device)
     torch.testing.assert_close(means(x, size), F.avg_pool2d(x, size))
-    levels = torch.randint(0, 256, (1, 3, 16, 24), dtype=torch.uint8)
+    low = channels_last(x.bfloat16())
+    wanted = F.avg_pool2d(low.float(), size)
+    torch.testing.assert_close(means(low, size), wanted, atol=1e-3, rtol=0.0)
+    levels = torch.randint(0, 256, (1, 3, 16, 24), dtype=torch.uint8, device=device)
     torch.testing.assert_close(means(levels, size), F.avg_pool2d(levels.float(), size))
 
 

@@ -101,14 +101,19 @@ class Conv(nn.Conv2d):
             return self._int8(x_BCHW, beside_BCHW, look, onto, rectify, later)
         x, beside = self._given(x_BCHW), self._given(beside_BCHW)
         assert x is not None
+        bias = self.bias if look is None else None
+        if beside is not None and x.is_cuda:
+            x, beside = torch.cat([x, beside], 1), None
         if beside is None:
-            y = self._conv_forward(x, self.weight, self.bias)
-        else:  # its two parts apart: joining their inputs would copy both
+            y = self._conv_forward(x, self.weight, bias)
+        else:  # its two parts apart: on a CPU copying both costs more
             of_x, of_beside = self.weight.split([x.shape[1], beside.shape[1]], 1)
-            y = self._conv_forward(x, of_x, self.bias)
+            y = self._conv_forward(x, of_x, bias)
             y = y.add_(self._conv_forward(beside, of_beside, None))
-        if look is not None:
-            y = torch.addcmul(look[1], y, look[0])
+        if look is not None:  # the bias goes with the shift: a pass over the pictures less
+            assert self.bias is not None
+            scale, shift = look
+            y = torch.addcmul(shift + scale * self.bias[:, None, None], y, scale)
         elif onto is not None:
             y = y.add_(onto)
         return F.relu(y, inplace=True) if rectify else y

@@ -14,9 +14,12 @@ from torch import Tensor
 
 
 def means(x: Tensor, size: int) -> Tensor:
-    """Means of cells, in float32: every n-th row added to every next one, then columns; in a third
-    of the time of ``avg_pool2d``.
+    """Means of cells, in float32.  On a CPU every n-th row is added to every next one, then
+    columns: in a third of the time of ``avg_pool2d``.
     """
+    if x.is_cuda:
+        rows = x.unflatten(2, (-1, size)).sum(3, dtype=torch.float32)
+        return rows.unflatten(3, (-1, size)).sum(4).mul_(1 / size**2)
     for axis in (2, 3):
         first, second, *rest = x.unflatten(axis, (-1, size)).unbind(axis + 1)
         x = torch.add(first, second).float() if x.is_floating_point() else first.float() + second
