@@ -21,7 +21,7 @@ def test_means_of_cells(size: int, device: str) -> None:
     torch.testing.assert_close(means(x, size), F.avg_pool2d(x, size))
     low = channels_last(x.bfloat16())
     wanted = F.avg_pool2d(low.float(), size)
-    torch.testing.assert_close(means(low, size), wanted, atol=1e-3, rtol=0.0)
+    torch.testing.assert_close(means(low, size), wanted, atol=5e-3, rtol=0.0)
     levels = torch.randint(0, 256, (1, 3, 16, 24), dtype=torch.uint8, device=device)
     torch.testing.assert_close(means(levels, size), F.avg_pool2d(levels.float(), size))
 
