@@ -44,7 +44,7 @@ def expose(g: Tensor, target: float, amount: float) -> Tensor:
     return g - amount * (blur_wide(g, 40) - target)
 
 
-def smoothstep(a: float, b: float, x: Tensor) -> Tensor:
+def smoothstep(a: float | Tensor, b: float | Tensor, x: Tensor) -> Tensor:
     """0 below ``a``, 1 above ``b``, smooth between."""
     t = ((x - a) / (b - a)).clamp(0, 1)
     return t * t * (3 - 2 * t)
@@ -148,9 +148,10 @@ def bilateral(
 
 
 def pen_lines(
-    g: Tensor, sigma: float, gain: float, low: float, high: float, flow: int = 5
+    g: Tensor, sigma: float, gain: float, low: float | Tensor, high: float, flow: int = 5
 ) -> Tensor:
-    """1 on a line, 0 beside it: flow-based difference of Gaussians of locally normalised lightness.
+    """1 on a line, 0 beside it: flow-based difference of Gaussians of locally normalised lightness;
+    ``low``, where a line begins, may be a map.
 
     Unlike XDoG it does not fill dark areas, so eyes stay eyes.
     """
