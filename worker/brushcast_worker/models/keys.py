@@ -1,0 +1,154 @@
+"""Weights from elsewhere: which files are read, how their names become ours, and what is said when
+they are not this model's.
+
+Files: ``.safetensors``, and ``.pth`` or ``.pt`` of torch, of which tensors are read and no code is
+run.  Our networks keep the published names, so what is left to map is what lies around them: the
+causal few-step transformers come as ``{"generator": {"model.blocks.0...": ...}}`` (CausVid and
+StreamDiffusionV2, Apache-2.0; read for their formats).
+
+A file is held against the model by names and shapes before a single number is copied.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError  # the error alone: nothing is unpickled
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from brushcast.errors import WeightsError
+
+TOP_KEYS = ("generator", "generator_ema", "state_dict")  # the first that is there is taken
+PREFIX = "model."  # optional, of every name
+SHOWN = 4  # names of each kind in an error
+NAME_LENGTH = 80  # characters of a name there
+
+# What reading bytes of anybody's as a file of torch was seen to end in.
+_BROKEN = (
+    *(RuntimeError, OSError, EOFError, MemoryError, ArithmeticError, AssertionError),
+    *(ValueError, TypeError, AttributeError, LookupError, struct.error),
+)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a published file under our names, on the CPU, in the file's own dtype.
+
+    What a file maps to memory is not read before it is used.  Raises WeightsError for a file that
+    is missing, broken, of no kind that is known, or that holds anything but dense tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path}")
+    if path.suffix == ".safetensors":
+        return published_names(_safetensors(path), str(path))
+    if path.suffix in (".pth", ".pt"):
+        return published_names(_torch_file(path), str(path))
+    raise WeightsError(f"{path}: wanted a file that ends in .safetensors, .pth or .pt")
+
+
+def published_names(found: object, source: str) -> dict[str, Tensor]:
+    """What a file holds without what was put around it.  ``source`` names it in errors.
+
+    Raises WeightsError for anything but one mapping from names to dense tensors of numbers.
+    """
+    if isinstance(found, Mapping):
+        found = next((found[key] for key in TOP_KEYS if key in found), found)
+    if not isinstance(found, Mapping) or not found:
+        raise WeightsError(f"{source}: wanted tensors by name, found {_kind(found)}")
+    for name, value in found.items():
+        if not isinstance(name, str):
+            raise WeightsError(f"{source}: wanted tensors by name, found a {_kind(name)} as a name")
+        if not _is_plain(value):
+            raise WeightsError(f"{source}: {_shown(name)} is {_kind(value)}, wanted a dense tensor")
+    has_prefix = all(name.startswith(PREFIX) for name in found)
+    return {name.removeprefix(PREFIX) if has_prefix else name: x for name, x in found.items()}
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Copies the weights into a model, to its device and dtype.  Raises WeightsError: see
+    ``check_weights``.
+    """
+    check_weights(model, weights, source)
+    model.load_state_dict(weights)
+
+
+def check_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Holds names and shapes against a model, which may be on the meta device.  Raises WeightsError
+    that says what is missing, what is there too much and which shapes differ.
+    """
+    wanted = model.state_dict()
+    missing = [name for name in wanted if name not in weights]
+    unexpected = [name for name in weights if name not in wanted]
+    others = [
+        f"{name} {_size(weights[name])} (wanted {_size(mine)})"
+        for name, mine in wanted.items()
+        if name in weights and weights[name].shape != mine.shape
+    ]
+    parts = [
+        _count("missing", missing),
+        _count("unexpected", unexpected),
+        _count("of another shape", others),
+    ]
+    if said := "; ".join(part for part in parts if part):
+        raise WeightsError(
+            f"{source} is not this model's: of {len(wanted)} tensors wanted and {len(weights)} "
+            f"found, {said}"
+        )
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: no safetensors file ({_shown(str(error))})") from None
+
+
+def _torch_file(path: Path) -> object:
+    try:
+        mapped = zipfile.is_zipfile(path)  # older ones are no archive and are read whole
+        with warnings.catch_warnings(action="ignore"):  # broken files bring about strange ones
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except UnpicklingError:
+        raise WeightsError(
+            f"{path}: broken, or holds more than tensors, which could run code; not loaded"
+        ) from None
+    except _BROKEN as error:
+        raise WeightsError(f"{path}: no file of torch ({_shown(str(error))})") from None
+
+
+def _is_plain(value: object) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and value.is_floating_point()
+    )
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of {value.dtype} ({value.layout}) on {value.device}"
+    return "an empty mapping" if value == {} else f"a {type(value).__name__}"
+
+
+def _count(what: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)} {what}: {', '.join(map(_shown, names[:SHOWN]))}{more}"
+
+
+def _shown(text: str) -> str:
+    """Names come from a file of anybody's: no control characters, and not too long."""
+    plain = ascii(text)[1:-1]
+    return plain if len(plain) <= NAME_LENGTH else plain[: NAME_LENGTH - 3] + "..."
+
+
+def _size(x: Tensor) -> str:
+    return "x".join(map(str, x.shape)) or "scalar"
