@@ -7,7 +7,8 @@ BrushcastError                  anything below
 │   ├── PresetError             a preset that is unknown or malformed
 │   ├── SourceError             a camera, file or capture that cannot be opened or read
 │   ├── SinkError               an output that cannot be opened or written
-│   └── PromptError             a wording that the engine does not know
+│   ├── PromptError             a wording that the engine does not know
+│   └── VectorsError            a file that holds no reference vectors
 ├── WireError                   the connection to the worker
 │   ├── MalformedMessage        bytes that are no message of ours
 │   └── VersionMismatch         the other side speaks another major version
@@ -44,6 +45,10 @@ class SinkError(InputError):
 
 class PromptError(InputError):
     """The engine does not know any word of the prompt."""
+
+
+class VectorsError(InputError):
+    """A file cannot be read as reference vectors, or asks for more than a machine has."""
 
 
 class WireError(BrushcastError):

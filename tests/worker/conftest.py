@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 # Before torch: its waiting threads must not spin on cores that other tests use (see __main__).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -17,8 +18,11 @@ from brushcast.frame import Frame, Pixels, Size
 from brushcast.presets import Preset, load_presets
 from brushcast_worker.chunk import Chunk, chunk_from_frames
 from brushcast_worker.engine import ENGINES, Engine, Job, load_engine
+from brushcast_worker.vectors import Vectors, read_vectors
 
 SIZE = Size(96, 64)
+SHARED = Path(__file__).resolve().parents[3] / "shared"  # beside the repository
+REFERENCE = "reference/wan_causal_small.safetensors"
 
 
 @pytest.fixture(
@@ -39,6 +43,21 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture(scope="session")
 def presets() -> dict[str, Preset]:
     return load_presets()
+
+
+@pytest.fixture(scope="session")
+def reference_file() -> Path:
+    """Numbers of the published causal Wan, where they lie beside the repository."""
+    path = SHARED / REFERENCE
+    if not path.is_file():
+        pytest.skip(f"no reference numbers at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference(reference_file: Path) -> Vectors:
+    """The same, read."""
+    return read_vectors(reference_file)
 
 
 @pytest.fixture

@@ -24,6 +24,10 @@ from brushcast_worker.__main__ import run_command
         (["quality", "--size", "500x288"], "multiples of 16"),
         (["quality", "--pictures", "3"], "--pictures 3"),
         (["quality", "--drift-seconds", "-1"], "--drift-seconds -1"),
+        (["verify"], "FILE"),
+        (["verify", "/nowhere/v.safetensors"], "/nowhere/v.safetensors"),
+        (["verify", "/"], "directory"),
+        (["verify", __file__], "no safetensors file"),
         (["dance"], "dance"),
         (["serve", "--colour", "red"], "--colour"),
     ],
@@ -46,7 +50,7 @@ def test_a_program_is_told_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--threads -3" in event["message"]
 
 
-@pytest.mark.parametrize("command", ["", "serve", "bench", "quality"])
+@pytest.mark.parametrize("command", ["", "serve", "bench", "quality", "verify"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([*command.split(), "--help"]) == 0
     assert "Usage: brushcast-worker" in capsys.readouterr().out

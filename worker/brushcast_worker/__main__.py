@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -204,6 +205,29 @@ def quality(
 
     result = measure_quality(config, lambda line: click.echo(f"{PROGRESS}{line}", err=True))
     click.echo(json.dumps(result) if as_json else _as_table(_short(result)))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
+def verify(file: Path, as_json: bool) -> int:
+    """Hold the models against a file of reference vectors of the published causal Wan. Exit code 1
+    where one of its sections is further off than 1e-4."""
+    from brushcast_worker.vectors import read_vectors
+    from brushcast_worker.verify import TOLERANCE, verify
+
+    errors = verify(read_vectors(file))
+    agrees = all(error <= TOLERANCE for error in errors.values())
+    if as_json:
+        told = {name: error if math.isfinite(error) else None for name, error in errors.items()}
+        click.echo(json.dumps({"sections": told, "tolerance": TOLERANCE, "agrees": agrees}))
+    else:
+        told_as = {
+            name: f"{error:.1e}  {'agrees' if error <= TOLERANCE else 'DIFFERS'}"
+            for name, error in errors.items()
+        }
+        click.echo(_as_table(told_as))
+    return 0 if agrees else 1
 
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 
 from brushcast_worker.models.dit import SIZES, DiT, DiTConfig
 from brushcast_worker.models.int8 import int8_pays
 from brushcast_worker.stages.cache import RollingCache
+from brushcast_worker.vectors import Vectors
+from brushcast_worker.verify import dit_error
 
-REFERENCE = Path(__file__).parents[4] / "shared/reference/wan_causal_small.safetensors"
 TINY = DiTConfig(
     dim=48, layers=2, heads=2, ffn_dim=64, patch=4, context_dim=8, context_tokens=3,
     sinks=1, window=3,
@@ -33,52 +31,8 @@ def filled(model: DiT, std: float) -> DiT:
 
 
 @pytest.mark.parametrize("case", ["one_step", "two_steps"])
-def test_agrees_with_the_published_model(case: str) -> None:
-    if not REFERENCE.is_file():
-        pytest.skip(f"no reference numbers at {REFERENCE}")
-    from safetensors import safe_open
-
-    with safe_open(REFERENCE, "pt") as f:
-        meta = json.loads(f.metadata()["dit"])
-        data = {k: f.get_tensor(k) for k in f.keys() if k.startswith("dit.")}  # noqa: SIM118
-    model = DiT(
-        DiTConfig(
-            dim=meta["dim"],
-            layers=meta["num_layers"],
-            heads=meta["num_heads"],
-            ffn_dim=meta["ffn_dim"],
-            patch=2,
-            freq_dim=meta["freq_dim"],
-            context_dim=meta["text_dim"],
-            context_tokens=meta["text_len"],
-            sinks=meta["sink_frames"],
-            window=meta["window_frames"],
-        )  # fmt: skip
-    ).eval()
-    prefix = "dit.weights."
-    model.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in data.items() if k.startswith(prefix)}
-    )
-    xs, flows, frames, times = (data[f"dit.{case}.{k}"] for k in ("x", "flow", "frame", "timestep"))
-    tokens = xs.shape[-1] * xs.shape[-2] // 4
-    cache = RollingCache(
-        layers=meta["num_layers"], rows=1, tokens=tokens, dim=meta["dim"],
-        sinks=meta["sink_frames"], window=meta["window_frames"], positions="frame",
-    )  # fmt: skip
-    last = -1
-    with torch.inference_mode():
-        context = model.context(data["dit.context"][None])
-        for x, flow, frame, t in zip(xs, flows, frames.tolist(), times, strict=True):
-            if frame != last:
-                cache.begin()
-            last = frame
-            got = model(
-                x.transpose(0, 1)[None],
-                timestep_BT=t[None, None].float(),
-                context=context,
-                caches=[cache],
-            )[0].transpose(0, 1)
-            assert (got - flow).norm() / flow.norm() < 1e-4
+def test_agrees_with_the_published_model(reference: Vectors, case: str) -> None:
+    assert dit_error(reference.dit, getattr(reference.dit, case)) < 1e-5
 
 
 def test_a_stream_equals_a_clip() -> None:

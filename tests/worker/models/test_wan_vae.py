@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from brushcast_worker.models.wan_vae import VAE_SIZES, Memory, WanVAE, WanVAEConfig
+from brushcast_worker.vectors import Vectors
+from brushcast_worker.verify import decode_error, encode_error
 
 TINY = WanVAEConfig(
     dim=4, z_dim=16, dim_mult=(1, 2, 2, 3), num_res_blocks=1,
@@ -40,6 +42,11 @@ def tiny(config: WanVAEConfig = TINY) -> WanVAE:
 def clip(frames: int, rows: int = 1, channels: int = 3, side: int = 16) -> Tensor:
     torch.manual_seed(frames)
     return torch.rand(rows, frames, channels, side, side + 8) * 2 - 1
+
+
+def test_agrees_with_the_published_model(reference: Vectors) -> None:
+    assert encode_error(reference.vae) < 1e-5
+    assert decode_error(reference.vae) < 1e-5
 
 
 @pytest.mark.parametrize("config", [TINY, OTHER], ids=["tiny", "other"])

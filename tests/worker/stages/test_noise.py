@@ -4,38 +4,32 @@ one noise.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from brushcast_worker.stages.noise import NoiseConfig, noise_scale, open_noise
 from brushcast_worker.stages.schedule import wan_first_timestep
-
-REFERENCE = Path(__file__).parents[4] / "shared/reference/wan_causal_small.safetensors"
+from brushcast_worker.vectors import Vectors
+from brushcast_worker.verify import noise_error
 
 
 def fresh(seed: int = 0):  # noqa: ANN201
     return open_noise((16, 4, 4), seed, "cpu", torch.float32)
 
 
-def test_agrees_with_the_published_scales() -> None:
-    if not REFERENCE.is_file():
-        pytest.skip(f"no reference numbers at {REFERENCE}")
-    from safetensors import safe_open
-
-    with safe_open(REFERENCE, "pt") as f:
-        video, want, steps = (f.get_tensor(f"noise.{k}") for k in ("video", "scale", "step"))
+def test_agrees_with_the_published_scales(reference: Vectors) -> None:
+    video, wanted = reference.noise.video_CTHW, reference.noise
     state = fresh()
     state.last_CHW, state.scale = video[:, 0], torch.tensor(0.8, dtype=torch.float64)
     got = [
         noise_scale(state, video[:, i : i + 4].transpose(0, 1), 0.8, NoiseConfig())
         for i in range(1, 65, 4)
     ]
-    assert [float(s) for s in got] == pytest.approx(want.tolist(), abs=1e-5)
+    assert [float(s) for s in got] == pytest.approx(wanted.scales, abs=1e-5)
     assert [wan_first_timestep(float(s) + 1e-9) for s in got] == pytest.approx(
-        steps.tolist(), abs=1
+        wanted.first_timesteps, abs=1
     )
+    assert noise_error(wanted) < 1e-6
 
 
 def test_a_still_scene_keeps_the_full_noise() -> None:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from brushcast_worker.stages import schedule
+from brushcast_worker.vectors import Vectors
+from brushcast_worker.verify import schedule_error
 
-REFERENCE = Path(__file__).parents[4] / "shared/reference/wan_causal_small.safetensors"
 
-
-def test_agrees_with_the_published_schedule() -> None:
-    if not REFERENCE.is_file():
-        pytest.skip(f"no reference numbers at {REFERENCE}")
-    from safetensors import safe_open
-
-    with safe_open(REFERENCE, "pt") as f:
-        want = {
-            k: f.get_tensor(f"schedule.{k}") for k in ("sigmas", "t", "x0", "noise", "add_noise")
-        }
+def test_agrees_with_the_published_schedule(reference: Vectors) -> None:
     table = schedule.sigma_table()
-    torch.testing.assert_close(table, want["sigmas"], rtol=1e-5, atol=1e-6)
-    sigma = torch.tensor([schedule.nearest_sigma(table, t) for t in want["t"].tolist()])
-    torch.testing.assert_close(
-        schedule.renoise(want["x0"], want["noise"], sigma), want["add_noise"], rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(table, reference.schedule.sigmas, rtol=1e-5, atol=1e-6)
+    assert schedule_error(reference.schedule) < 1e-6
+
+
+def test_a_table_may_end_above_zero() -> None:
+    table = schedule.sigma_table(1.0, 5, lowest=0.2, extra_step=False)
+    assert table.tolist() == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
 
 
 def test_published_steps_start_at_the_motion_aware_one() -> None:

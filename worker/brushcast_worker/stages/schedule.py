@@ -32,11 +32,17 @@ class Step:
     sigma: float
 
 
-def sigma_table(shift: float = WAN_SHIFT, steps: int = TRAINING_STEPS) -> Tensor:
-    """Shifted sigmas, from 1 downwards, ``[steps]`` float32; the last step before 0 is kept
-    (published: extra step).
+def sigma_table(
+    shift: float = WAN_SHIFT,
+    steps: int = TRAINING_STEPS,
+    *,
+    lowest: float = 0.0,
+    extra_step: bool = True,
+) -> Tensor:
+    """Shifted sigmas, from 1 downwards to ``lowest`` (before the shift), ``[steps]`` float32.
+    ``extra_step`` (published): one more is counted, and the last is left out.
     """
-    sigma = torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float32)[:-1]
+    sigma = torch.linspace(1.0, lowest, steps + extra_step, dtype=torch.float32)[:steps]
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
