@@ -145,6 +145,7 @@ class Stream:
 
     def __init__(self, engine: Engine, look: Preset, size: Size, pictures: list[Pixels]) -> None:
         self.engine, self.look, self.pictures, self.sent = engine, look, pictures, 0
+        self.steps = 1
         self.state, self.device = engine.open(look, size), torch.device(engine.info.device)
 
     def frames(self) -> list[Frame]:
@@ -153,7 +154,7 @@ class Stream:
         return [Frame(self.pictures[n % len(self.pictures)], n, 0) for n in seqs]
 
     def job(self, chunk: Chunk) -> Job:
-        return Job(state=self.state, chunk=chunk, preset=self.look, steps=1)
+        return Job(state=self.state, chunk=chunk, preset=self.look, steps=self.steps)
 
 
 def tick(streams: Sequence[Stream], clock: StageClock | None = None) -> list[list[Pixels]]:

@@ -25,7 +25,7 @@ from brushcast_worker.config import BenchConfig, physical_cores
 from brushcast_worker.engine import Engine, EngineState, Job, load_engine
 from brushcast_worker.memory import peak_bytes
 
-WARM_UP_CHUNKS = 3
+WARM_UP_CHUNKS = 10  # a transformer's cache is full then, and what is recorded or compiled is
 STAGED_SHARE = 0.3  # of the time goes into the measurement by stages
 PICTURES = 24  # a round of moving pictures, made before the clock runs
 

@@ -11,7 +11,9 @@ from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 
-ENGINES = ("pocket", "pocket-random")  # the second: random weights, for tests
+# With random weights: for tests, and for measuring how fast they are.
+RANDOM = ("pocket-random", "wan-small-random", "wan-1.3b-random", "wan-14b-random")
+ENGINES = ("pocket", *RANDOM)
 EngineState = Any  # opaque: made by Engine.open, changed by Engine.step, of one stream only
 
 
@@ -106,6 +108,10 @@ def load_engine(name: str, device: str, timer: StageTimer | None = None) -> Engi
     """
     if name not in ENGINES:
         raise ConfigError(f"unknown engine {name!r}: there is {', '.join(ENGINES)}")
+    if name.startswith("wan"):
+        from brushcast_worker.engines.wan import random_wan
+
+        return random_wan(name.removesuffix("-random"), device, timer=timer)
     from brushcast_worker.engines.pocket import load_pocket, random_pocket
 
     return load_pocket(device, timer) if name == "pocket" else random_pocket(device, timer=timer)

@@ -66,9 +66,10 @@ def test_it_paints_what_the_engine_paints(pocket: Pocket, steps: int) -> None:
     engine = CausalEngine(
         info=info,
         transformer=pocket.dit,
-        autoencoder=pocket.vae,
+        networks=Eager(pocket.dit, pocket.vae, torch.float32),
         looks=Oil(pocket),
-        noise=NoiseConfig(),
+        noise=NoiseConfig(strokes=True),
+        schedule=pocket_steps,
     )
     preset = Preset(name="mine", title="Mine", prompt="oil", strength=0.8, seed=5)
     state, painted = engine.open(preset, SIZE), []

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from brushcast_worker.models.light_vae import Guide, Seen
 from brushcast_worker.stages.decode import decode
-from brushcast_worker.stages.encode import Memory
+from brushcast_worker.stages.autoencoder import Memory
 
 
 class Adding:

@@ -35,7 +35,7 @@ def context(transformer: DiT, seed: int) -> Context:
 def row(transformer: DiT, seed: int, sigma: float, kept: RollingCache) -> Row:
     generator = torch.Generator().manual_seed(seed)
     z_CHW, noise_CHW = torch.randn(2, 16, 8, 8, generator=generator)
-    step = Step(1000 * sigma, sigma)
+    step = Step(1000 * sigma, sigma, sigma)
     return Row(z_CHW, z_CHW, noise_CHW, sigma, step, kept, context(transformer, seed))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from brushcast_worker.stages.encode import Memory, alike, encode, join, part
+from brushcast_worker.stages.autoencoder import Memory
+from brushcast_worker.stages.encode import alike, encode, join, part
 
 
 class Counting:

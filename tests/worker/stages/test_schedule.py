@@ -22,7 +22,7 @@ def test_a_table_may_end_above_zero() -> None:
 
 
 def test_published_steps_start_at_the_motion_aware_one() -> None:
-    steps = schedule.wan_steps(2, schedule.wan_first_timestep(0.701), schedule.sigma_table())
+    steps = schedule.wan_steps(2, 0.701, schedule.sigma_table())
     assert [s.timestep for s in steps] == [601.0, 500.0]
     assert steps[0].sigma == pytest.approx(0.601, abs=2e-3)
 

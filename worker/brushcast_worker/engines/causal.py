@@ -10,7 +10,6 @@ after it went in, and a step more costs delay before it costs rate.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,14 +26,12 @@ from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import EngineInfo, Job, Put, StageTimer
 from brushcast_worker.models.dit import Context, DiT
-from brushcast_worker.models.light_vae import CHUNK, SCALE, Guide, LightVAE
+from brushcast_worker.models.light_vae import CHUNK, SCALE, Guide
 from brushcast_worker.models.side_by_side import on_one_core
-from brushcast_worker.stages.cache import RollingCache
+from brushcast_worker.stages.cache import Cache
 from brushcast_worker.stages.decode import Decoded
 from brushcast_worker.stages.denoise import Row
-from brushcast_worker.stages.eager import Eager
-from brushcast_worker.stages.encode import Memory
-from brushcast_worker.stages.graphed import Graphed
+from brushcast_worker.stages.autoencoder import Memory
 from brushcast_worker.stages.look import Fade, Look
 from brushcast_worker.stages.motion import (
     CUT_ABOVE,
@@ -46,7 +43,7 @@ from brushcast_worker.stages.motion import (
     noise_level,
 )
 from brushcast_worker.stages.noise import NoiseConfig, open_noise
-from brushcast_worker.stages.schedule import Step, pocket_steps
+from brushcast_worker.stages.schedule import Schedule, Step
 
 
 class Looks(Protocol):
@@ -64,6 +61,10 @@ class Looks(Protocol):
 class Networks(Protocol):
     """How the transformer and the autoencoder are run: `Eager`, or on a GPU `Graphed`. Each is
     given all streams of a step; see the stages of these names."""
+
+    def cache(self, tokens: int) -> Cache:
+        """For one stream and one denoising step, of latent frames of so many tokens."""
+        ...
 
     def measure(self, chunks: Sequence[Chunk], seen: Sequence[Seen | None]) -> list[Motion]: ...
 
@@ -90,7 +91,7 @@ class Temporal:
     theirs."""
 
     noise_CHW: Tensor  # drawn once per stream
-    caches: list[RollingCache]  # one per denoising step
+    caches: list[Cache]  # one per denoising step
     level: float | None = None  # of the noise in the last chunk
     encoder: Memory | None = None
     decoder: Memory | None = None
@@ -99,7 +100,8 @@ class Temporal:
 @dataclass(slots=True)
 class LatentFrame:
     """A chunk on its way through the denoising steps. `done`: steps behind it; `chunk`: its source
-    pictures."""
+    pictures; `lead`: finished latent frames that are decoded before it, where a stream begins with
+    them."""
 
     chunk: Chunk
     temporal: Temporal
@@ -107,6 +109,7 @@ class LatentFrame:
     x0_CHW: Tensor
     steps: tuple[Step, ...]
     guide: Guide | None
+    lead: Sequence[Tensor]
     done: int = 0
 
 
@@ -145,22 +148,20 @@ class CausalEngine:
         *,
         info: EngineInfo,
         transformer: DiT,
-        autoencoder: LightVAE,
+        networks: Networks,
         looks: Looks,
         noise: NoiseConfig,
+        schedule: Schedule,
         timer: StageTimer | None = None,
     ) -> None:
         self.info = info
         self._transformer = transformer
         self._looks = looks
         self._noise = noise
+        self._schedule = schedule
         self._device = torch.device(info.device)
-        self._dtype = dtype = next(transformer.parameters()).dtype
-        self._networks: Networks = (
-            Graphed(transformer, autoencoder, dtype, self._device, capture=True)
-            if self._device.type == "cuda"
-            else Eager(transformer, autoencoder, dtype)
-        )
+        self._dtype = next(transformer.parameters()).dtype
+        self._networks = networks
         self._begin = timer.begin if timer is not None else _no_timer
 
     @torch.inference_mode()
@@ -225,7 +226,7 @@ class CausalEngine:
             state.temporal, state.seen = self._temporal(state.size, preset.seed, job.steps), None
         caches = state.temporal.caches
         while len(caches) < job.steps:  # a further step starts with what the one before it knows
-            caches.append(copy.deepcopy(caches[-1]))
+            caches.append(caches[-1].fork())
         return _Turn(job, state, put)
 
     def _still_or_cut(self, turn: _Turn, motion: Motion) -> None:
@@ -269,12 +270,27 @@ class CausalEngine:
             temporal = turn.state.temporal
             temporal.encoder = memory
             assert temporal.level is not None, "measured before"
-            steps = pocket_steps(turn.job.steps, temporal.level)
+            steps = self._schedule(turn.job.steps, temporal.level)
             alone = len(turns) == 1  # several streams are decoded together
             guide = self._networks.guide(pictures[0]) if alone else None
-            turn.state.under_way.append(
-                LatentFrame(turn.job.chunk, temporal, z_TCHW[0], z_TCHW[0], steps, guide)
+            frame = LatentFrame(
+                turn.job.chunk, temporal, z_TCHW[-1], z_TCHW[-1], steps, guide, list(z_TCHW[:-1])
             )
+            self._lead(turn.state, frame)
+            turn.state.under_way.append(frame)
+
+    def _lead(self, state: CausalState, frame: LatentFrame) -> None:
+        """What a stream begins with takes all its steps at once: the caches know it then, and the
+        chunk behind it is not late."""
+        temporal, done = frame.temporal, []
+        for z_CHW in frame.lead:
+            x0_CHW = z_CHW
+            context = self._context(state) if state.context is None else state.context
+            for step, cache in zip(frame.steps, temporal.caches, strict=False):
+                row = Row(x0_CHW, z_CHW, temporal.noise_CHW, step, cache, context)
+                (x0_CHW,) = self._networks.denoise([row])
+            done.append(x0_CHW)
+        frame.lead = done
 
     def _denoise(self, turns: Sequence[_Turn]) -> None:
         """One forward: each latent frame under way gets its next step, at its own noise level."""
@@ -285,9 +301,7 @@ class CausalEngine:
                 step, temporal = frame.steps[frame.done], frame.temporal
                 noise_CHW, cache = temporal.noise_CHW, temporal.caches[frame.done]
                 frames.append(frame)
-                rows.append(
-                    Row(frame.x0_CHW, frame.source_CHW, noise_CHW, step.sigma, step, cache, context)
-                )
+                rows.append(Row(frame.x0_CHW, frame.source_CHW, noise_CHW, step, cache, context))
         for frame, x0_CHW in zip(frames, self._networks.denoise(rows), strict=True):
             frame.x0_CHW = x0_CHW
             frame.done += 1
@@ -298,7 +312,7 @@ class CausalEngine:
         groups = [group for _, group in finished]
         names = [_names(group) for group in groups]
         decoded = self._networks.decode(
-            [torch.stack([frame.x0_CHW for frame in group]) for group in groups],
+            [torch.stack(_latents(group)) for group in groups],
             [_source(group) for group in groups],
             [group[0].temporal.decoder for group in groups],
             [group[0].guide if len(group) == 1 else None for group in groups],
@@ -326,19 +340,7 @@ class CausalEngine:
         strokes = self._noise.strokes
         noise_CHW = open_noise(shape_CHW, seed, device, dtype, strokes=strokes).noise_CHW
         tokens = -(-height // config.patch) * -(-width // config.patch)
-        caches = [
-            RollingCache(
-                layers=config.layers,
-                rows=1,
-                tokens=tokens,
-                dim=config.dim,
-                sinks=config.sinks,
-                window=config.window,
-                device=device,
-                dtype=dtype,
-            )
-            for _ in range(steps)
-        ]
+        caches = [self._networks.cache(tokens) for _ in range(steps)]
         return Temporal(noise_CHW, caches)
 
 
@@ -363,6 +365,10 @@ def _finished(state: CausalState) -> list[list[LatentFrame]]:
         else:
             runs.append([frame])
     return runs
+
+
+def _latents(group: Sequence[LatentFrame]) -> list[Tensor]:
+    return [x_CHW for frame in group for x_CHW in (*frame.lead, frame.x0_CHW)]
 
 
 def _source(group: Sequence[LatentFrame]) -> Tensor:

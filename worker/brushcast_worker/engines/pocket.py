@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from brushcast.errors import ConfigError, WeightsError
+from brushcast.errors import WeightsError
 from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.engine import EngineInfo, StageTimer
 from brushcast_worker.engines.causal import CausalEngine
+from brushcast_worker.engines.devices import choose_device, choose_dtype, device_name
 from brushcast_worker.models import pocket
 from brushcast_worker.models.int8 import int8_pays
 from brushcast_worker.models.text import boldness, with_strength
+from brushcast_worker.stages.eager import Eager
+from brushcast_worker.stages.graphed import Graphed
 from brushcast_worker.stages.look import Look
 from brushcast_worker.stages.noise import NoiseConfig
-from brushcast_worker.stages.schedule import noise_scale_of
+from brushcast_worker.stages.schedule import noise_scale_of, pocket_steps
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 DEFAULT_SIZE = Size(512, 288)  # what two CPU cores paint in real time
@@ -103,51 +105,11 @@ def pocket_engine(
     return CausalEngine(
         info=info,
         transformer=model.dit,
-        autoencoder=model.vae,
+        networks=Graphed(model.dit, model.vae, dtype, device, capture=True)
+        if device.type == "cuda"
+        else Eager(model.dit, model.vae, dtype),
         looks=PocketLooks(model),
         noise=NoiseConfig(strokes=True),
+        schedule=pocket_steps,
         timer=timer,
     )
-
-
-def choose_device(asked: str) -> torch.device:
-    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` to a device that is there. Raises ConfigError."""
-    if asked == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", 0)
-        return torch.device("mps") if torch.backends.mps.is_available() else torch.device("cpu")
-    kind, _, number = asked.partition(":")
-    if kind == "cpu" and not number:
-        return torch.device("cpu")
-    if kind == "mps" and not number and torch.backends.mps.is_available():
-        return torch.device("mps")
-    if kind == "cuda" and (not number or number.isdigit()):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(number or 0) < count:
-            return torch.device("cuda", int(number or 0))
-        raise ConfigError(
-            f"device {asked!r}: this machine has {count} CUDA devices that torch can use"
-        )
-    raise ConfigError(
-        f"device {asked!r}: wanted auto, cpu, cuda, cuda:N or mps (if the machine has it)"
-    )
-
-
-def choose_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device computes with it, float32 where it would only be emulated."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type == "cpu":
-        can = torch.cpu.get_capabilities()
-        return torch.bfloat16 if can.get("amx_bf16") or can.get("avx512_bf16") else torch.float32
-    return torch.float32
-
-
-def device_name(device: torch.device) -> str:
-    """What people call the device."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "mps":
-        return f"Apple GPU ({platform.processor() or platform.machine()})"
-    name = str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())
-    return f"{name}, {torch.get_num_threads()} threads"

@@ -9,7 +9,7 @@ that the clip or the cache says (RoPE, arXiv 2104.09864; three axes as in the pu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -150,6 +150,85 @@ class RowsAttention:
         )
         y = attend(turned(q, self.turn_q), turned(k, self.turn_k), v, self.seen_B11M)
         return y[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class StaticRows:
+    """B rows of a pool of caches that stays where it is, and their cursors: what a CUDA graph of a
+    large transformer reads and writes, without copying a cache.
+
+    k, v: of every slot, keys rotated already.  slot: where the current latent frame belongs;
+    position: its time position.  turned_on: the slots whose keys go one position back before the
+    current latent frame comes in (those of a full ring).  filled: slots that are visible, or None:
+    all of them, and nothing is masked.
+    """
+
+    k_LBSND: Tensor
+    v_LBSND: Tensor
+    slot_B: Tensor  # int64, as the position
+    position_B: Tensor
+    turned_on_BS: Tensor  # bool
+    filled_B: Tensor | None
+
+
+class StaticAttention:
+    """Self-attention of one new latent frame of each row, with keys that were rotated when they
+    were stored.
+    """
+
+    def __init__(
+        self,
+        heads: int,
+        rope: Tensor,
+        rows: StaticRows,
+        grid: tuple[int, int],
+        parts: RotaryParts,
+    ) -> None:
+        self.heads, self.rows, self._parts = heads, rows, parts
+        count, slots = rows.turned_on_BS.shape
+        turn = turns(rope, rows.position_B, grid).unflatten(0, (count, 1, -1))
+        self.cos_B1NE, self.sin_B1NE = turn.real, turn.imag
+        self.every_B = torch.arange(count, device=rope.device)
+        self.seen_B11M = None
+        if rows.filled_B is not None:
+            seen_BS = torch.arange(slots, device=rope.device) < rows.filled_B[:, None]
+            tokens = grid[0] * grid[1]
+            self.seen_B11M = seen_BS.repeat_interleave(tokens, 1)[:, None, None]
+        time = rope.shape[1] - 2 * (2 * rope.shape[1] // 6)  # pairs that turn with it
+        keys = rows.k_LBSND.unflatten(-1, (heads, -1))[..., : 2 * time]
+        parts.turn_back(keys, rows.turned_on_BS[:, :, None, None, None], *rope[1, :time].unbind(1))
+
+    def __call__(self, q_BTND: Tensor, k_BTND: Tensor, v_BTND: Tensor, layer: int) -> Tensor:
+        rows = self.rows
+        q, k = (self._turned(split_heads(x[:, 0], self.heads)) for x in (q_BTND, k_BTND))
+        k_BSND, v_BSND = rows.k_LBSND[layer], rows.v_LBSND[layer]
+        where = self.every_B, rows.slot_B
+        k_BSND.index_put_(where, k.transpose(1, 2).flatten(2))
+        v_BSND.index_put_(where, v_BTND[:, 0])
+        k, v = (split_heads(x.flatten(1, 2), self.heads) for x in (k_BSND, v_BSND))
+        return attend(q, k, v, self.seen_B11M)[:, None]
+
+    def _turned(self, x_BKNE: Tensor) -> Tensor:
+        return self._parts.rotate(x_BKNE, self.cos_B1NE, self.sin_B1NE)
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Interleaved pairs of the last axis turned, in float32; cosines and sines of each pair."""
+    a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2).to(x.dtype)
+
+
+def turn_back(keys: Tensor, on: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Keys of a full ring one position back, in every layer at once, where ``on``; in place."""
+    keys.copy_(torch.where(on, rotated(keys, cos, -sin), keys))
+
+
+@dataclass(frozen=True, slots=True)
+class RotaryParts:
+    """The two functions of rotary positions, as they are or compiled."""
+
+    rotate: Callable[[Tensor, Tensor, Tensor], Tensor] = rotated
+    turn_back: Callable[[Tensor, Tensor, Tensor, Tensor], None] = turn_back
 
 
 def split_heads(x_BMD: Tensor, heads: int) -> Tensor:

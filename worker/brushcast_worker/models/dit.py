@@ -15,6 +15,7 @@ with a cache for each row (a live stream).  Both give the same numbers
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +30,13 @@ from brushcast_worker.models.attention import (
     CacheRows,
     ClipAttention,
     KeyValueCache,
+    RotaryParts,
     RowsAttention,
+    StaticAttention,
+    StaticRows,
     rope_table,
+    rotated,
+    turn_back,
 )
 from brushcast_worker.models.int8 import WIDE, Conv, Int8Linear
 
@@ -105,6 +111,10 @@ SIZES: dict[str, DiTConfig] = {
 }
 
 
+Caches = Sequence[KeyValueCache] | CacheRows | StaticRows
+SelfAttention = ClipAttention | CachedAttention | RowsAttention | StaticAttention
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """A prompt after everything that does not depend on the picture: made once per prompt by
@@ -142,6 +152,7 @@ class DiT(nn.Module):
         super().__init__()
         c = self.config = config
         self._patches: Int8Linear | None = None
+        self._rotary = RotaryParts()
         taken = c.latent_channels + c.source_channels
         if c.stem:
             self.stem = nn.Sequential(
@@ -192,7 +203,7 @@ class DiT(nn.Module):
         sigma_BT: Tensor,
         context: Context,
         source_BTCHW: Tensor | None = None,
-        caches: Sequence[KeyValueCache] | CacheRows | None = None,
+        caches: Caches | None = None,
     ) -> Tensor:
         """The clean latent behind ``x``: ``x - sigma * flow`` where the network predicts the flow
         (flow matching).
@@ -215,7 +226,7 @@ class DiT(nn.Module):
         timestep_BT: Tensor,
         context: Context,
         source_BTCHW: Tensor | None = None,
-        caches: Sequence[KeyValueCache] | CacheRows | None = None,
+        caches: Caches | None = None,
     ) -> Tensor:
         """The raw prediction for noised latents ``x`` at ``timestep`` (1000 sigma).
 
@@ -245,11 +256,13 @@ class DiT(nn.Module):
         if context.pooled_BD is not None:
             embedding_BTD = embedding_BTD + context.pooled_BD[:, None]
         modulation_BT6D = self.time_projection(embedding_BTD).unflatten(-1, (6, c.dim))
-        attention: ClipAttention | CachedAttention | RowsAttention
+        attention: SelfAttention
         if caches is None:
             attention = ClipAttention(c.heads, c.sinks, c.window, self.rope, frames, grid)
         elif isinstance(caches, CacheRows):
             attention = RowsAttention(c.heads, self.rope, caches, grid)
+        elif isinstance(caches, StaticRows):
+            attention = StaticAttention(c.heads, self.rope, caches, grid, self._rotary)
         else:
             attention = CachedAttention(c.heads, self.rope, caches, grid)
         for layer, block in enumerate(self.blocks):
@@ -268,6 +281,16 @@ class DiT(nn.Module):
             y = self.tail[2](y + self.tail[1](self.tail[0](y, then=self.tail[1])))
         y = y[..., :height, :width].unflatten(0, (rows, frames))
         return y if c.prediction == "flow" or source_BTCHW is None else y + source_BTCHW
+
+    def fuse(self) -> None:
+        """Compiles what lies between the products and the attention (torch.compile): each is
+        compiled once, whatever the number of layers, and again for every other shape.
+        """
+        fused = functools.partial(torch.compile, fullgraph=True, dynamic=False)
+        before, after = fused(Block.before), fused(Block.after)
+        for block in self.blocks:
+            block.parts = (before, after)
+        self._rotary = RotaryParts(fused(rotated), fused(turn_back))
 
     def quantise(self) -> None:
         """Patches to tokens as a product of matrices, where that is wide enough for 8 bits."""
@@ -305,6 +328,7 @@ class Block(nn.Module):
             nn.Linear(c.dim, c.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(c.ffn_dim, c.dim)
         )
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
+        self.parts = Block.before, Block.after  # or the same compiled
 
     def forward(
         self,
@@ -312,17 +336,33 @@ class Block(nn.Module):
         modulation_BT6D: Tensor,
         context_k: Tensor,
         context_v: Tensor,
-        attention: ClipAttention | CachedAttention | RowsAttention,
+        attention: SelfAttention,
         layer: int,
     ) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + modulation_BT6D)[
-            ..., None, :
-        ].unbind(2)
+        before, after = self.parts
+        y = attention(*before(self, x_BTND, modulation_BT6D), layer)
+        return after(self, x_BTND, y, modulation_BT6D, context_k, context_v)
+
+    def before(self, x_BTND: Tensor, modulation_BT6D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of the self-attention."""
+        shift, scale = (self.modulation + modulation_BT6D)[..., :2, None, :].unbind(2)
         a = self.self_attn
-        y = torch.addcmul(shift1, self.norm1(x_BTND), 1 + scale1)
-        q, k, v = a.projected(y)
-        y = attention(a.norm_q(q), a.norm_k(k), v, layer)
-        x_BTND = torch.addcmul(x_BTND, a.o(y), gate1)
+        q, k, v = a.projected(torch.addcmul(shift, self.norm1(x_BTND), 1 + scale))
+        return a.norm_q(q), a.norm_k(k), v
+
+    def after(
+        self,
+        x_BTND: Tensor,
+        y_BTND: Tensor,
+        modulation_BT6D: Tensor,
+        context_k: Tensor,
+        context_v: Tensor,
+    ) -> Tensor:
+        """Everything behind the self-attention, whose answer is ``y``."""
+        gate1, shift2, scale2, gate2 = (self.modulation + modulation_BT6D)[
+            ..., 2:, None, :
+        ].unbind(2)
+        x_BTND = torch.addcmul(x_BTND, self.self_attn.o(y_BTND), gate1)
         x_BTND = x_BTND + self.cross_attn.across(self.norm3(x_BTND), context_k, context_v)
         y = torch.addcmul(shift2, self.norm2(x_BTND), 1 + scale2)
         return torch.addcmul(x_BTND, self.ffn(y), gate2)

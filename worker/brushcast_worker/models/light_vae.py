@@ -75,6 +75,8 @@ class LightVAE(nn.Module):
     set after training.
     """
 
+    leads = False  # a stream's first chunk is a latent frame as any other
+
     def __init__(self, config: LightVAEConfig | None = None) -> None:
         super().__init__()
         self.config = config or LightVAEConfig()

@@ -20,16 +20,100 @@ device.
 
 from __future__ import annotations
 
-from typing import Literal
+import copy
+from typing import Literal, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from brushcast_worker.models.dit import DiTConfig
+
 SINK_THRESHOLD = (
     0.2  # cosine below which a sink no longer describes the scene (the published code's value)
 )
 ROPE_REFRESH_AT = 50  # published
+
+
+def rolling_cache(
+    config: DiTConfig, tokens: int, device: torch.device, dtype: torch.dtype
+) -> RollingCache:
+    """The cache of one row of a transformer."""
+    return RollingCache(
+        layers=config.layers,
+        rows=1,
+        tokens=tokens,
+        dim=config.dim,
+        sinks=config.sinks,
+        window=config.window,
+        device=device,
+        dtype=dtype,
+    )
+
+
+class Cache(Protocol):
+    """What an engine asks of the cache of one stream and one denoising step."""
+
+    def fork(self) -> Self:
+        """Another cache that knows the same."""
+        ...
+
+
+class Cursor:
+    """Where a cache stands: which slot the current latent frame has, what is visible, and at which
+    time positions.  Python integers alone.
+    """
+
+    def __init__(
+        self,
+        sinks: int,
+        window: int,
+        positions: Literal["slot", "frame"] = "slot",
+        refresh_at: int = ROPE_REFRESH_AT,
+    ) -> None:
+        """``window`` latent frames in all, ``sinks`` of them kept."""
+        if not 0 <= sinks < window:
+            raise ValueError(f"sinks {sinks} wants to be in 0..{window - 1} (window {window})")
+        self.sinks, self.window = sinks, window
+        self._mode, self._refresh_at = positions, refresh_at
+        self.slot = -1  # of the current latent frame
+        self.filled = 0  # latent frames that are visible, the current one included
+        self.seen = 0  # latent frames begun so far
+        self._next_position = 0
+        self._position_of = [0] * window
+
+    def begin(self) -> None:
+        """Opens the slot of the next latent frame."""
+        ring = self.window - self.sinks
+        n = self.seen
+        self.slot = n if n < self.window else self.sinks + (n - self.sinks) % ring
+        self.seen, self.filled = n + 1, min(n + 1, self.window)
+        if self._next_position >= self._refresh_at:
+            self._next_position = self.window
+        self._position_of[self.slot] = self._next_position
+        self._next_position += 1
+
+    @property
+    def position(self) -> int:
+        """Time position of the current latent frame."""
+        return self.filled - 1 if self._mode == "slot" else self._position_of[self.slot]
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Time position of each visible slot, in storage order."""
+        if self._mode == "frame":
+            return tuple(self._position_of[: self.filled])
+        if self.seen <= self.window:
+            return tuple(range(self.filled))
+        ring = self.window - self.sinks
+        ages = [(self.slot - slot) % ring for slot in range(self.sinks, self.window)]
+        return (*range(self.sinks), *(self.window - 1 - age for age in ages))
+
+    @property
+    def moved(self) -> tuple[bool, ...]:
+        """Of each slot: whether the current latent frame's coming moved it one position back."""
+        full = self._mode == "slot" and self.seen > self.window
+        return tuple(full and self.sinks <= n != self.slot for n in range(self.window))
 
 
 class RollingCache:
@@ -55,28 +139,36 @@ class RollingCache:
         """``window`` latent frames in all, ``sinks`` of them kept; a ``sink_threshold`` switches
         sink refresh on.
         """
-        if not 0 <= sinks < window:
-            raise ValueError(f"sinks {sinks} wants to be in 0..{window - 1} (window {window})")
+        self._cursor = Cursor(sinks, window, positions, refresh_at)
         self.rows, self.tokens, self.sinks, self.window = rows, tokens, sinks, window
-        self._mode, self._refresh_at, self._threshold = positions, refresh_at, sink_threshold
+        self._threshold = sink_threshold
         shape = (layers, rows, window, tokens, dim)
         self._k_LBSND = torch.zeros(shape, device=device, dtype=dtype)
         self._v_LBSND = torch.zeros(shape, device=device, dtype=dtype)
-        self._slot = -1  # of the current latent frame
-        self._filled = 0
-        self._seen = 0  # latent frames begun so far
-        self._next_position = 0
-        self._position_of = [0] * window
+
+    def fork(self) -> Self:
+        """As of ``Cache``."""
+        return copy.deepcopy(self)
 
     @property
     def filled(self) -> int:
         """Latent frames that are visible now, the current one included."""
-        return self._filled
+        return self._cursor.filled
 
     @property
     def slot(self) -> int:
         """Where the current latent frame is stored."""
-        return self._slot
+        return self._cursor.slot
+
+    @property
+    def position(self) -> int:
+        """Time position of the current latent frame."""
+        return self._cursor.position
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Time position of each visible slot, in storage order."""
+        return self._cursor.positions
 
     def stored(self) -> tuple[Tensor, Tensor]:
         """Keys and values of all slots, visible or not, of a cache of one row: ``[L S N D]``,
@@ -88,9 +180,9 @@ class RollingCache:
         """What ``update`` writes, of a cache of one row, for whom writes it himself: keys and
         values of the first layer, of the second..., ``[N D]``, views.
         """
-        assert self._slot >= 0, "begin() comes first"
+        assert self.slot >= 0, "begin() comes first"
         return [
-            part_LBSND[layer, 0, self._slot]
+            part_LBSND[layer, 0, self.slot]
             for layer in range(len(self._k_LBSND))
             for part_LBSND in (self._k_LBSND, self._v_LBSND)
         ]
@@ -99,22 +191,15 @@ class RollingCache:
         """Opens the slot of the next latent frame; every denoising step until the next ``begin``
         writes it.
         """
-        ring = self.window - self.sinks
-        n = self._seen
-        self._slot = n if n < self.window else self.sinks + (n - self.sinks) % ring
-        self._seen, self._filled = n + 1, min(n + 1, self.window)
-        if self._next_position >= self._refresh_at:
-            self._next_position = self.window
-        self._position_of[self._slot] = self._next_position
-        self._next_position += 1
+        self._cursor.begin()
 
     def end(self) -> None:
         """Closes the latent frame: where sink refresh is on, the least similar sink gives way if it
         is too unlike.
         """
-        if self._threshold is None or self._slot < self.sinks:
+        if self._threshold is None or self.slot < self.sinks:
             return
-        k_new, v_new = self._k_LBSND[:, :, self._slot], self._v_LBSND[:, :, self._slot]
+        k_new, v_new = self._k_LBSND[:, :, self.slot], self._v_LBSND[:, :, self.slot]
         k_old, v_old = self._k_LBSND[:, :, : self.sinks], self._v_LBSND[:, :, : self.sinks]
         likeness = 0.5 * (
             _likeness(k_old, k_new) + _likeness(v_old, v_new)
@@ -127,30 +212,14 @@ class RollingCache:
         k_old.copy_(torch.where(gone, k_new[:, :, None], k_old))
         v_old.copy_(torch.where(gone, v_new[:, :, None], v_old))
 
-    @property
-    def position(self) -> int:
-        """Time position of the current latent frame."""
-        return self._filled - 1 if self._mode == "slot" else self._position_of[self._slot]
-
-    @property
-    def positions(self) -> tuple[int, ...]:
-        """Time position of each visible slot, in storage order."""
-        if self._mode == "frame":
-            return tuple(self._position_of[: self._filled])
-        if self._seen <= self.window:
-            return tuple(range(self._filled))
-        ring = self.window - self.sinks
-        ages = [(self._slot - slot) % ring for slot in range(self.sinks, self.window)]
-        return (*range(self.sinks), *(self.window - 1 - age for age in ages))
-
     def update(self, layer: int, k_BND: Tensor, v_BND: Tensor) -> tuple[Tensor, Tensor]:
         """Writes the current latent frame's keys and values; returns all visible ones, ``[B M D]``
         (views).
         """
-        assert self._slot >= 0, "begin() comes first"
+        assert self.slot >= 0, "begin() comes first"
         k_BSND, v_BSND = self._k_LBSND[layer], self._v_LBSND[layer]
-        k_BSND[:, self._slot], v_BSND[:, self._slot] = k_BND, v_BND
-        return k_BSND[:, : self._filled].flatten(1, 2), v_BSND[:, : self._filled].flatten(1, 2)
+        k_BSND[:, self.slot], v_BSND[:, self.slot] = k_BND, v_BND
+        return k_BSND[:, : self.filled].flatten(1, 2), v_BSND[:, : self.filled].flatten(1, 2)
 
 
 def _likeness(old_LBSND: Tensor, new_LBND: Tensor) -> Tensor:

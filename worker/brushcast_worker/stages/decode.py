@@ -6,25 +6,14 @@ Letters: T pictures (or latent frames), C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from torch import Tensor
 
 from brushcast_worker.chunk import Arrival
 from brushcast_worker.models.light_vae import Guide
-from brushcast_worker.stages.encode import Memory, alike, join, part, stack
-
-
-class Decoder(Protocol):
-    """The part of an autoencoder that this stage needs."""
-
-    def paint(
-        self,
-        z_BTCHW: Tensor,
-        source_BTCHW: Tensor,
-        state: Memory | None = None,
-        guide: Guide | None = None,
-    ) -> Iterator[tuple[Tensor, Memory]]: ...
+from brushcast_worker.stages.autoencoder import Autoencoder, Memory
+from brushcast_worker.stages.encode import alike, join, part, stack
 
 
 class Decoded(NamedTuple):
@@ -38,7 +27,7 @@ class Decoded(NamedTuple):
 
 
 def decode(
-    autoencoder: Decoder,
+    autoencoder: Autoencoder,
     x0_TCHW: Sequence[Tensor],
     sources_TCHW: Sequence[Tensor],
     memories: Sequence[Memory | None],

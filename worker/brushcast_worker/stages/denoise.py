@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from brushcast_worker.models.dit import Context, DiT, cat_contexts
-from brushcast_worker.stages.cache import RollingCache
+from brushcast_worker.stages.cache import Cache, RollingCache
 from brushcast_worker.stages.schedule import Step, as_rows, renoise
 
 
@@ -21,17 +21,16 @@ class Row:
     """One latent frame before one denoising step.
 
     x0_CHW: what is known of the clean latent (the source's before the first step, the last step's
-    answer after). source_CHW: the source's clean latent. noise_CHW: the stream's fixed noise;
-    level: how much of it is mixed in, 0..1. step: what the transformer is told. cache: of this
-    stream and this step.
+    answer after). source_CHW: the source's clean latent. noise_CHW: the stream's fixed noise. step:
+    how much of it is mixed in, and what the transformer is told. cache: of this stream and this
+    step.
     """
 
     x0_CHW: Tensor
     source_CHW: Tensor
     noise_CHW: Tensor
-    level: float
     step: Step
-    cache: RollingCache
+    cache: Cache
     context: Context
 
 
@@ -39,9 +38,10 @@ def denoise(transformer: DiT, rows: Sequence[Row]) -> list[Tensor]:
     """Each row's clean latent `[16 H/8 W/8]` after its step. All rows have one size."""
     source_BTCHW = torch.stack([row.source_CHW for row in rows])[:, None]
     timestep_B1, sigma_B1 = as_rows([row.step for row in rows], source_BTCHW.device)
-    x_BCHW = torch.stack([renoise(row.x0_CHW, row.noise_CHW, row.level) for row in rows])
-    for row in rows:
-        row.cache.begin()
+    caches = [rolling(row.cache) for row in rows]
+    x_BCHW = torch.stack([renoise(row.x0_CHW, row.noise_CHW, row.step.level) for row in rows])
+    for cache in caches:
+        cache.begin()
     contexts = [row.context for row in rows]
     x0_BTCHW = transformer.predict_x0(
         x_BCHW[:, None],
@@ -49,8 +49,14 @@ def denoise(transformer: DiT, rows: Sequence[Row]) -> list[Tensor]:
         sigma_BT=sigma_B1,
         context=contexts[0] if len(contexts) == 1 else cat_contexts(contexts),
         source_BTCHW=source_BTCHW if transformer.config.source_channels else None,
-        caches=[row.cache for row in rows],
+        caches=caches,
     )
-    for row in rows:
-        row.cache.end()
+    for cache in caches:
+        cache.end()
     return list(x0_BTCHW[:, 0].unbind(0))
+
+
+def rolling(cache: Cache) -> RollingCache:
+    """The cache of an engine that has no others."""
+    assert isinstance(cache, RollingCache)
+    return cache

@@ -12,18 +12,25 @@ from torch import Tensor
 
 from brushcast_worker.chunk import Chunk
 from brushcast_worker.models.dit import DiT
-from brushcast_worker.models.light_vae import Guide, LightVAE
+from brushcast_worker.models.light_vae import Guide
+from brushcast_worker.stages.autoencoder import Autoencoder, Memory
+from brushcast_worker.stages.cache import RollingCache, rolling_cache
 from brushcast_worker.stages.decode import Decoded, decode
 from brushcast_worker.stages.denoise import Row, denoise
-from brushcast_worker.stages.encode import Memory, encode
+from brushcast_worker.stages.encode import encode
 from brushcast_worker.stages.motion import Motion, Seen, measure
 
 
 class Eager:
     """See the functions of these names; pictures may have any type."""
 
-    def __init__(self, transformer: DiT, autoencoder: LightVAE, dtype: torch.dtype) -> None:
+    def __init__(self, transformer: DiT, autoencoder: Autoencoder, dtype: torch.dtype) -> None:
         self._transformer, self._autoencoder, self._dtype = transformer, autoencoder, dtype
+
+    def cache(self, tokens: int) -> RollingCache:
+        """For one stream and one denoising step."""
+        device = self._transformer.rope.device
+        return rolling_cache(self._transformer.config, tokens, device, self._dtype)
 
     def measure(self, chunks: Sequence[Chunk], seen: Sequence[Seen | None]) -> list[Motion]:
         """Of `stages.motion`."""

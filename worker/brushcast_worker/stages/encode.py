@@ -6,22 +6,14 @@ Letters: T pictures (or latent frames), C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-Memory = tuple[Tensor, ...]  # what the autoencoder remembers of one stream, [1 C H W] each
-
-
-class Encoder(Protocol):
-    """The part of an autoencoder that this stage needs."""
-
-    def encode(self, video_BTCHW: Tensor, state: Memory | None = None) -> tuple[Tensor, Memory]: ...
-
+from brushcast_worker.stages.autoencoder import Autoencoder, Memory
 
 def encode(
-    autoencoder: Encoder, pictures_TCHW: Sequence[Tensor], memories: Sequence[Memory | None]
+    autoencoder: Autoencoder, pictures_TCHW: Sequence[Tensor], memories: Sequence[Memory | None]
 ) -> tuple[list[Tensor], list[Memory]]:
     """Latents `[T/4 16 H/8 W/8]` and the new memory of each stream; streams of one shape share a
     forward.

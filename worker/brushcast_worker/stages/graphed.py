@@ -10,6 +10,7 @@ a cache, N tokens of a latent frame, D width of a token, F numbers of a row.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,13 +18,15 @@ from torch import Tensor
 from brushcast_worker.chunk import Chunk, as_levels, send_back
 from brushcast_worker.models.attention import CacheRows
 from brushcast_worker.models.dit import Context, DiT
-from brushcast_worker.models.light_vae import Guide, LightVAE
-from brushcast_worker.stages.cache import RollingCache
-from brushcast_worker.stages.decode import Decoded
-from brushcast_worker.stages.denoise import Row
+from brushcast_worker.models.light_vae import Guide
+from brushcast_worker.stages.autoencoder import Autoencoder, Memory
+from brushcast_worker.stages.cache import Cache, rolling_cache
+from brushcast_worker.stages.decode import Decoded, decode
+from brushcast_worker.stages.denoise import Row, rolling
 from brushcast_worker.stages.device_motion import measure_rows
-from brushcast_worker.stages.encode import Memory
+from brushcast_worker.stages.encode import encode
 from brushcast_worker.stages.motion import Motion, Seen, measure
+from brushcast_worker.stages.pool import CachePool
 from brushcast_worker.stages.row_graphs import RowGraphs, RowInputs
 
 _CURSORS = 6  # numbers of a row before its slots' positions, see _numbers
@@ -35,14 +38,24 @@ class Graphed:
     def __init__(
         self,
         transformer: DiT,
-        autoencoder: LightVAE,
+        autoencoder: Autoencoder,
         dtype: torch.dtype,
         device: torch.device,
         *,
         capture: bool,
+        pooled: bool = False,
     ) -> None:
+        """`pooled`: caches are too large to be copied (`stages.pool`)."""
         self._transformer, self._autoencoder, self._dtype = transformer, autoencoder, dtype
+        self._device = device
         self.graphs = RowGraphs(device, capture=capture)
+        self._pool = CachePool(transformer, dtype, device, self.graphs) if pooled else None
+
+    def cache(self, tokens: int) -> Cache:
+        """For one stream and one denoising step."""
+        if self._pool is not None:
+            return self._pool.cache(tokens)
+        return rolling_cache(self._transformer.config, tokens, self._device, self._dtype)
 
     # ------------------------------------------------------------------ motion
 
@@ -68,25 +81,45 @@ class Graphed:
         self, pictures_TCHW: Sequence[Tensor], memories: Sequence[Memory | None]
     ) -> tuple[list[Tensor], list[Memory]]:
         """As of `stages.encode`; pictures of all streams have one shape and may have any type."""
-        rows = [
-            RowInputs((x_TCHW, *_of_row(memory, 1)), (memory is None,))
-            for x_TCHW, memory in zip(pictures_TCHW, memories, strict=True)
-        ]
-
-        def like() -> list[Tensor]:
-            x_TCHW = pictures_TCHW[0]
-            (blank,), _ = self._autoencoder.blank(1, *x_TCHW.shape[2:])
-            return [x_TCHW.to(self._dtype), blank[0]]
-
-        z_BTCHW, after_BCHW = self.graphs.run("encode", self._encode, rows, like)
-        latents, after = z_BTCHW.clone().unbind(0), torch.split(after_BCHW.clone(), 1)
-        return list(latents), [(memory_1CHW,) for memory_1CHW in after]
+        latents: list[Tensor] = [torch.empty(0)] * len(memories)
+        after: list[Memory] = [()] * len(memories)
+        begin, go_on = self._beginning(memories)
+        if begin:
+            first = [pictures_TCHW[i].to(self._dtype) for i in begin]
+            for i, z, memory in zip(begin, *encode(self._autoencoder, first, [None] * len(begin)), strict=True):
+                latents[i], after[i] = z, memory
+        if go_on:
+            like = partial(self._like, pictures_TCHW[go_on[0]], memories[go_on[0]], 0)
+            count = len(like()) - 1 if memories[go_on[0]] is None else len(memories[go_on[0]])
+            rows = [
+                RowInputs(
+                    (pictures_TCHW[i], *_of_row(memories[i], count)), (memories[i] is None,)
+                )
+                for i in go_on
+            ]
+            z_BTCHW, *after_B = self.graphs.run("encode", self._encode, rows, like)
+            of_rows = zip(*(torch.split(x.clone(), 1) for x in after_B), strict=True)
+            for i, z, memory in zip(go_on, z_BTCHW.clone().unbind(0), of_rows, strict=True):
+                latents[i], after[i] = z, memory
+        return latents, after
 
     def _encode(self, inputs: Sequence[Tensor], begins_B1: Tensor) -> Sequence[Tensor]:
-        video_BTCHW, memory_BCHW = inputs
-        begins_B = begins_B1[:, 0] > 0
-        z_BTCHW, (after_BCHW,) = self._autoencoder.encode(video_BTCHW, (memory_BCHW,), begins_B)
-        return z_BTCHW, after_BCHW
+        video_BTCHW, *memory = inputs
+        begins_B = None if self._autoencoder.leads else begins_B1[:, 0] > 0
+        z_BTCHW, after = self._autoencoder.encode(video_BTCHW, tuple(memory), begins_B)
+        return z_BTCHW, *after
+
+    def _beginning(self, memories: Sequence[Memory | None]) -> tuple[list[int], list[int]]:
+        """Streams whose first chunk has a shape of its own, and the others."""
+        every = range(len(memories))
+        begin = [i for i in every if memories[i] is None and self._autoencoder.leads]
+        return begin, [i for i in every if i not in begin]
+
+    def _like(self, source_TCHW: Tensor, memory: Memory | None, which: int) -> list[Tensor]:
+        """A row's pictures and its memory: of what encodes (0) or of what paints (1)."""
+        if memory is None or not self._autoencoder.leads:
+            memory = self._autoencoder.blank(1, *source_TCHW.shape[2:])[which]
+        return [source_TCHW.to(self._dtype), *(x[0] for x in memory)]
 
     def guide(self, pictures_TCHW: Tensor) -> Guide | None:
         """None: there is no other core to begin it on."""
@@ -96,18 +129,21 @@ class Graphed:
 
     def denoise(self, rows: Sequence[Row]) -> list[Tensor]:
         """As of `stages.denoise`."""
-        for row in rows:
-            row.cache.begin()
+        if self._pool is not None:
+            return self._pool.denoise(rows)
+        caches = [rolling(row.cache) for row in rows]
+        for cache in caches:
+            cache.begin()
         inputs = [RowInputs(_tensors(row), _numbers(row)) for row in rows]
         x0_BCHW, *written = self.graphs.run(
             "denoise", self._denoise, inputs, lambda: _tensors(rows[0])
         )
         for part, views in zip(
-            written, zip(*(row.cache.current() for row in rows), strict=True), strict=True
+            written, zip(*(cache.current() for cache in caches), strict=True), strict=True
         ):
             torch._foreach_copy_(list(views), list(part.unbind(0)))
-        for row in rows:
-            row.cache.end()
+        for cache in caches:
+            cache.end()
         return list(x0_BCHW.clone().unbind(0))
 
     def _denoise(self, inputs: Sequence[Tensor], numbers_BF: Tensor) -> Sequence[Tensor]:
@@ -148,34 +184,51 @@ class Graphed:
     ) -> Iterator[Decoded]:
         """As of `stages.decode`, with the pictures on their way to the host: all streams' in one
         copy."""
-        of_shape: dict[torch.Size, list[int]] = {}
-        for number, x_TCHW in enumerate(x0_TCHW):
-            of_shape.setdefault(x_TCHW.shape, []).append(number)
-        for numbers in of_shape.values():
-            z_TCHW, source_TCHW = x0_TCHW[numbers[0]], sources_TCHW[numbers[0]]
-            rows = [
-                RowInputs(
-                    (x0_TCHW[i], sources_TCHW[i], *_of_row(memories[i], 2)), (memories[i] is None,)
-                )
-                for i in numbers
+        begin, go_on = self._beginning(memories)
+        if begin:
+            of_begin = [
+                [things[i] for i in begin] for things in (x0_TCHW, sources_TCHW, memories, guides)
             ]
+            for number, *rest in decode(self._autoencoder, *of_begin):
+                yield Decoded(begin[number], *rest)
+        of_shape: dict[torch.Size, list[int]] = {}
+        for i in go_on:
+            of_shape.setdefault(x0_TCHW[i].shape, []).append(i)
+        for numbers in of_shape.values():
+            yield from self._decoded(numbers, x0_TCHW, sources_TCHW, memories)
 
-            def like(z_TCHW: Tensor = z_TCHW, source_TCHW: Tensor = source_TCHW) -> list[Tensor]:
-                _, blank = self._autoencoder.blank(1, *source_TCHW.shape[2:])
-                return [z_TCHW, source_TCHW.to(self._dtype), *(x[0] for x in blank)]
+    def _decoded(
+        self,
+        numbers: Sequence[int],
+        x0_TCHW: Sequence[Tensor],
+        sources_TCHW: Sequence[Tensor],
+        memories: Sequence[Memory | None],
+    ) -> Iterator[Decoded]:
+        """Streams of one shape."""
+        z_TCHW, source_TCHW, memory = (x[numbers[0]] for x in (x0_TCHW, sources_TCHW, memories))
 
-            rare = len(z_TCHW) > 1  # the steps have just fallen
-            x_BTCHW, levels_BTHWC, extremes_B2, *after = self.graphs.run(
-                "decode", self._decode, rows, like, rare=rare
+        def like() -> list[Tensor]:
+            return [z_TCHW, *self._like(source_TCHW, memory, 1)]
+
+        count = len(like()) - 2 if memory is None else len(memory)
+        rows = [
+            RowInputs(
+                (x0_TCHW[i], sources_TCHW[i], *_of_row(memories[i], count)), (memories[i] is None,)
             )
-            arrivals = send_back(levels_BTHWC, extremes_B2)
-            x_BTCHW = x_BTCHW.clone()
-            after_of = zip(*(torch.split(x.clone(), 1) for x in after), strict=True)
-            yield from map(Decoded, numbers, x_BTCHW.unbind(0), after_of, arrivals)
+            for i in numbers
+        ]
+        rare = len(z_TCHW) > 1  # the steps have just fallen
+        x_BTCHW, levels_BTHWC, extremes_B2, *after = self.graphs.run(
+            "decode", self._decode, rows, like, rare=rare
+        )
+        arrivals = send_back(levels_BTHWC, extremes_B2)
+        x_BTCHW = x_BTCHW.clone()
+        after_of = zip(*(torch.split(x.clone(), 1) for x in after), strict=True)
+        yield from map(Decoded, numbers, x_BTCHW.unbind(0), after_of, arrivals)
 
     def _decode(self, inputs: Sequence[Tensor], begins_B1: Tensor) -> Sequence[Tensor]:
         z_BTCHW, source_BTCHW, *memory = inputs
-        begins_B = begins_B1[:, 0] > 0
+        begins_B = None if self._autoencoder.leads else begins_B1[:, 0] > 0
         parts = list(self._autoencoder.paint(z_BTCHW, source_BTCHW, tuple(memory), None, begins_B))
         x_BTCHW = torch.cat([x for x, _ in parts], 1) if len(parts) > 1 else parts[0][0]
         x_BTCHW = x_BTCHW.float().clamp(-1, 1)  # NaN stays NaN, for the loop to see
@@ -200,7 +253,7 @@ def _of_row(memory: Memory | None, count: int) -> Sequence[Tensor | None]:
 
 def _tensors(row: Row) -> list[Tensor]:
     """What `_denoise` takes, in its order."""
-    k_LSND, v_LSND = row.cache.stored()
+    k_LSND, v_LSND = rolling(row.cache).stored()
     prompt = [x_BLD[0] for x_BLD in (*row.context.k_BLD, *row.context.v_BLD)]
     if row.context.pooled_BD is not None:
         prompt.append(row.context.pooled_BD[0])
@@ -209,7 +262,7 @@ def _tensors(row: Row) -> list[Tensor]:
 
 def _numbers(row: Row) -> list[float]:
     """What `_denoise` takes, in its order; slots that are not visible have a negative position."""
-    cache: RollingCache = row.cache
+    cache = rolling(row.cache)
     hidden = [-1] * (cache.window - cache.filled)
     cursors = [cache.slot, cache.position, *cache.positions, *hidden]
-    return [1 - row.level, row.level, row.step.timestep, row.step.sigma, *cursors]
+    return [1 - row.step.level, row.step.level, row.step.timestep, row.step.sigma, *cursors]

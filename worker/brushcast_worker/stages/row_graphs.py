@@ -74,16 +74,18 @@ class RowGraphs:
         like: Callable[[], Sequence[Tensor]],
         *,
         rare: bool = False,
+        exact: bool = False,
     ) -> list[Tensor]:
         """What `function` makes of the rows: valid until the next run of any function.
 
         name: of the function; its shapes follow from that of the first row's first tensor. like:
-        what a row's tensors look like (shape, type, order in memory). rare: not worth a graph.
+        what a row's tensors look like (shape, type, order in memory). rare: not worth a graph. exact: the
+        rows are not padded: what they write lies elsewhere.
         Raises OutOfMemoryError, and whatever the function raises.
         """
         first = rows[0].tensors[0]
         assert first is not None
-        key = (name, padded(len(rows)), first.shape)
+        key = (name, len(rows) if exact else padded(len(rows)), first.shape)
         try:
             static = self._static(key, rows, like)
             if rare:

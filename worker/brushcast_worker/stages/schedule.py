@@ -7,7 +7,7 @@ et al. 2024, eq. 23).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,10 +26,17 @@ FIRST_STEP_MARGIN = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One denoising step: the timestep that the model is told and the noise level of its input."""
+    """One denoising step: the timestep that the model is told, the noise level that belongs to it,
+    and how much noise is mixed into its input (the same, but for Wan's first step).
+    """
 
     timestep: float
     sigma: float
+    level: float
+
+
+# From the number of steps and the noise scale of the motion (0..1) to the steps.
+Schedule = Callable[[int, float], tuple[Step, ...]]
 
 
 def sigma_table(
@@ -52,14 +59,16 @@ def nearest_sigma(table: Tensor, timestep: float) -> float:
     return float(table[index])
 
 
-def wan_steps(count: int, first_timestep: int, table: Tensor) -> tuple[Step, ...]:
+def wan_steps(count: int, noise_scale: float, table: Tensor) -> tuple[Step, ...]:
     """The published list: its first ``count`` timesteps, the first one replaced by the motion-aware
-    one.
+    one, which lies under the noise that is mixed in.
     """
     if not 1 <= count <= len(WAN_TIMESTEPS):
         raise ValueError(f"{count} steps; 1..{len(WAN_TIMESTEPS)} wanted")
-    timesteps = [first_timestep, *WAN_TIMESTEPS[1:count]]
-    return tuple(Step(float(t), nearest_sigma(table, t)) for t in timesteps)
+    timesteps = [wan_first_timestep(noise_scale), *WAN_TIMESTEPS[1:count]]
+    sigmas = [nearest_sigma(table, t) for t in timesteps]
+    levels = [noise_scale, *sigmas[1:]]
+    return tuple(map(Step, map(float, timesteps), sigmas, levels))
 
 
 def wan_first_timestep(noise_scale: float) -> int:
@@ -72,7 +81,7 @@ def pocket_steps(count: int, noise_scale: float) -> tuple[Step, ...]:
     if not 1 <= count <= 2:
         raise ValueError(f"{count} steps; 1 or 2 wanted")
     sigmas = (noise_scale, noise_scale * POCKET_SECOND_SIGMA)[:count]
-    return tuple(Step(TRAINING_STEPS * s, s) for s in sigmas)
+    return tuple(Step(TRAINING_STEPS * s, s, s) for s in sigmas)
 
 
 def noise_scale_of(strength: float) -> float:

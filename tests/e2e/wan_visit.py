@@ -1,0 +1,115 @@
+"""What a CUDA device makes of the Wan engines with random weights:
+PYTHONPATH=plugin:worker:. python tests/e2e/wan_visit.py OUT [--engine wan-1.3b] [--size 512x512] [--steps 2] [--streams 1,4] [--plain].
+
+Frames a second from host memory to host memory with the cache full, and the stages; then the
+autoencoder alone, operator by operator and compiled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brushcast.frame import Size
+from brushcast.presets import load_presets
+from brushcast_worker.bench import StageClock, moving_pictures
+from brushcast_worker.engines.wan import random_wan
+from tests.e2e import gpu_visit
+from tests.e2e.gpu_visit import Stream, stages, ticks
+
+log = logging.getLogger(__name__)
+FULL = 12  # ticks until the caches are full and everything is recorded
+
+
+def measured(engine: Any, clock: StageClock, size: Size, count: int, steps: int) -> dict[str, Any]:
+    looks, pictures = list(load_presets().values()), moving_pictures(size)
+    streams = [
+        Stream(engine, looks[n], size, pictures[n:] + pictures[:n]) for n in range(count)
+    ]
+    for stream in streams:
+        stream.steps = steps
+    begun_s = time.perf_counter()
+    ticks(streams, number=1, warm_up=0)
+    first_s = time.perf_counter() - begun_s
+    found: dict[str, Any] = ticks(streams, number=20, warm_up=FULL)
+    found["first_s"] = round(first_s, 2)
+    found["stages_ms"] = stages(streams, clock, torch.device("cuda"))
+    found["host_ms"] = stages(streams, clock, torch.device("cpu"))
+    found["memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+    return found
+
+
+def autoencoder(engine: Any, size: Size) -> dict[str, float]:
+    """Of one chunk, in ms, in the steady state."""
+    vae = engine._networks._autoencoder._autoencoder
+    video = torch.rand(1, 4, 3, size.height, size.width, device="cuda", dtype=torch.bfloat16)
+    found: dict[str, float] = {}
+    with torch.inference_mode():
+        z, kept = vae.encode(torch.cat([video[:, :1], video], 1))
+        _, drawn = vae.decode(z)
+        for name, wrap in (("", lambda f: f), ("compiled ", lambda f: torch.compile(f, dynamic=False))):
+            for part, function, x, state in (
+                ("encode", vae.encode, video, kept), ("decode", vae.decode, z[:, :1], drawn),
+            ):
+                try:
+                    begun_s = time.perf_counter()
+                    found[f"{name}{part}"] = _graphed_ms(wrap(function), x, state)
+                    found[f"{name}{part}, s"] = round(time.perf_counter() - begun_s, 1)
+                except Exception as error:  # noqa: BLE001 - the next is worth its time
+                    log.warning("%s%s: %.500r", name, part, error)
+                log.info(found)
+    return found
+
+
+def _graphed_ms(function: Any, x: torch.Tensor, state: Any) -> float:
+    function(x, state), function(x, state)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function(x, state)
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    graph.replay()
+    begin.record()
+    for _ in range(5):
+        graph.replay()
+    end.record()
+    torch.cuda.synchronize()
+    return round(begin.elapsed_time(end) / 5, 2)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    options = argparse.ArgumentParser()
+    options.add_argument("out", type=Path)
+    options.add_argument("--engine", default="wan-1.3b")
+    options.add_argument("--size", default="512x512")
+    options.add_argument("--steps", type=int, default=2)
+    options.add_argument("--streams", default="1")
+    options.add_argument("--plain", action="store_true", help="nothing compiled")
+    options.add_argument("--autoencoder", action="store_true", help="it alone, too")
+    asked = options.parse_args()
+    size = Size(*map(int, asked.size.split("x")))
+    clock = StageClock(time.perf_counter_ns)
+    begun_s = time.perf_counter()
+    engine = random_wan(asked.engine, "cuda", timer=clock, fused=not asked.plain)
+    found: dict[str, Any] = {"asked": vars(asked) | {"out": str(asked.out)}}
+    found["load_s"] = round(time.perf_counter() - begun_s, 1)
+    gpu_visit.SIZE = size
+    for count in map(int, asked.streams.split(",")):
+        found[str(count)] = measured(engine, clock, size, count, asked.steps)
+        log.info({count: found[str(count)]})
+    if asked.autoencoder:
+        found["autoencoder"] = autoencoder(engine, size)
+    name = f"{asked.engine}-{asked.size}-{asked.steps}{'-plain' if asked.plain else ''}.json"
+    (asked.out / name).write_text(json.dumps(found, indent=1))
+    log.info(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The Wan engines: the published causal few-step transformer between Wan's autoencoder, exact or
+tiny, and the stream (StreamDiffusionV2, arXiv 2511.07399).
+
+Weights are not read yet: these engines are random ones, with every size and every step real.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from brushcast.frame import Size
+from brushcast.presets import Preset
+from brushcast_worker.engine import EngineInfo, StageTimer
+from brushcast_worker.engines.causal import CausalEngine
+from brushcast_worker.engines.devices import choose_device, choose_dtype, device_name
+from brushcast_worker.models.dit import SIZES, DiT, DiTConfig
+from brushcast_worker.models.wan_vae import VAE_SIZES, WanVAE, WanVAEConfig
+from brushcast_worker.stages.eager import Eager
+from brushcast_worker.stages.graphed import Graphed
+from brushcast_worker.stages.live_vae import LiveVAE
+from brushcast_worker.stages.look import Look
+from brushcast_worker.stages.noise import NoiseConfig
+from brushcast_worker.stages.schedule import noise_scale_of, sigma_table, wan_steps
+
+STEPS = (1, 2, 3, 4)
+DEFAULT_SIZE = Size(832, 480)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WanRow:
+    """One engine: its transformer and its autoencoder."""
+
+    transformer: DiTConfig
+    autoencoder: WanVAEConfig
+    default_size: Size = DEFAULT_SIZE
+
+
+_SMALL_DIT = DiTConfig(
+    dim=48,
+    layers=2,
+    heads=2,
+    ffn_dim=96,
+    patch=2,
+    context_dim=32,
+    context_tokens=8,
+    sinks=1,
+    window=4,
+)
+_SMALL_VAE = WanVAEConfig(
+    dim=8,
+    z_dim=16,
+    dim_mult=(1, 1, 2, 2),
+    num_res_blocks=1,
+    temporal_downsample=(False, True, True),
+)
+ROWS = {
+    "wan-small": WanRow(
+        transformer=_SMALL_DIT, autoencoder=_SMALL_VAE, default_size=Size(96, 64)
+    ),
+    "wan-1.3b": WanRow(transformer=SIZES["wan-1.3b"], autoencoder=VAE_SIZES["wan-2.1"]),
+    "wan-14b": WanRow(transformer=SIZES["wan-14b"], autoencoder=VAE_SIZES["wan-2.1"]),
+}
+
+
+class RandomLooks:
+    """Tokens drawn by the prompt's own number: what a text encoder would give is not known here."""
+
+    def __init__(self, config: DiTConfig, device: torch.device, dtype: torch.dtype) -> None:
+        self._config, self._device, self._dtype = config, device, dtype
+
+    def look(self, preset: Preset) -> Look:
+        """As of `engines.causal.Looks`."""
+        number = int.from_bytes(hashlib.sha256(preset.prompt.encode()).digest()[:6], "big")
+        shape = 1, self._config.context_tokens, self._config.context_dim
+        tokens_BLC = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(number))
+        return Look(tokens_BLC.to(self._device, self._dtype), noise_scale_of(preset.strength))
+
+    def remark(self, preset: Preset) -> str:
+        """As of `engines.causal.Looks`."""
+        return ""
+
+
+def random_wan(
+    name: str,
+    device: str,
+    seed: int = 0,
+    timer: StageTimer | None = None,
+    *,
+    fused: bool = True,
+) -> CausalEngine:
+    """The engine `name` of `ROWS` with random weights: everything but the picture is real.
+    Raises ConfigError for an absent device, OutOfMemory."""
+    row, place = ROWS[name], choose_device(device)
+    dtype = choose_dtype(place)
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        torch.manual_seed(seed)
+        transformer = _made(partial(DiT, row.transformer), place, dtype)
+        autoencoder = _made(partial(WanVAE, row.autoencoder), place, dtype)
+    if fused and place.type == "cuda":
+        transformer.fuse()
+    return wan_engine(name, transformer, autoencoder, place, dtype, timer)
+
+
+def wan_engine(
+    name: str,
+    transformer: DiT,
+    autoencoder: WanVAE,
+    device: torch.device,
+    dtype: torch.dtype,
+    timer: StageTimer | None,
+) -> CausalEngine:
+    """An engine around networks that are on `device` already."""
+    parameters = sum(p.numel() for p in transformer.parameters())
+    live = LiveVAE(autoencoder, first=1)
+    info = EngineInfo(
+        name=name,
+        device=str(device),
+        device_name=device_name(device),
+        dtype=str(dtype).removeprefix("torch."),
+        chunk_frames=4,
+        steps=STEPS,
+        default_steps=2,
+        default_size=ROWS[name].default_size,
+        size_multiple=16,
+        description=f"causal Wan, {parameters / 1e9:.2g} B parameters, random weights",
+    )
+    return CausalEngine(
+        info=info,
+        transformer=transformer,
+        networks=Graphed(transformer, live, dtype, device, capture=True, pooled=True)
+        if device.type == "cuda"
+        else Eager(transformer, live, dtype),
+        looks=RandomLooks(transformer.config, device, dtype),
+        noise=NoiseConfig(),
+        schedule=partial(wan_steps, table=sigma_table()),
+        timer=timer,
+    )
+
+
+def _made(make: Callable[[], nn.Module], device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A network in its place, without a copy of it in another: 14 B parameters are 57 GB."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            return make().eval().requires_grad_(False)
+    finally:
+        torch.set_default_dtype(before)

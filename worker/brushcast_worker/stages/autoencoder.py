@@ -1,0 +1,49 @@
+"""What the stages ask of an autoencoder: ``models.light_vae.LightVAE`` and ``stages.live_vae.LiveVAE``
+are such.
+
+Letters: B rows (streams), T pictures or latent frames, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from torch import Tensor
+
+from brushcast_worker.models.light_vae import Guide
+
+Memory = tuple[Tensor, ...]  # what an autoencoder remembers of one stream, [1 ...] each
+
+
+class Autoencoder(Protocol):
+    """Four pictures in [-1, 1] to a latent frame and back, streamed.
+
+    leads: a stream begins with a latent frame more than it has chunks: its first picture's own.
+    Such an autoencoder never gets ``begins``.
+    """
+
+    leads: bool
+
+    def encode(
+        self, video_BTCHW: Tensor, state: Memory | None = None, begins_B: Tensor | None = None
+    ) -> tuple[Tensor, Memory]: ...
+
+    def paint(
+        self,
+        z_BTCHW: Tensor,
+        source_BTCHW: Tensor,
+        state: Memory | None = None,
+        guide: Guide | None = None,
+        begins_B: Tensor | None = None,
+    ) -> Iterator[tuple[Tensor, Memory]]:
+        """Pictures as soon as they are there, and the memory, whole with the last of them."""
+        ...
+
+    def guide(self, source_BTCHW: Tensor) -> Guide | None:
+        """Begins what ``paint`` does with the source alone."""
+        ...
+
+    def blank(self, rows: int, height: int, width: int) -> tuple[Memory, Memory]:
+        """Memories of streams that have none yet, of what encodes and of what paints."""
+        ...

@@ -1,0 +1,233 @@
+"""CachePool: the key-value caches of all streams of a large transformer, side by side in memory that
+stays where it is, and the forward over them.
+
+A cache of the 1.3 B transformer is 1.1 GB a row.  To copy it into a CUDA graph's inputs, to rotate
+its keys and to mask what is not visible would take as long as the rest of the forward.  So the
+graph reads and writes the pool itself: keys are rotated when they are stored, and when the ring is
+full those that stay go one position back (`models.attention.StaticRows`).  A graph serves the first
+n rows, so the rows of a forward are moved there; that happens when streams come or go.
+
+Letters: B rows, C channels, H W latent size, L layers, S slots of a cache, N tokens of a latent
+frame, D width of a token, F numbers of a row.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from brushcast_worker.models.attention import StaticRows
+from brushcast_worker.models.dit import Context, DiT, DiTConfig
+from brushcast_worker.stages.cache import Cache, Cursor
+from brushcast_worker.stages.denoise import Row
+from brushcast_worker.stages.row_graphs import RowGraphs, RowInputs
+
+# The fastest first (facts of an H200: cuDNN 467 to 671 TFLOP/s, FlashAttention 2 231 to 327).
+ATTENTION = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+FIRST_ROWS = 2  # a stream of two steps
+_CURSORS = 7  # numbers of a row before its slots', see _numbers
+
+
+class PooledCache:
+    """One row of a pool and where it stands.  Owned by a stream's state; its row is free again when
+    it is let go.
+    """
+
+    def __init__(self, bank: _Bank, cursor: Cursor) -> None:
+        self.cursor, self._bank = cursor, bank
+        bank.take(self)
+
+    def fork(self) -> Self:
+        """As of ``Cache``."""
+        other = type(self)(self._bank, _copied(self.cursor))
+        self._bank.copy(self, other)
+        return other
+
+    @property
+    def bank(self) -> _Bank:
+        return self._bank
+
+
+@dataclass(slots=True, weakref_slot=True, eq=False)
+class _Bank:
+    """Rows for latent frames of one number of tokens."""
+
+    config: DiTConfig
+    tokens: int
+    number: int
+    device: torch.device
+    dtype: torch.dtype
+    k_LBSND: Tensor = field(init=False)
+    v_LBSND: Tensor = field(init=False)
+    owners: list[weakref.ref[PooledCache] | None] = field(default_factory=list)
+    generation: int = 0  # of the memory: a graph of an older one must not be run
+
+    def __post_init__(self) -> None:
+        self._grow(FIRST_ROWS)
+
+    def take(self, cache: PooledCache) -> None:
+        """Gives the cache a row.  Raises OutOfMemoryError."""
+        free = [n for n in range(len(self.owners)) if self._owner(n) is None]
+        if not free:
+            free = [len(self.owners)]
+            self._grow(2 * len(self.owners))
+        self.owners[free[0]] = weakref.ref(cache)
+
+    def row(self, cache: PooledCache) -> int:
+        return next(n for n in range(len(self.owners)) if self._owner(n) is cache)
+
+    def copy(self, start: PooledCache, end: PooledCache) -> None:
+        """What one knows to another."""
+        a, b = self.row(start), self.row(end)
+        for part_LBSND in (self.k_LBSND, self.v_LBSND):
+            part_LBSND[:, b].copy_(part_LBSND[:, a])
+
+    def to_the_front(self, caches: Sequence[PooledCache]) -> list[int]:
+        """The rows of the caches, once they are the first ones, in any order."""
+        rows = [self.row(cache) for cache in caches]
+        for hole in sorted(set(range(len(rows))) - set(rows)):
+            place = max(range(len(rows)), key=rows.__getitem__)
+            self._swap(rows[place], hole)
+            rows[place] = hole
+        return rows
+
+    def _owner(self, row: int) -> PooledCache | None:
+        owner = self.owners[row]
+        return None if owner is None else owner()
+
+    def _swap(self, a: int, b: int) -> None:
+        for part_LBSND in (self.k_LBSND, self.v_LBSND):
+            for layer_BSND in part_LBSND:  # in small parts: they are large
+                kept_SND = layer_BSND[a].clone()
+                layer_BSND[a].copy_(layer_BSND[b])
+                layer_BSND[b].copy_(kept_SND)
+        self.owners[a], self.owners[b] = self.owners[b], self.owners[a]
+
+    def _grow(self, rows: int) -> None:
+        c = self.config
+        shape = (c.layers, rows, c.window, self.tokens, c.dim)
+        for name in ("k_LBSND", "v_LBSND"):
+            larger = torch.zeros(shape, device=self.device, dtype=self.dtype)
+            if self.owners:
+                larger[:, : len(self.owners)].copy_(getattr(self, name))
+            setattr(self, name, larger)
+        self.owners += [None] * (rows - len(self.owners))
+        self.generation += 1
+
+
+class CachePool:
+    """Gives caches, and runs the transformer over them.  Owned by an engine, used on the GPU
+    thread.
+    """
+
+    def __init__(
+        self, transformer: DiT, dtype: torch.dtype, device: torch.device, graphs: RowGraphs
+    ) -> None:
+        self._transformer, self._dtype, self._device = transformer, dtype, device
+        self._graphs = graphs
+        self._banks: weakref.WeakValueDictionary[int, _Bank] = weakref.WeakValueDictionary()
+        self._numbers = itertools.count()
+
+    def cache(self, tokens: int) -> PooledCache:
+        """For one stream and one denoising step.  Raises OutOfMemoryError."""
+        c = self._transformer.config
+        bank = self._banks.get(tokens)
+        if bank is None:
+            bank = self._banks[tokens] = _Bank(
+                c, tokens, next(self._numbers), self._device, self._dtype
+            )
+        return PooledCache(bank, Cursor(c.sinks, c.window))
+
+    def denoise(self, rows: Sequence[Row]) -> list[Tensor]:
+        """As of `stages.denoise`; the rows have one size."""
+        caches = [_pooled(row.cache) for row in rows]
+        bank = caches[0].bank
+        places = bank.to_the_front(caches)
+        for cache in caches:
+            cache.cursor.begin()
+        order = sorted(range(len(rows)), key=places.__getitem__)
+        inputs = [RowInputs(_tensors(rows[n]), _numbers(rows[n])) for n in order]
+        full = all(cache.cursor.filled == cache.cursor.window for cache in caches)
+        name = f"denoise, {'full' if full else 'filling'}, {bank.number}.{bank.generation}"
+        with sdpa_kernel(ATTENTION, set_priority=True):
+            (x0_BCHW,) = self._graphs.run(
+                name,
+                partial(self._denoise, bank, full),
+                inputs,
+                lambda: _tensors(rows[0]),
+                exact=True,
+            )
+        found = x0_BCHW.clone().unbind(0)
+        return [found[place] for place in places]
+
+    def _denoise(
+        self, bank: _Bank, full: bool, inputs: Sequence[Tensor], numbers_BF: Tensor
+    ) -> Sequence[Tensor]:
+        x0_BCHW, source_BCHW, noise_BCHW, *prompt = inputs
+        rows, layers = len(x0_BCHW), self._transformer.config.layers
+        kept_B, level_B, timestep_B, sigma_B, slot_B, position_B, filled_B = numbers_BF[
+            :, :_CURSORS
+        ].unbind(1)
+        # Rounded as `renoise` by a float is: it multiplies in float32.
+        kept_BCHW = (kept_B[:, None, None, None] * x0_BCHW).to(x0_BCHW.dtype)
+        x_BCHW = kept_BCHW + (level_B[:, None, None, None] * noise_BCHW).to(x0_BCHW.dtype)
+        caches = StaticRows(
+            bank.k_LBSND[:, :rows],
+            bank.v_LBSND[:, :rows],
+            slot_B.long(),
+            position_B.long(),
+            numbers_BF[:, _CURSORS:] > 0,
+            None if full else filled_B,
+        )
+        context = Context(
+            k_BLD=tuple(prompt[:layers]),
+            v_BLD=tuple(prompt[layers : 2 * layers]),
+            pooled_BD=prompt[2 * layers] if len(prompt) > 2 * layers else None,
+        )
+        out_BTCHW = self._transformer.predict_x0(
+            x_BCHW[:, None],
+            timestep_BT=timestep_B[:, None],
+            sigma_BT=sigma_B[:, None],
+            context=context,
+            source_BTCHW=source_BCHW[:, None] if self._transformer.config.source_channels else None,
+            caches=caches,
+        )
+        return (out_BTCHW[:, 0],)
+
+
+def _pooled(cache: Cache) -> PooledCache:
+    assert isinstance(cache, PooledCache)
+    return cache
+
+
+def _copied(cursor: Cursor) -> Cursor:
+    return copy.deepcopy(cursor)
+
+
+def _tensors(row: Row) -> list[Tensor]:
+    """What `_denoise` takes, in its order."""
+    prompt = [x_BLD[0] for x_BLD in (*row.context.k_BLD, *row.context.v_BLD)]
+    if row.context.pooled_BD is not None:
+        prompt.append(row.context.pooled_BD[0])
+    return [row.x0_CHW, row.source_CHW, row.noise_CHW, *prompt]
+
+
+def _numbers(row: Row) -> list[float]:
+    """What `_denoise` takes, in its order."""
+    cursor, step = _pooled(row.cache).cursor, row.step
+    cursors = [cursor.slot, cursor.position, cursor.filled, *cursor.moved]
+    return [1 - step.level, step.level, step.timestep, step.sigma, *map(float, cursors)]
