@@ -6,8 +6,9 @@ pictures in the order of time (all rows of one moment stand together).
 
 Structure and parameter names are those of TAEHV by Ollin Boer Bohan (taehv.py at 115aaa7 in
 madebyollin/taehv, MIT), so that ``taew2_1.pth`` loads.  Its latents are Wan's own after
-normalising, of mean 0 and deviation 1: nothing is to be scaled on either side (its README).  Its
-pictures are in [0, 1], ours in [-1, 1]; the change is made here.
+normalising, of mean 0 and deviation 1: nothing is to be scaled on either side (its README).
+LightX2V's ``lighttaew2_1`` has the same names and shapes, so it would load, but its latents are
+Wan's before normalising.  TAEHV's pictures are in [0, 1], ours in [-1, 1]; the change is made here.
 
 Time.  Four pictures are one latent frame, always.  A stream's first latent frame stands for one
 picture: of what ``decode`` makes of it only the last picture counts (``frames_to_trim`` go before),
