@@ -13,7 +13,12 @@ from torch import Tensor, nn
 
 from brushcast.errors import WeightsError
 from brushcast_worker.models.dit import DiT, DiTConfig
-from brushcast_worker.models.keys import check_weights, load_weights, read_weights
+from brushcast_worker.models.keys import (
+    check_weights,
+    last_moments,
+    load_weights,
+    read_weights,
+)
 
 SIZES = DiTConfig(
     dim=24, layers=1, heads=2, ffn_dim=16, patch=2, context_dim=8, context_tokens=3, sinks=1,
@@ -117,6 +122,53 @@ def test_a_huge_shape_is_refused_before_it_is_copied() -> None:
     weights["a.weight"] = torch.zeros(1).expand(1 << 30, 1 << 30)  # 4 bytes in the file
     with pytest.raises(WeightsError, match="1073741824x1073741824"):
         load_weights(small(), weights, "w")
+
+
+class Growing(nn.Module):
+    """The names of a tiny autoencoder: one layer of two that make moments, one block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = nn.ModuleDict({"conv": nn.ModuleList([nn.Conv2d(4, 2, 3)])})
+        grow = nn.ModuleDict({"conv": nn.Conv2d(2, 2, 1, bias=False)})
+        self.decoder = nn.ModuleList([block, grow, nn.Conv2d(2, 2, 3)])
+
+
+def test_of_more_moments_than_wanted_the_last_are_taken(tmp_path: Path) -> None:
+    weights = weights_of(Growing())
+    weights["decoder.1.conv.weight"] = torch.arange(8.0).view(4, 2, 1, 1)
+    torch.save(weights, tmp_path / "w.pth")
+    model = Growing()
+    load_weights(model, last_moments(read_weights(tmp_path / "w.pth"), model), "w.pth")
+    assert model.state_dict()["decoder.1.conv.weight"].flatten().tolist() == [4, 5, 6, 7]
+    for name, x in model.state_dict().items():
+        assert name == "decoder.1.conv.weight" or torch.equal(x, weights[name]), name
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("decoder.1.conv.weight", (3, 2, 1, 1)),  # no whole number of moments
+        ("decoder.1.conv.weight", (4, 3, 1, 1)),
+        ("decoder.1.conv.weight", (1, 2, 1, 1)),  # too few
+        ("decoder.1.conv.weight", ()),
+        ("decoder.0.conv.0.weight", (4, 4, 3, 3)),  # a block
+        ("decoder.2.weight", (4, 2, 3, 3)),
+    ],
+)
+def test_nothing_else_is_cut_to_fit(name: str, shape: tuple[int, ...]) -> None:
+    weights = weights_of(Growing())
+    weights[name] = torch.zeros(shape)
+    model = Growing()
+    found = "x".join(map(str, shape)) or "scalar"
+    with pytest.raises(WeightsError, match=f"1 of another shape: {name} {found} "):
+        load_weights(model, last_moments(weights, model), "w")
+
+
+def test_names_that_are_not_the_models_stay_for_the_error() -> None:
+    weights = weights_of(Growing()) | {"decoder.9.conv.weight": torch.zeros(4, 2, 1, 1)}
+    with pytest.raises(WeightsError, match="1 unexpected: decoder.9.conv.weight"):
+        load_weights(Growing(), last_moments(weights, Growing()), "w")
 
 
 class Harm:

@@ -4,13 +4,15 @@ they are not this model's.
 Files: ``.safetensors``, and ``.pth`` or ``.pt`` of torch, of which tensors are read and no code is
 run.  Our networks keep the published names, so what is left to map is what lies around them: the
 causal few-step transformers come as ``{"generator": {"model.blocks.0...": ...}}`` (CausVid and
-StreamDiffusionV2, Apache-2.0; read for their formats).
+StreamDiffusionV2, Apache-2.0; read for their formats).  Tiny autoencoders (TAEHV, MIT) come flat:
+``encoder.0.weight``, the number being a layer's place.
 
 A file is held against the model by names and shapes before a single number is copied.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 import zipfile
@@ -28,6 +30,7 @@ TOP_KEYS = ("generator", "generator_ema", "state_dict")  # the first that is the
 PREFIX = "model."  # optional, of every name
 SHOWN = 4  # names of each kind in an error
 NAME_LENGTH = 80  # characters of a name there
+GROWS = re.compile(r"decoder\.\d+\.conv\.weight")  # a tiny autoencoder's layers that double time
 
 # What reading bytes of anybody's as a file of torch was seen to end in.
 _BROKEN = (
@@ -67,6 +70,23 @@ def published_names(found: object, source: str) -> dict[str, Tensor]:
             raise WeightsError(f"{source}: {_shown(name)} is {_kind(value)}, wanted a dense tensor")
     has_prefix = all(name.startswith(PREFIX) for name in found)
     return {name.removeprefix(PREFIX) if has_prefix else name: x for name, x in found.items()}
+
+
+def last_moments(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """A tiny autoencoder's weights for a model that makes fewer pictures of a latent frame: where a
+    layer of the file makes more moments of one than the model's does, the last are taken, as
+    TAEHV's own loader does.  All else is left as it is, ``taew2_1`` in its own sizes whole.
+    """
+    wanted = model.state_dict()
+
+    def cut(name: str, x: Tensor) -> Tensor:
+        if not GROWS.fullmatch(name) or name not in wanted or not x.ndim:
+            return x
+        count, *rest = wanted[name].shape
+        more = len(x) > count and len(x) % count == 0 and list(x.shape[1:]) == rest
+        return x[-count:] if more else x
+
+    return {name: cut(name, x) for name, x in weights.items()}
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
