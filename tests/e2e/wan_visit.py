@@ -45,6 +45,19 @@ def measured(engine: Any, clock: StageClock, size: Size, count: int, steps: int)
     return found
 
 
+def kernels(engine: Any, size: Size, steps: int) -> list[str]:
+    """The kernels that a tick of one stream spends its time in: ms, calls, name."""
+    stream = Stream(engine, load_presets()["ink"], size, moving_pictures(size))
+    stream.steps = steps
+    ticks([stream], number=1, warm_up=FULL)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        ticks([stream], number=4, warm_up=0)
+    rows = sorted(seen.key_averages(), key=lambda row: -row.self_device_time_total)[:45]
+    return [
+        f"{row.self_device_time_total / 4000:.3f} {row.count / 4:.0f} {row.key[:110]}" for row in rows
+    ]
+
+
 def autoencoder(engine: Any, size: Size) -> dict[str, float]:
     """Of one chunk, in ms, in the steady state."""
     vae = engine._networks._autoencoder._autoencoder
@@ -92,6 +105,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=2)
     options.add_argument("--streams", default="1")
     options.add_argument("--plain", action="store_true", help="nothing compiled")
+    options.add_argument("--profile", action="store_true", help="the kernels of a tick")
     options.add_argument("--autoencoder", action="store_true", help="it alone, too")
     asked = options.parse_args()
     size = Size(*map(int, asked.size.split("x")))
@@ -104,6 +118,8 @@ def main() -> None:
     for count in map(int, asked.streams.split(",")):
         found[str(count)] = measured(engine, clock, size, count, asked.steps)
         log.info({count: found[str(count)]})
+    if asked.profile:
+        found["kernels"] = kernels(engine, size, asked.steps)
     if asked.autoencoder:
         found["autoencoder"] = autoencoder(engine, size)
     name = f"{asked.engine}-{asked.size}-{asked.steps}{'-plain' if asked.plain else ''}.json"

@@ -12,7 +12,8 @@ from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 
 # With random weights: for tests, and for measuring how fast they are.
-RANDOM = ("pocket-random", "wan-small-random", "wan-1.3b-random", "wan-14b-random")
+_WAN = ("wan-small", "wan-small-tiny", "wan-1.3b", "wan-1.3b-tiny", "wan-14b", "wan-14b-tiny")
+RANDOM = ("pocket-random", *(f"{name}-random" for name in _WAN))
 ENGINES = ("pocket", *RANDOM)
 EngineState = Any  # opaque: made by Engine.open, changed by Engine.step, of one stream only
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -20,6 +21,8 @@ from brushcast_worker.engine import EngineInfo, StageTimer
 from brushcast_worker.engines.causal import CausalEngine
 from brushcast_worker.engines.devices import choose_device, choose_dtype, device_name
 from brushcast_worker.models.dit import SIZES, DiT, DiTConfig
+from brushcast_worker.models.light_vae import CHUNK
+from brushcast_worker.models.tiny_vae import TINY_VAE_SIZES, TinyVAE, TinyVAEConfig
 from brushcast_worker.models.wan_vae import VAE_SIZES, WanVAE, WanVAEConfig
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
@@ -28,6 +31,7 @@ from brushcast_worker.stages.look import Look
 from brushcast_worker.stages.noise import NoiseConfig
 from brushcast_worker.stages.schedule import noise_scale_of, sigma_table, wan_steps
 
+Network = TypeVar("Network", bound=nn.Module)
 STEPS = (1, 2, 3, 4)
 DEFAULT_SIZE = Size(832, 480)
 
@@ -37,7 +41,7 @@ class WanRow:
     """One engine: its transformer and its autoencoder."""
 
     transformer: DiTConfig
-    autoencoder: WanVAEConfig
+    autoencoder: WanVAEConfig | TinyVAEConfig
     default_size: Size = DEFAULT_SIZE
 
 
@@ -59,12 +63,24 @@ _SMALL_VAE = WanVAEConfig(
     num_res_blocks=1,
     temporal_downsample=(False, True, True),
 )
+_SMALL_TINY_VAE = TinyVAEConfig(
+    z_dim=16,
+    encoder=8,
+    decoder=(16, 8, 8, 8),
+    blocks=1,
+    temporal_downsample=(True, True, False),
+    temporal_upsample=(False, True, True),
+)
+_EXACT, _TINY = VAE_SIZES["wan-2.1"], TINY_VAE_SIZES["taew2_1"]
 ROWS = {
-    "wan-small": WanRow(
-        transformer=_SMALL_DIT, autoencoder=_SMALL_VAE, default_size=Size(96, 64)
+    "wan-small": WanRow(transformer=_SMALL_DIT, autoencoder=_SMALL_VAE, default_size=Size(96, 64)),
+    "wan-small-tiny": WanRow(
+        transformer=_SMALL_DIT, autoencoder=_SMALL_TINY_VAE, default_size=Size(96, 64)
     ),
-    "wan-1.3b": WanRow(transformer=SIZES["wan-1.3b"], autoencoder=VAE_SIZES["wan-2.1"]),
-    "wan-14b": WanRow(transformer=SIZES["wan-14b"], autoencoder=VAE_SIZES["wan-2.1"]),
+    "wan-1.3b": WanRow(transformer=SIZES["wan-1.3b"], autoencoder=_EXACT),
+    "wan-1.3b-tiny": WanRow(transformer=SIZES["wan-1.3b"], autoencoder=_TINY),
+    "wan-14b": WanRow(transformer=SIZES["wan-14b"], autoencoder=_EXACT),
+    "wan-14b-tiny": WanRow(transformer=SIZES["wan-14b"], autoencoder=_TINY),
 }
 
 
@@ -101,23 +117,24 @@ def random_wan(
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
         transformer = _made(partial(DiT, row.transformer), place, dtype)
-        autoencoder = _made(partial(WanVAE, row.autoencoder), place, dtype)
+        autoencoder = _made(partial(_autoencoder, row.autoencoder), place, dtype)
+    live = LiveVAE(autoencoder, first=1 if isinstance(autoencoder, WanVAE) else CHUNK)
     if fused and place.type == "cuda":
         transformer.fuse()
-    return wan_engine(name, transformer, autoencoder, place, dtype, timer)
+        live.fuse()
+    return wan_engine(name, transformer, live, place, dtype, timer)
 
 
 def wan_engine(
     name: str,
     transformer: DiT,
-    autoencoder: WanVAE,
+    autoencoder: LiveVAE,
     device: torch.device,
     dtype: torch.dtype,
     timer: StageTimer | None,
 ) -> CausalEngine:
     """An engine around networks that are on `device` already."""
     parameters = sum(p.numel() for p in transformer.parameters())
-    live = LiveVAE(autoencoder, first=1)
     info = EngineInfo(
         name=name,
         device=str(device),
@@ -133,9 +150,9 @@ def wan_engine(
     return CausalEngine(
         info=info,
         transformer=transformer,
-        networks=Graphed(transformer, live, dtype, device, capture=True, pooled=True)
+        networks=Graphed(transformer, autoencoder, dtype, device, capture=True, pooled=True)
         if device.type == "cuda"
-        else Eager(transformer, live, dtype),
+        else Eager(transformer, autoencoder, dtype),
         looks=RandomLooks(transformer.config, device, dtype),
         noise=NoiseConfig(),
         schedule=partial(wan_steps, table=sigma_table()),
@@ -143,7 +160,11 @@ def wan_engine(
     )
 
 
-def _made(make: Callable[[], nn.Module], device: torch.device, dtype: torch.dtype) -> nn.Module:
+def _autoencoder(config: WanVAEConfig | TinyVAEConfig) -> WanVAE | TinyVAE:
+    return WanVAE(config) if isinstance(config, WanVAEConfig) else TinyVAE(config)
+
+
+def _made(make: Callable[[], Network], device: torch.device, dtype: torch.dtype) -> Network:
     """A network in its place, without a copy of it in another: 14 B parameters are 57 GB."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

@@ -9,6 +9,7 @@ what is painted of that is dropped.  From then on four pictures are a latent fra
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -37,6 +38,13 @@ class LiveVAE:
         frame.
         """
         self._autoencoder, self._first = autoencoder, first
+        self._encode, self._decode = autoencoder.encode, autoencoder.decode
+
+    def fuse(self) -> None:
+        """Compiles the steady state (torch.compile), for every size anew."""
+        fused = functools.partial(torch.compile, dynamic=False)
+        self._encode = fused(self._autoencoder.encode)
+        self._decode = fused(self._autoencoder.decode)
 
     def encode(
         self, video_BTCHW: Tensor, state: Memory | None = None, begins_B: Tensor | None = None
@@ -45,8 +53,8 @@ class LiveVAE:
         assert begins_B is None
         if state is None:
             lead = video_BTCHW[:, :1].expand(-1, self._first, -1, -1, -1)
-            video_BTCHW = torch.cat([lead, video_BTCHW], 1)
-        return self._autoencoder.encode(video_BTCHW, state)
+            return self._autoencoder.encode(torch.cat([lead, video_BTCHW], 1))
+        return self._encode(video_BTCHW, state)
 
     def paint(
         self,
@@ -59,8 +67,11 @@ class LiveVAE:
         """All pictures at once; the source is not looked at."""
         assert begins_B is None
         assert source_BTCHW.shape[1] == CHUNK * (z_BTCHW.shape[1] - (state is None))
-        x_BTCHW, after = self._autoencoder.decode(z_BTCHW, state)
-        yield x_BTCHW[:, self._first if state is None else 0 :], after
+        if state is None:
+            x_BTCHW, after = self._autoencoder.decode(z_BTCHW)
+            yield x_BTCHW[:, self._first :], after
+        else:
+            yield self._decode(z_BTCHW, state)
 
     def guide(self, source_BTCHW: Tensor) -> Guide | None:
         """None: these decoders never see the source."""
