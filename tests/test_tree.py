@@ -75,6 +75,7 @@ TABLE = (
         may=(
             *(f"brushcast_worker.{part}" for part in ("models", "stages", "teachers", "quality")),
             "brushcast_worker.engines.pocket",
+            "brushcast_worker.engines.devices",
             "brushcast_worker.config",
             *("torch", "safetensors", "numpy", "cv2", "brushcast.clip"),
             *("brushcast.frame", "brushcast.errors", "brushcast.__version__"),

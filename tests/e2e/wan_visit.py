@@ -1,5 +1,6 @@
 """What a CUDA device makes of the Wan engines with random weights:
-PYTHONPATH=plugin:worker:. python tests/e2e/wan_visit.py OUT [--engine wan-1.3b] [--size 512x512] [--steps 2] [--streams 1,4] [--plain].
+PYTHONPATH=plugin:worker:. python tests/e2e/wan_visit.py OUT [--engine wan-1.3b-tiny]
+[--size 512x512] [--steps 2] [--streams 1,4] [--plain] [--profile] [--autoencoder].
 
 Frames a second from host memory to host memory with the cache full, and the stages; then the
 autoencoder alone, operator by operator and compiled.
@@ -29,9 +30,7 @@ FULL = 12  # ticks until the caches are full and everything is recorded
 
 def measured(engine: Any, clock: StageClock, size: Size, count: int, steps: int) -> dict[str, Any]:
     looks, pictures = list(load_presets().values()), moving_pictures(size)
-    streams = [
-        Stream(engine, looks[n], size, pictures[n:] + pictures[:n]) for n in range(count)
-    ]
+    streams = [Stream(engine, looks[n], size, pictures[n:] + pictures[:n]) for n in range(count)]
     for stream in streams:
         stream.steps = steps
     begun_s = time.perf_counter()
@@ -54,7 +53,8 @@ def kernels(engine: Any, size: Size, steps: int) -> list[str]:
         ticks([stream], number=4, warm_up=0)
     rows = sorted(seen.key_averages(), key=lambda row: -row.self_device_time_total)[:45]
     return [
-        f"{row.self_device_time_total / 4000:.3f} {row.count / 4:.0f} {row.key[:110]}" for row in rows
+        f"{row.self_device_time_total / 4000:.3f} {row.count / 4:.0f} {row.key[:110]}"
+        for row in rows
     ]
 
 
@@ -66,9 +66,13 @@ def autoencoder(engine: Any, size: Size) -> dict[str, float]:
     with torch.inference_mode():
         z, kept = vae.encode(torch.cat([video[:, :1], video], 1))
         _, drawn = vae.decode(z)
-        for name, wrap in (("", lambda f: f), ("compiled ", lambda f: torch.compile(f, dynamic=False))):
+        for name, wrap in (
+            ("", lambda f: f),
+            ("compiled ", lambda f: torch.compile(f, dynamic=False)),
+        ):
             for part, function, x, state in (
-                ("encode", vae.encode, video, kept), ("decode", vae.decode, z[:, :1], drawn),
+                ("encode", vae.encode, video, kept),
+                ("decode", vae.decode, z[:, :1], drawn),
             ):
                 try:
                     begun_s = time.perf_counter()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from brushcast.errors import ConfigError, WeightsError
+from brushcast.errors import WeightsError
 from brushcast.presets import Preset, load_presets
 from brushcast_worker.engine import Job
 from brushcast_worker.engines import pocket
@@ -129,27 +129,6 @@ def test_an_unknown_wording_gives_the_nearest_look_and_says_which() -> None:
     match = re.fullmatch(r"'qwertz' names no look that is known; the nearest is (\S+)", remark)
     assert match is not None
     assert match[1] in STYLES[1:]
-
-
-@pytest.mark.parametrize("asked", ["", "gpu", "cuda:x", "cpu:1", "tpu"])
-def test_devices_that_are_none(asked: str) -> None:
-    with pytest.raises(ConfigError, match="wanted auto, cpu, cuda"):
-        pocket.choose_device(asked)
-
-
-def test_auto_is_the_best_that_is_there() -> None:
-    wanted = "cuda" if torch.cuda.is_available() else None
-    assert pocket.choose_device("auto").type in ({wanted} if wanted else {"cpu", "mps"})
-
-
-def test_a_cpu_without_bfloat16_computes_in_single_precision(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cpu = torch.device("cpu")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
-    assert pocket.choose_dtype(cpu) is torch.float32
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    assert pocket.choose_dtype(cpu) is torch.bfloat16
 
 
 def test_random_weights_are_the_same_every_time() -> None:

@@ -12,7 +12,8 @@ from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.engine import Job
 from brushcast_worker.engines.causal import CausalEngine
-from brushcast_worker.engines.pocket import choose_dtype, pocket_engine
+from brushcast_worker.engines.devices import choose_dtype
+from brushcast_worker.engines.pocket import pocket_engine
 from brushcast_worker.models.pocket import Pocket
 from brushcast_worker.models.text import boldness
 from brushcast_worker.quality.drift import looped
@@ -29,9 +30,10 @@ from brushcast_worker.quality.play import (
     restyle_rows,
     stream,
 )
+from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.look import Look
 from brushcast_worker.stages.noise import NoiseConfig
-from brushcast_worker.stages.schedule import noise_scale_of
+from brushcast_worker.stages.schedule import noise_scale_of, pocket_steps
 from tests.worker.conftest import chunks, moving, outcome
 
 SIZE = Size(64, 48)

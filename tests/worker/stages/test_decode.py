@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from brushcast_worker.models.light_vae import Guide, Seen
-from brushcast_worker.stages.decode import decode
 from brushcast_worker.stages.autoencoder import Memory
+from brushcast_worker.stages.decode import decode
 
 
 class Adding:

@@ -28,10 +28,10 @@ from brushcast_worker.engine import EngineInfo, Job, Put, StageTimer
 from brushcast_worker.models.dit import Context, DiT
 from brushcast_worker.models.light_vae import CHUNK, SCALE, Guide
 from brushcast_worker.models.side_by_side import on_one_core
+from brushcast_worker.stages.autoencoder import Memory
 from brushcast_worker.stages.cache import Cache
 from brushcast_worker.stages.decode import Decoded
 from brushcast_worker.stages.denoise import Row
-from brushcast_worker.stages.autoencoder import Memory
 from brushcast_worker.stages.look import Fade, Look
 from brushcast_worker.stages.motion import (
     CUT_ABOVE,
@@ -111,6 +111,10 @@ class LatentFrame:
     guide: Guide | None
     lead: Sequence[Tensor]
     done: int = 0
+
+    @property
+    def over(self) -> bool:
+        return self.done == len(self.steps)
 
 
 @dataclass(slots=True)
@@ -298,6 +302,8 @@ class CausalEngine:
         for turn in turns:
             context = self._context(turn.state)
             for frame in turn.state.under_way:
+                if frame.over:  # it had fewer steps than one before it, and waits for that
+                    continue
                 step, temporal = frame.steps[frame.done], frame.temporal
                 noise_CHW, cache = temporal.noise_CHW, temporal.caches[frame.done]
                 frames.append(frame)
@@ -358,7 +364,7 @@ def _again(shown: Chunk, coming: Chunk) -> Chunk:
 def _finished(state: CausalState) -> list[list[LatentFrame]]:
     """Takes the finished latent frames out, oldest first, in runs of one scene."""
     runs: list[list[LatentFrame]] = []
-    while state.under_way and state.under_way[0].done == len(state.under_way[0].steps):
+    while state.under_way and state.under_way[0].over:
         frame = state.under_way.pop(0)
         if runs and runs[-1][0].temporal is frame.temporal:
             runs[-1].append(frame)

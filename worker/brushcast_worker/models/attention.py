@@ -169,6 +169,7 @@ class StaticRows:
     position_B: Tensor
     turned_on_BS: Tensor  # bool
     filled_B: Tensor | None
+    sinks: int  # the first slots never turn
 
 
 class StaticAttention:
@@ -186,8 +187,8 @@ class StaticAttention:
     ) -> None:
         self.heads, self.rows, self._parts = heads, rows, parts
         count, slots = rows.turned_on_BS.shape
-        turn = turns(rope, rows.position_B, grid).unflatten(0, (count, 1, -1))
-        self.cos_B1NE, self.sin_B1NE = turn.real, turn.imag
+        turn_BNE = turns(rope, rows.position_B, grid).unflatten(0, (count, -1))
+        self.turn = turn_BNE.real[:, :, None], turn_BNE.imag[:, :, None]
         self.every_B = torch.arange(count, device=rope.device)
         self.seen_B11M = None
         if rows.filled_B is not None:
@@ -195,21 +196,20 @@ class StaticAttention:
             tokens = grid[0] * grid[1]
             self.seen_B11M = seen_BS.repeat_interleave(tokens, 1)[:, None, None]
         time = rope.shape[1] - 2 * (2 * rope.shape[1] // 6)  # pairs that turn with it
-        keys = rows.k_LBSND.unflatten(-1, (heads, -1))[..., : 2 * time]
-        parts.turn_back(keys, rows.turned_on_BS[:, :, None, None, None], *rope[1, :time].unbind(1))
+        keys = rows.k_LBSND[:, :, rows.sinks :].unflatten(-1, (heads, -1))[..., : 2 * time]
+        on = rows.turned_on_BS[:, rows.sinks :, None, None, None]
+        parts.turn_back(keys, on, *rope[1, :time].unbind(1))
 
     def __call__(self, q_BTND: Tensor, k_BTND: Tensor, v_BTND: Tensor, layer: int) -> Tensor:
         rows = self.rows
-        q, k = (self._turned(split_heads(x[:, 0], self.heads)) for x in (q_BTND, k_BTND))
-        k_BSND, v_BSND = rows.k_LBSND[layer], rows.v_LBSND[layer]
-        where = self.every_B, rows.slot_B
-        k_BSND.index_put_(where, k.transpose(1, 2).flatten(2))
-        v_BSND.index_put_(where, v_BTND[:, 0])
-        k, v = (split_heads(x.flatten(1, 2), self.heads) for x in (k_BSND, v_BSND))
-        return attend(q, k, v, self.seen_B11M)[:, None]
-
-    def _turned(self, x_BKNE: Tensor) -> Tensor:
-        return self._parts.rotate(x_BKNE, self.cos_B1NE, self.sin_B1NE)
+        q, k, v = (x[:, 0].unflatten(-1, (self.heads, -1)) for x in (q_BTND, k_BTND, v_BTND))
+        stored = tuple(
+            x_LBSND[layer].unflatten(-1, (self.heads, -1))
+            for x_LBSND in (rows.k_LBSND, rows.v_LBSND)
+        )
+        q = self._parts.store(q, k, v, *stored, self.every_B, rows.slot_B, *self.turn)
+        k, v = (x_BSNKE.flatten(1, 2).transpose(1, 2) for x_BSNKE in stored)
+        return attend(q.transpose(1, 2), k, v, self.seen_B11M)[:, None]
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -223,11 +223,30 @@ def turn_back(keys: Tensor, on: Tensor, cos: Tensor, sin: Tensor) -> None:
     keys.copy_(torch.where(on, rotated(keys, cos, -sin), keys))
 
 
+def store(
+    q_BNKE: Tensor,
+    k_BNKE: Tensor,
+    v_BNKE: Tensor,
+    k_BSNKE: Tensor,
+    v_BSNKE: Tensor,
+    every_B: Tensor,
+    slot_B: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+) -> Tensor:
+    """Puts the current latent frame's keys, rotated, and values into their slots; its queries
+    rotated.
+    """
+    k_BSNKE.index_put_((every_B, slot_B), rotated(k_BNKE, cos, sin))
+    v_BSNKE.index_put_((every_B, slot_B), v_BNKE)
+    return rotated(q_BNKE, cos, sin)
+
+
 @dataclass(frozen=True, slots=True)
 class RotaryParts:
-    """The two functions of rotary positions, as they are or compiled."""
+    """What ``StaticAttention`` does around the attention, as it is or compiled."""
 
-    rotate: Callable[[Tensor, Tensor, Tensor], Tensor] = rotated
+    store: Callable[..., Tensor] = store
     turn_back: Callable[[Tensor, Tensor, Tensor, Tensor], None] = turn_back
 
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ from brushcast_worker.models.attention import (
     StaticAttention,
     StaticRows,
     rope_table,
-    rotated,
+    store,
     turn_back,
 )
 from brushcast_worker.models.int8 import WIDE, Conv, Int8Linear
@@ -115,7 +115,7 @@ Caches = Sequence[KeyValueCache] | CacheRows | StaticRows
 SelfAttention = ClipAttention | CachedAttention | RowsAttention | StaticAttention
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True, eq=False)
 class Context:
     """A prompt after everything that does not depend on the picture: made once per prompt by
     ``DiT.context``.
@@ -289,8 +289,9 @@ class DiT(nn.Module):
         fused = functools.partial(torch.compile, fullgraph=True, dynamic=False)
         before, after = fused(Block.before), fused(Block.after)
         for block in self.blocks:
-            block.parts = (before, after)
-        self._rotary = RotaryParts(fused(rotated), fused(turn_back))
+            assert isinstance(block, Block)
+            block.parts = before, after
+        self._rotary = RotaryParts(fused(store), fused(turn_back))
 
     def quantise(self) -> None:
         """Patches to tokens as a product of matrices, where that is wide enough for 8 bits."""
@@ -328,7 +329,7 @@ class Block(nn.Module):
             nn.Linear(c.dim, c.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(c.ffn_dim, c.dim)
         )
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
-        self.parts = Block.before, Block.after  # or the same compiled
+        self.parts: tuple[Callable[..., Any], Callable[..., Any]] = Block.before, Block.after
 
     def forward(
         self,
@@ -340,8 +341,10 @@ class Block(nn.Module):
         layer: int,
     ) -> Tensor:
         before, after = self.parts
-        y = attention(*before(self, x_BTND, modulation_BT6D), layer)
-        return after(self, x_BTND, y, modulation_BT6D, context_k, context_v)
+        q, k, v = before(self, x_BTND, modulation_BT6D)
+        y = attention(q, k, v, layer)
+        out: Tensor = after(self, x_BTND, y, modulation_BT6D, context_k, context_v)
+        return out
 
     def before(self, x_BTND: Tensor, modulation_BT6D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of the self-attention."""
@@ -359,9 +362,9 @@ class Block(nn.Module):
         context_v: Tensor,
     ) -> Tensor:
         """Everything behind the self-attention, whose answer is ``y``."""
-        gate1, shift2, scale2, gate2 = (self.modulation + modulation_BT6D)[
-            ..., 2:, None, :
-        ].unbind(2)
+        gate1, shift2, scale2, gate2 = (self.modulation + modulation_BT6D)[..., 2:, None, :].unbind(
+            2
+        )
         x_BTND = torch.addcmul(x_BTND, self.self_attn.o(y_BTND), gate1)
         x_BTND = x_BTND + self.cross_attn.across(self.norm3(x_BTND), context_k, context_v)
         y = torch.addcmul(shift2, self.norm2(x_BTND), 1 + scale2)

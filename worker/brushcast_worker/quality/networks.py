@@ -9,7 +9,8 @@ import torch
 from safetensors import SafetensorError
 
 from brushcast.errors import ConfigError, WeightsError
-from brushcast_worker.engines.pocket import WEIGHTS, choose_device, choose_dtype
+from brushcast_worker.engines.devices import choose_device, choose_dtype
+from brushcast_worker.engines.pocket import WEIGHTS
 from brushcast_worker.models.int8 import int8_pays
 from brushcast_worker.models.pocket import FILE, Pocket, load_pocket, random_pocket
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from brushcast_worker.models.pocket import Pocket
 from brushcast_worker.models.side_by_side import on_one_core
 from brushcast_worker.models.text import STYLES, boldness
-from brushcast_worker.stages.cache import ROPE_REFRESH_AT, RollingCache
 from brushcast_worker.stages.autoencoder import Memory
+from brushcast_worker.stages.cache import ROPE_REFRESH_AT, RollingCache
 from brushcast_worker.stages.noise import NoiseConfig, NoiseState, noise_scale, open_noise, stroked
 from brushcast_worker.stages.schedule import noise_scale_of, pocket_steps, renoise
 

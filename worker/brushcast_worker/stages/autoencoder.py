@@ -1,5 +1,4 @@
-"""What the stages ask of an autoencoder: ``models.light_vae.LightVAE`` and ``stages.live_vae.LiveVAE``
-are such.
+"""What the stages ask of an autoencoder: ``models.light_vae.LightVAE`` is one, ``LiveVAE`` another.
 
 Letters: B rows (streams), T pictures or latent frames, C channels, H height, W width.
 """

@@ -29,7 +29,7 @@ class Eager:
 
     def cache(self, tokens: int) -> RollingCache:
         """For one stream and one denoising step."""
-        device = self._transformer.rope.device
+        device = self._transformer.head.head.weight.device
         return rolling_cache(self._transformer.config, tokens, device, self._dtype)
 
     def measure(self, chunks: Sequence[Chunk], seen: Sequence[Seen | None]) -> list[Motion]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from brushcast_worker.stages.autoencoder import Autoencoder, Memory
 
+
 def encode(
     autoencoder: Autoencoder, pictures_TCHW: Sequence[Tensor], memories: Sequence[Memory | None]
 ) -> tuple[list[Tensor], list[Memory]]:

@@ -10,7 +10,6 @@ a cache, N tokens of a latent frame, D width of a token, F numbers of a row.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -86,18 +85,23 @@ class Graphed:
         begin, go_on = self._beginning(memories)
         if begin:
             first = [pictures_TCHW[i].to(self._dtype) for i in begin]
-            for i, z, memory in zip(begin, *encode(self._autoencoder, first, [None] * len(begin)), strict=True):
+            for i, z, memory in zip(
+                begin, *encode(self._autoencoder, first, [None] * len(begin)), strict=True
+            ):
                 latents[i], after[i] = z, memory
         if go_on:
-            like = partial(self._like, pictures_TCHW[go_on[0]], memories[go_on[0]], 0)
-            count = len(like()) - 1 if memories[go_on[0]] is None else len(memories[go_on[0]])
+            pictures, known = pictures_TCHW[go_on[0]], [memories[i] for i in go_on]
+            count = self._count(pictures, known, 0)
             rows = [
-                RowInputs(
-                    (pictures_TCHW[i], *_of_row(memories[i], count)), (memories[i] is None,)
-                )
+                RowInputs((pictures_TCHW[i], *_of_row(memories[i], count)), (memories[i] is None,))
                 for i in go_on
             ]
-            z_BTCHW, *after_B = self.graphs.run("encode", self._encode, rows, like)
+            z_BTCHW, *after_B = self.graphs.run(
+                "encode",
+                self._encode,
+                rows,
+                lambda: [pictures.to(self._dtype), *self._memory(pictures, known, 0)],
+            )
             of_rows = zip(*(torch.split(x.clone(), 1) for x in after_B), strict=True)
             for i, z, memory in zip(go_on, z_BTCHW.clone().unbind(0), of_rows, strict=True):
                 latents[i], after[i] = z, memory
@@ -115,11 +119,19 @@ class Graphed:
         begin = [i for i in every if memories[i] is None and self._autoencoder.leads]
         return begin, [i for i in every if i not in begin]
 
-    def _like(self, source_TCHW: Tensor, memory: Memory | None, which: int) -> list[Tensor]:
-        """A row's pictures and its memory: of what encodes (0) or of what paints (1)."""
-        if memory is None or not self._autoencoder.leads:
+    def _memory(
+        self, source_TCHW: Tensor, known: Sequence[Memory | None], which: int
+    ) -> list[Tensor]:
+        """What a row's memory looks like, of what encodes (0) or of what paints (1)."""
+        memory = known[0] if self._autoencoder.leads else None
+        if memory is None:
             memory = self._autoencoder.blank(1, *source_TCHW.shape[2:])[which]
-        return [source_TCHW.to(self._dtype), *(x[0] for x in memory)]
+        return [x[0] for x in memory]
+
+    def _count(self, source_TCHW: Tensor, known: Sequence[Memory | None], which: int) -> int:
+        """Of how many tensors it is."""
+        memory = next((memory for memory in known if memory is not None), None)
+        return len(self._memory(source_TCHW, known, which) if memory is None else memory)
 
     def guide(self, pictures_TCHW: Tensor) -> Guide | None:
         """None: there is no other core to begin it on."""
@@ -186,11 +198,14 @@ class Graphed:
         copy."""
         begin, go_on = self._beginning(memories)
         if begin:
-            of_begin = [
-                [things[i] for i in begin] for things in (x0_TCHW, sources_TCHW, memories, guides)
-            ]
-            for number, *rest in decode(self._autoencoder, *of_begin):
-                yield Decoded(begin[number], *rest)
+            first = decode(
+                self._autoencoder,
+                [x0_TCHW[i] for i in begin],
+                [sources_TCHW[i].to(self._dtype) for i in begin],
+                [None] * len(begin),
+                [None] * len(begin),
+            )
+            yield from (decoded._replace(stream=begin[decoded.stream]) for decoded in first)
         of_shape: dict[torch.Size, list[int]] = {}
         for i in go_on:
             of_shape.setdefault(x0_TCHW[i].shape, []).append(i)
@@ -205,21 +220,28 @@ class Graphed:
         memories: Sequence[Memory | None],
     ) -> Iterator[Decoded]:
         """Streams of one shape."""
-        z_TCHW, source_TCHW, memory = (x[numbers[0]] for x in (x0_TCHW, sources_TCHW, memories))
-
-        def like() -> list[Tensor]:
-            return [z_TCHW, *self._like(source_TCHW, memory, 1)]
-
-        count = len(like()) - 2 if memory is None else len(memory)
+        first = numbers[0]
+        z_TCHW, source_TCHW = x0_TCHW[first], sources_TCHW[first]
+        known = [memories[i] for i in numbers]
+        count = self._count(source_TCHW, known, 1)
         rows = [
             RowInputs(
-                (x0_TCHW[i], sources_TCHW[i], *_of_row(memories[i], count)), (memories[i] is None,)
+                (x0_TCHW[i], sources_TCHW[i], *_of_row(memories[i], count)),
+                (memories[i] is None,),
             )
             for i in numbers
         ]
         rare = len(z_TCHW) > 1  # the steps have just fallen
         x_BTCHW, levels_BTHWC, extremes_B2, *after = self.graphs.run(
-            "decode", self._decode, rows, like, rare=rare
+            "decode",
+            self._decode,
+            rows,
+            lambda: [
+                z_TCHW,
+                source_TCHW.to(self._dtype),
+                *self._memory(source_TCHW, known, 1),
+            ],
+            rare=rare,
         )
         arrivals = send_back(levels_BTHWC, extremes_B2)
         x_BTCHW = x_BTCHW.clone()

@@ -1,5 +1,5 @@
-"""CachePool: the key-value caches of all streams of a large transformer, side by side in memory that
-stays where it is, and the forward over them.
+"""CachePool: the key-value caches of all streams of a large transformer, side by side in memory
+that stays where it is, and the forward over them.
 
 A cache of the 1.3 B transformer is 1.1 GB a row.  To copy it into a CUDA graph's inputs, to rotate
 its keys and to mask what is not visible would take as long as the rest of the forward.  So the
@@ -29,7 +29,7 @@ from brushcast_worker.models.attention import StaticRows
 from brushcast_worker.models.dit import Context, DiT, DiTConfig
 from brushcast_worker.stages.cache import Cache, Cursor
 from brushcast_worker.stages.denoise import Row
-from brushcast_worker.stages.row_graphs import RowGraphs, RowInputs
+from brushcast_worker.stages.row_graphs import Lasting, RowGraphs, RowInputs
 
 # The fastest first (facts of an H200: cuDNN 467 to 671 TFLOP/s, FlashAttention 2 231 to 327).
 ATTENTION = [
@@ -39,6 +39,7 @@ ATTENTION = [
     SDPBackend.MATH,
 ]
 FIRST_ROWS = 2  # a stream of two steps
+_OWN = 3  # tensors of a row before its prompt's
 _CURSORS = 7  # numbers of a row before its slots', see _numbers
 
 
@@ -160,7 +161,7 @@ class CachePool:
         for cache in caches:
             cache.cursor.begin()
         order = sorted(range(len(rows)), key=places.__getitem__)
-        inputs = [RowInputs(_tensors(rows[n]), _numbers(rows[n])) for n in order]
+        inputs = [_inputs(rows[n]) for n in order]
         full = all(cache.cursor.filled == cache.cursor.window for cache in caches)
         name = f"denoise, {'full' if full else 'filling'}, {bank.number}.{bank.generation}"
         with sdpa_kernel(ATTENTION, set_priority=True):
@@ -192,6 +193,7 @@ class CachePool:
             position_B.long(),
             numbers_BF[:, _CURSORS:] > 0,
             None if full else filled_B,
+            self._transformer.config.sinks,
         )
         context = Context(
             k_BLD=tuple(prompt[:layers]),
@@ -218,8 +220,13 @@ def _copied(cursor: Cursor) -> Cursor:
     return copy.deepcopy(cursor)
 
 
+def _inputs(row: Row) -> RowInputs:
+    tensors = _tensors(row)
+    return RowInputs(tensors, _numbers(row), Lasting(row.context, _OWN))
+
+
 def _tensors(row: Row) -> list[Tensor]:
-    """What `_denoise` takes, in its order."""
+    """What `_denoise` takes, in its order: the row's own and then the prompt's."""
     prompt = [x_BLD[0] for x_BLD in (*row.context.k_BLD, *row.context.v_BLD)]
     if row.context.pooled_BD is not None:
         prompt.append(row.context.pooled_BD[0])

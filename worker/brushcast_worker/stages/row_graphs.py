@@ -11,6 +11,7 @@ Letters: R rows of the static tensors, F numbers of a row.
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,15 @@ Function = Callable[[Sequence[Tensor], Tensor], Sequence[Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
+class Lasting:
+    """The tensors of a row from the `first` on are those of the `owner`: the same as long as it is
+    the same, so they are copied once. An owner never changes what it has."""
+
+    owner: object
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class RowInputs:
     """One row. `tensors`: the same number in every row of a function, None for what a row does not
     have; the function then finds what was there before, zeros at first, and must make nothing of
@@ -34,6 +44,7 @@ class RowInputs:
 
     tensors: Sequence[Tensor | None]
     numbers: Sequence[float]
+    lasting: Lasting | None = None
 
 
 @dataclass(slots=True)
@@ -43,6 +54,7 @@ class _Static:
     inputs: list[Tensor]
     rows: list[tuple[Tensor, ...]]  # of each input, views
     numbers_RF: Tensor
+    owners: list[weakref.ref[object] | None]  # of what each row has that lasts
     worth_a_graph: bool  # until one was recorded or could not be
     graph: torch.cuda.CUDAGraph | None = None
     outputs: Sequence[Tensor] = ()
@@ -79,8 +91,8 @@ class RowGraphs:
         """What `function` makes of the rows: valid until the next run of any function.
 
         name: of the function; its shapes follow from that of the first row's first tensor. like:
-        what a row's tensors look like (shape, type, order in memory). rare: not worth a graph. exact: the
-        rows are not padded: what they write lies elsewhere.
+        what a row's tensors look like (shape, type, order in memory). rare: not worth a graph.
+        exact: the rows are not padded: what they write lies elsewhere.
         Raises OutOfMemoryError, and whatever the function raises.
         """
         first = rows[0].tensors[0]
@@ -104,7 +116,9 @@ class RowGraphs:
             inputs = [_rows_like(x, key[1], self._device) for x in like()]
             numbers_RF = torch.zeros(key[1], len(rows[0].numbers), device=self._device)
             views = [input_R.unbind(0) for input_R in inputs]
-            self._statics[key] = _Static(inputs, views, numbers_RF, key not in self._failed)
+            owners: list[weakref.ref[object] | None] = [None] * key[1]
+            worth = key not in self._failed
+            self._statics[key] = _Static(inputs, views, numbers_RF, owners, worth)
             if len(self._statics) > self._kept:
                 self._statics.popitem(last=False)
         self._statics.move_to_end(key)
@@ -164,11 +178,26 @@ def _rows_like(x: Tensor, rows: int, device: torch.device) -> Tensor:
     return torch.empty_strided(shape, strides, dtype=x.dtype, device=device).zero_()
 
 
+def _lasts(static: _Static, number: int, row: RowInputs) -> int:
+    """The first of a row's tensors that is there from an earlier run."""
+    lasting, before = row.lasting, static.owners[number]
+    if lasting is None:
+        return len(row.tensors)
+    if before is not None and before() is lasting.owner:
+        return lasting.first
+    static.owners[number] = weakref.ref(lasting.owner)
+    return len(row.tensors)
+
+
 def _fill(static: _Static, rows: Sequence[RowInputs]) -> None:
     """Rows into the static inputs, one launch for each input. Rows without a stream keep what they
     have, with the last stream's numbers."""
+    there_already = [_lasts(static, number, row) for number, row in enumerate(rows)]
     for number, views in enumerate(static.rows):
-        given = [row.tensors[number] for row in rows]
+        given = [
+            None if number >= first else row.tensors[number]
+            for row, first in zip(rows, there_already, strict=True)
+        ]
         there = [(view, x) for view, x in zip(views, given, strict=False) if x is not None]
         if there:
             torch._foreach_copy_([view for view, _ in there], [x for _, x in there])

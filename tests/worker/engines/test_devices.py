@@ -1,0 +1,34 @@
+"""Which device is meant, and what it computes with."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from brushcast.errors import ConfigError
+from brushcast_worker.engines.devices import choose_device, choose_dtype, device_name
+
+
+@pytest.mark.parametrize("asked", ["", "gpu", "cuda:x", "cpu:1", "tpu"])
+def test_devices_that_are_none(asked: str) -> None:
+    with pytest.raises(ConfigError, match="wanted auto, cpu, cuda"):
+        choose_device(asked)
+
+
+def test_auto_is_the_best_that_is_there() -> None:
+    wanted = "cuda" if torch.cuda.is_available() else None
+    assert choose_device("auto").type in ({wanted} if wanted else {"cpu", "mps"})
+
+
+def test_a_cpu_without_bfloat16_computes_in_single_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+    assert choose_dtype(cpu) is torch.float32
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    assert choose_dtype(cpu) is torch.bfloat16
+
+
+def test_a_device_has_a_name_for_people() -> None:
+    assert "threads" in device_name(torch.device("cpu"))

@@ -1,0 +1,116 @@
+"""The Wan engines with random weights; what every engine promises is in test_engine.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from brushcast.errors import ConfigError
+from brushcast.presets import Preset
+from brushcast_worker.chunk import Chunk
+from brushcast_worker.engine import Job, load_engine
+from brushcast_worker.engines.causal import CausalEngine
+from brushcast_worker.engines.wan import ROWS, random_wan
+from brushcast_worker.stages.eager import Eager
+from brushcast_worker.stages.graphed import Graphed
+from tests.worker.conftest import SIZE, chunks, moving
+
+Presets = dict[str, Preset]
+NAMES = ("wan-small", "wan-small-tiny")
+
+
+def with_networks(name: str, device: str, *, eager: bool) -> CausalEngine:
+    """Operator by operator, or by way of static rows: on a GPU with graphs."""
+    engine = random_wan(name, device, fused=False)
+    old: Any = engine._networks
+    parts = old._transformer, old._autoencoder, old._dtype
+    capture = device == "cuda"
+    engine._networks = (
+        Eager(*parts)
+        if eager
+        else Graphed(*parts, torch.device(device), capture=capture, pooled=True)
+    )
+    return engine
+
+
+def painted(
+    engine: CausalEngine, looks: Sequence[Preset], steps: Sequence[int], pictures: int = 40
+) -> list[torch.Tensor]:
+    """Streams that come and go, with steps that change; of each all its pictures."""
+    states = [engine.open(look, SIZE) for look in looks]
+    out: list[list[torch.Tensor]] = [[] for _ in looks]
+    for tick, chunk in enumerate(chunks(moving(pictures), engine.info.device)):
+        levels = torch.from_numpy(np.stack(chunk.pixels)).to(engine.info.device)
+        sent = dataclasses.replace(chunk, levels_THWC=levels)
+        who = [n for n in range(len(looks)) if len(looks) == 1 or (tick + n) % 3]
+
+        def put(n: int, pictures: Chunk, who: list[int] = who) -> None:
+            out[who[n]].append(pictures.x_TCHW.clone())
+
+        count = steps[tick % len(steps)]
+        engine.step(
+            [Job(state=states[n], chunk=sent, preset=looks[n], steps=count) for n in who], put
+        )
+    return [torch.cat(pictures) for pictures in out]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("streams", "steps"), [(1, [2]), (3, [2]), (1, [1, 1, 3, 3, 3, 2])])
+def test_static_rows_paint_what_operators_paint(
+    name: str, streams: int, steps: list[int], presets: Presets, device: str
+) -> None:
+    looks = [dataclasses.replace(presets["ink"], seed=seed) for seed in range(streams)]
+    wanted = painted(with_networks(name, device, eager=True), looks, steps)
+    got = painted(with_networks(name, device, eager=False), looks, steps)
+    near = 1e-4 if device == "cpu" else 0.06  # bfloat16, of a range of 2
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, atol=near, rtol=0)
+
+
+def test_a_prompt_is_seen(presets: Presets) -> None:
+    engine = random_wan("wan-small", "cpu")
+    ink, neon = (painted(engine, [presets[name]], [2])[0] for name in ("ink", "neon"))
+    assert float((ink - neon).abs().mean()) > 1e-4
+
+
+def test_random_weights_are_the_same_every_time() -> None:
+    one, two = (random_wan("wan-small", "cpu")._transformer for _ in range(2))
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_published_sizes_are_in_the_table() -> None:
+    with torch.device("meta"):
+        sizes = {name: _parameters(name) for name in ("wan-1.3b", "wan-14b")}
+    assert sizes == {"wan-1.3b": pytest.approx(1.419e9, rel=1e-3),
+                     "wan-14b": pytest.approx(14.29e9, rel=1e-3)}  # fmt: skip
+
+
+def _parameters(name: str) -> int:
+    from brushcast_worker.models.dit import DiT
+
+    return sum(p.numel() for p in DiT(ROWS[name].transformer).parameters())
+
+
+def test_an_engine_that_is_not_there_is_named() -> None:
+    with pytest.raises(
+        ConfigError, match=r"unknown engine 'wan-2b-random': there is .*wan-14b-tiny"
+    ):
+        load_engine("wan-2b-random", "cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile wants g++ on a CPU")
+def test_compiled_parts_paint_the_same(presets: Presets) -> None:
+    plain, fused = (with_networks("wan-small", "cpu", eager=False) for _ in range(2))
+    fused._transformer.fuse()
+    one, two = (painted(engine, [presets["ink"]], [2], 28)[0] for engine in (plain, fused))
+    torch.testing.assert_close(two, one, atol=1e-4, rtol=0)

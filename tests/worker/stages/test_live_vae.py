@@ -1,0 +1,63 @@
+"""Wan's autoencoders in chunks of four: the first picture's own latent frame goes in and out
+unseen."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from brushcast_worker.engines.wan import ROWS
+from brushcast_worker.models.tiny_vae import TinyVAE
+from brushcast_worker.models.wan_vae import WanVAE
+from brushcast_worker.stages.live_vae import LiveVAE
+
+
+@pytest.fixture(params=["wan-small", "wan-small-tiny"])
+def vae(request: pytest.FixtureRequest) -> tuple[WanVAE | TinyVAE, int]:
+    torch.manual_seed(0)
+    config = ROWS[request.param].autoencoder
+    if request.param.endswith("tiny"):
+        return TinyVAE(config).eval(), 4  # type: ignore[arg-type]
+    return WanVAE(config).eval(), 1  # type: ignore[arg-type]
+
+
+def video(pictures: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(1, pictures, 3, 32, 48, generator=generator) * 2 - 1
+
+
+@torch.inference_mode()
+def test_chunks_equal_the_whole_clip_behind_its_first_picture(
+    vae: tuple[WanVAE | TinyVAE, int],
+) -> None:
+    whole, first = vae
+    live, clip = LiveVAE(whole, first=first), video(12)
+    wanted_z, _ = whole.encode(torch.cat([clip[:, :1].expand(-1, first, -1, -1, -1), clip], 1))
+    wanted_x, _ = whole.decode(wanted_z)
+    encoder = decoder = None
+    latents, pictures = [], []
+    for chunk in clip.split(4, 1):
+        z, encoder = live.encode(chunk, encoder)
+        ((x, decoder),) = live.paint(z, chunk, decoder)
+        latents.append(z)
+        pictures.append(x)
+    assert [z.shape[1] for z in latents] == [2, 1, 1]
+    torch.testing.assert_close(torch.cat(latents, 1), wanted_z, atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.cat(pictures, 1), wanted_x[:, first:], atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
+def test_it_never_looks_at_the_source(vae: tuple[WanVAE | TinyVAE, int]) -> None:
+    live = LiveVAE(vae[0], first=vae[1])
+    z, _ = live.encode(video(4))
+    ((one, _),) = live.paint(z, video(4))
+    ((other, _),) = live.paint(z, -video(4))
+    assert torch.equal(one, other)
+
+
+def test_a_stream_is_told_how_many_pictures_belong_to_its_latents(
+    vae: tuple[WanVAE | TinyVAE, int],
+) -> None:
+    with pytest.raises(AssertionError):
+        next(LiveVAE(vae[0], first=vae[1]).paint(torch.zeros(1, 1, 16, 4, 6), video(4)))
