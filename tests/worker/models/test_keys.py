@@ -18,7 +18,9 @@ from brushcast_worker.models.keys import (
     last_moments,
     load_weights,
     read_weights,
+    umt5_weights,
 )
+from tests.worker.small_umt5 import LAYERS, small_weights
 
 SIZES = DiTConfig(
     dim=24, layers=1, heads=2, ffn_dim=16, patch=2, context_dim=8, context_tokens=3, sinks=1,
@@ -250,3 +252,23 @@ def test_other_endings_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "d.pth").mkdir()
     with pytest.raises(WeightsError, match="no weights at"):
         read_weights(tmp_path / "d.pth")
+
+
+def test_the_text_encoders_names_become_those_of_transformers() -> None:
+    weights = small_weights()
+    named = umt5_weights(weights, "t5.pth")
+    assert len(named) == len(weights) + 1 == 3 + 10 * LAYERS
+    assert named["shared.weight"] is named["encoder.embed_tokens.weight"]
+    block = "encoder.block.1.layer"
+    assert named[f"{block}.1.DenseReluDense.wi_0.weight"] is weights["blocks.1.ffn.gate.0.weight"]
+    bias = named[f"{block}.0.SelfAttention.relative_attention_bias.weight"]
+    assert bias is weights["blocks.1.pos_embedding.embedding.weight"]
+
+
+@pytest.mark.parametrize(
+    "name", ["blocks.01.norm1.weight", "blocks.0.norm3.weight", "decoder.x", "blocks.0.norm1.bias"]
+)
+def test_names_that_no_text_encoder_has(name: str) -> None:
+    weights = {**small_weights(), name: torch.zeros(1)}
+    with pytest.raises(WeightsError, match="t5.pth is no UMT5 encoder of Wan: 1 unexpected"):
+        umt5_weights(weights, "t5.pth")

@@ -5,7 +5,8 @@ Files: ``.safetensors``, and ``.pth`` or ``.pt`` of torch, of which tensors are 
 run.  Our networks keep the published names, so what is left to map is what lies around them: the
 causal few-step transformers come as ``{"generator": {"model.blocks.0...": ...}}`` (CausVid and
 StreamDiffusionV2, Apache-2.0; read for their formats).  Tiny autoencoders (TAEHV, MIT) come flat:
-``encoder.0.weight``, the number being a layer's place.
+``encoder.0.weight``, the number being a layer's place.  Only the text encoder is not our network
+but transformers': ``umt5_weights`` maps the names of Wan's file to its.
 
 A file is held against the model by names and shapes before a single number is copied.
 """
@@ -31,6 +32,26 @@ PREFIX = "model."  # optional, of every name
 SHOWN = 4  # names of each kind in an error
 NAME_LENGTH = 80  # characters of a name there
 GROWS = re.compile(r"decoder\.\d+\.conv\.weight")  # a tiny autoencoder's layers that double time
+
+# Wan's UMT5 encoder (wan/modules/t5.py, shared_pos=False: every block has its own table of relative
+# positions) -> transformers' UMT5EncoderModel.  The table of tokens is one tensor under two names.
+_UMT5 = {
+    "token_embedding.weight": ("shared.weight", "encoder.embed_tokens.weight"),
+    "norm.weight": ("encoder.final_layer_norm.weight",),
+}
+_UMT5_BLOCK = {
+    "norm1.weight": "layer.0.layer_norm.weight",
+    "attn.q.weight": "layer.0.SelfAttention.q.weight",
+    "attn.k.weight": "layer.0.SelfAttention.k.weight",
+    "attn.v.weight": "layer.0.SelfAttention.v.weight",
+    "attn.o.weight": "layer.0.SelfAttention.o.weight",
+    "pos_embedding.embedding.weight": "layer.0.SelfAttention.relative_attention_bias.weight",
+    "norm2.weight": "layer.1.layer_norm.weight",
+    "ffn.gate.0.weight": "layer.1.DenseReluDense.wi_0.weight",  # through the GELU
+    "ffn.fc1.weight": "layer.1.DenseReluDense.wi_1.weight",
+    "ffn.fc2.weight": "layer.1.DenseReluDense.wo.weight",
+}
+_BLOCK = re.compile(r"blocks\.(0|[1-9][0-9]{0,2})\.(.+)")
 
 # What reading bytes of anybody's as a file of torch was seen to end in.
 _BROKEN = (
@@ -87,6 +108,27 @@ def last_moments(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, T
         return x[-count:] if more else x
 
     return {name: cut(name, x) for name, x in weights.items()}
+
+
+def umt5_weights(weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Wan's UMT5 encoder under the names of transformers' ``UMT5EncoderModel``.
+
+    Raises WeightsError for names that are none of the encoder's; what is missing, ``check_weights``
+    finds.
+    """
+    found: dict[str, Tensor] = {}
+    strangers = []
+    for name, x in weights.items():
+        block = _BLOCK.fullmatch(name)
+        if name in _UMT5:
+            found.update(dict.fromkeys(_UMT5[name], x))
+        elif block and block[2] in _UMT5_BLOCK:
+            found[f"encoder.block.{block[1]}.{_UMT5_BLOCK[block[2]]}"] = x
+        else:
+            strangers.append(name)
+    if strangers:
+        raise WeightsError(f"{source} is no UMT5 encoder of Wan: {_count('unexpected', strangers)}")
+    return found
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
