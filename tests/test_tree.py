@@ -51,6 +51,7 @@ SHARED = (
     "brushcast.presets",
     "brushcast.metrics",
     "brushcast.errors",
+    "brushcast.folders",
     "brushcast.child",  # the lines that every child process speaks with the supervisor
     "brushcast.process",  # what a process asks of the system
     "brushcast.__version__",
@@ -68,7 +69,22 @@ TABLE = (
         who="brushcast_worker",
         may=("brushcast_worker", "torch", "safetensors", "numpy", "click", "rich", *SHARED),
         never=("brushcast.bridge", "brushcast.source", "brushcast.sink", "brushcast.playout"),
-        but=("brushcast_worker.quality",),
+        but=(
+            "brushcast_worker.quality",
+            "brushcast_worker.prompt_cache",
+            "brushcast_worker.text_step",
+        ),
+    ),
+    Rule(  # the text encoder's own process, and what it shares with the engines
+        who="brushcast_worker.text_step",
+        may=(
+            *("torch", "transformers", "tokenizers", "brushcast_worker.models"),
+            *("brushcast_worker.prompt_cache", "brushcast.errors", "brushcast.child"),
+        ),
+    ),
+    Rule(
+        who="brushcast_worker.prompt_cache",
+        may=("torch", "safetensors", "ftfy", "brushcast.errors"),
     ),
     Rule(  # a command of its own, beside the live worker: it reads clips and follows motion
         who="brushcast_worker.quality",
@@ -127,9 +143,12 @@ ONLY_IN = {
     "aiohttp": ("brushcast.panel",),
     "pyvirtualcam": ("brushcast.camera", "brushcast.sink"),
     "obsws_python": ("brushcast.bridge",),
+    "transformers": ("brushcast_worker.text_step",),
+    "tokenizers": ("brushcast_worker.text_step",),
+    "ftfy": ("brushcast_worker.prompt_cache",),
 }
 # Imported inside a function only: a machine without them must get a sentence, not an ImportError.
-LAZY = ("pyvirtualcam", "obsws_python")
+LAZY = ("pyvirtualcam", "obsws_python", "transformers", "tokenizers", "ftfy")
 # Reading them can run foreign code.
 UNSAFE = ("pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib")
 HARMLESS = ("pickle.UnpicklingError",)  # an error's name, for whom torch.load raises it
