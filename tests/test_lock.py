@@ -40,14 +40,20 @@ def test_the_dev_lock_is_the_run_lock_and_more() -> None:
     assert not asked_for(*EXTRAS["dev"]) & set(run)
 
 
-@pytest.mark.parametrize("name", ["run", "dev"])
+def test_the_wan_lock_is_the_run_lock_and_more() -> None:
+    run, wan = locked("run"), locked("wan")
+    assert run.items() <= wan.items()
+    assert asked_for(*EXTRAS["wan"]) <= set(wan)
+
+
+@pytest.mark.parametrize("name", ["run", "dev", "wan"])
 def test_torch_and_its_cuda_packages_are_in_no_lock(name: str) -> None:
     packages = set(locked(name))
     assert "torch" not in packages
     assert not {package for package in packages if package.startswith(("nvidia", "cuda", "triton"))}
 
 
-@pytest.mark.parametrize("name", ["run", "dev"])
+@pytest.mark.parametrize("name", ["run", "dev", "wan"])
 def test_every_pin_has_hashes(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
     blocks = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)

@@ -52,6 +52,7 @@ SHARED = (
     "brushcast.metrics",
     "brushcast.errors",
     "brushcast.folders",
+    "brushcast.catalogue",
     "brushcast.child",  # the lines that every child process speaks with the supervisor
     "brushcast.process",  # what a process asks of the system
     "brushcast.__version__",
@@ -140,7 +141,7 @@ TABLE = (
 ONLY_IN = {
     "zmq": ("brushcast.wire.sockets",),
     "msgpack": ("brushcast.wire",),
-    "aiohttp": ("brushcast.panel",),
+    "aiohttp": ("brushcast.panel", "brushcast.fetch"),
     "pyvirtualcam": ("brushcast.camera", "brushcast.sink"),
     "obsws_python": ("brushcast.bridge",),
     "transformers": ("brushcast_worker.text_step",),

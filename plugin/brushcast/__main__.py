@@ -363,12 +363,27 @@ def models_list(as_json: bool) -> None:
 
 @models.command("fetch")
 @click.argument("name")
+@click.option("--accept-licence", is_flag=True, help="Do not ask whether the licences are right.")
+@click.option(
+    "--hub", envvar="HF_ENDPOINT", default="https://huggingface.co", help="A mirror of the hub."
+)
 @json_option
-def models_fetch(name: str, as_json: bool) -> None:
-    """Bring a model's weights to this machine."""
+def models_fetch(name: str, accept_licence: bool, hub: str, as_json: bool) -> None:
+    """Bring a model's weights to this machine. What broke off goes on where it stopped."""
+    from brushcast.fetch_progress import FetchProgress
     from brushcast.models import fetch_model
 
-    result = fetch_model(name)
+    def agree(lines: Sequence[str]) -> bool:
+        click.echo("\n".join(lines), err=True)
+        return accept_licence or click.confirm("Fetch it under these licences?", err=True)
+
+    can_ask = accept_licence or sys.stdin.isatty()
+    try:
+        with FetchProgress(shown=sys.stderr.isatty()) as tell:
+            result = fetch_model(name, agree=agree if can_ask else None, hub=hub, tell=tell)
+    except KeyboardInterrupt:
+        click.echo("Stopped; the same command goes on from here.", err=True)
+        raise
     click.echo(json.dumps(result) if as_json else result["message"])
 
 

@@ -15,6 +15,7 @@ BrushcastError                  anything below
 ├── EngineError                 the engine cannot do what was asked
 │   ├── WeightsError            weights missing, incomplete or of another shape
 │   └── OutOfMemory             the device's memory did not do; a smaller size may
+├── FetchError                  a download failed; what came so far is kept
 └── ChildError                  a child process failed for good
 """
 
@@ -73,6 +74,10 @@ class WeightsError(EngineError):
 
 class OutOfMemory(EngineError):
     """The device's memory does not do for this size and number of streams."""
+
+
+class FetchError(BrushcastError):
+    """A download failed, or is not what it should be; what came so far and may be right is kept."""
 
 
 class ChildError(BrushcastError):

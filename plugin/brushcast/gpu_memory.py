@@ -1,0 +1,62 @@
+"""Will the GPU's memory do for a model? Said before gigabytes are fetched or loaded. No torch: the
+driver's own tool is asked.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from brushcast.catalogue import Model
+
+PATIENCE_S = 10.0
+_MIB_A_GIB = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """As its driver calls it; memory in all, not what is free."""
+
+    name: str
+    gib: float
+
+
+def find_gpu(ask: Callable[[], str] | None = None) -> Gpu | None:
+    """The NVIDIA GPU with the most memory; None where the driver's tool finds none. AMD's and
+    Apple's are not asked."""
+    found = []
+    for line in (_ask_driver if ask is None else ask)().splitlines():
+        name, _, mib = line.rpartition(",")
+        try:
+            found.append(Gpu(name=name.strip(), gib=int(mib) / _MIB_A_GIB))
+        except ValueError:
+            continue
+    return max(found, key=lambda gpu: gpu.gib, default=None)
+
+
+def verdict(model: Model, gpu: Gpu | None, others: Iterable[Model]) -> str:
+    """One sentence: whether the model fits, and what would."""
+    needs = f"{model.name} wants a GPU with {model.gpu_gib:g} GiB"
+    if gpu is None:
+        return f"{needs}; no NVIDIA GPU was found here, where pocket runs on the CPU."
+    has = f"{gpu.name} has {gpu.gib:.0f} GiB"
+    # A card sold as 12 GB reports a little less.
+    if gpu.gib >= 0.95 * model.gpu_gib:
+        return f"{needs}, and {has}: enough."
+    if gpu.gib >= 0.95 * model.gpu_gib_least:
+        return f"{needs}, and {has}: enough for small pictures or one stream."
+    fitting = [m for m in others if gpu.gib >= 0.95 * m.gpu_gib_least]
+    best = max(fitting, key=lambda m: m.gpu_gib_least, default=None)
+    return f"{needs}, and {has}: too little. {best.name if best else 'pocket'} fits."
+
+
+def _ask_driver() -> str:
+    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
