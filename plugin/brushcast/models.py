@@ -69,7 +69,8 @@ def fetch_model(
     """Make a model's weights present. The embedded model comes with the package: then this
     verifies it.
 
-    agree: None where nobody can be asked. gpu: None asks the driver. Raises ConfigError, WeightsError, FetchError.
+    agree: None where nobody can be asked. gpu: None asks the driver.
+    Raises ConfigError, WeightsError, FetchError.
     """
     if name in EMBEDDED:
         result = verify_model(name)

@@ -43,7 +43,7 @@ class FileServer:
             request.end_headers()
             return
         status = self.statuses.pop(0) if self.statuses else 200 if path in self.files else 404
-        content = self.files.get(path, b"")
+        content = self.files[path] if status == 200 else b""
         total = len(content)
         start = 0
         if status == 200 and wanted and self.knows_ranges:

@@ -157,7 +157,7 @@ def test_another_part_than_asked_for_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(401, "refuses"), (403, "refuses"), (404, "does not have"), (204, "not")]
+    ("status", "words"), [(401, "refuses"), (403, "refuses"), (404, "does not have"), (410, "not")]
 )
 def test_a_final_no_is_not_asked_again(
     download: Download, server: FileServer, status: int, words: str
