@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -194,6 +195,26 @@ def test_where_nobody_can_answer_the_licence_is_an_option(
     assert json.loads(said.out)["name"] == "toy"
     assert "licence of o/r" in said.err
     assert run_command(["models", "verify", "toy"]) == 0
+
+
+class Person(io.StringIO):
+    """At the terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("", 1), ("y", 0)])
+def test_a_person_is_asked(
+    answer: str, code: int, folder: Path, server: FileServer,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "stdin", Person(f"{answer}\n"))
+    assert run_command(["models", "fetch", "toy", "--hub", server.url, "--json"]) == code
+    said = capsys.readouterr()
+    assert "Fetch it under these licences? [y/N]" in said.err
+    assert bool(said.out) == (code == 0)
+    assert (folder / "tiny" / "v.pth").exists() == (code == 0)
 
 
 def test_failures_of_fetching_exit_with_1_and_one_line(

@@ -22,22 +22,32 @@ WORDS = ("a", "watercolour", "of", "cats", "ink")
 def small_weights(seed: int = 3) -> dict[str, Tensor]:
     """Random weights under the names of wan/modules/t5.py."""
     torch.manual_seed(seed)
-    inner = HEADS * HEAD_WIDTH
-    shapes: dict[str, tuple[int, ...]] = {"token_embedding.weight": (VOCABULARY, CHANNELS)}
-    for block in range(LAYERS):
+    return {name: torch.randn(shape) * 0.5 for name, shape in small_shapes().items()}
+
+
+def small_shapes() -> dict[str, tuple[int, ...]]:
+    return shapes_of(VOCABULARY, CHANNELS, HEADS * HEAD_WIDTH, HIDDEN, HEADS, LAYERS)
+
+
+def shapes_of(
+    vocabulary: int, channels: int, inner: int, hidden: int, heads: int, layers: int
+) -> dict[str, tuple[int, ...]]:
+    """The encoder's parameters of any size, as Wan names them."""
+    shapes: dict[str, tuple[int, ...]] = {"token_embedding.weight": (vocabulary, channels)}
+    for block in range(layers):
         name = f"blocks.{block}."
-        shapes |= {f"{name}attn.{part}.weight": (inner, CHANNELS) for part in "qkv"}
+        shapes |= {f"{name}attn.{part}.weight": (inner, channels) for part in "qkv"}
         shapes |= {
-            f"{name}attn.o.weight": (CHANNELS, inner),
-            f"{name}pos_embedding.embedding.weight": (BUCKETS, HEADS),
-            f"{name}ffn.gate.0.weight": (HIDDEN, CHANNELS),
-            f"{name}ffn.fc1.weight": (HIDDEN, CHANNELS),
-            f"{name}ffn.fc2.weight": (CHANNELS, HIDDEN),
-            f"{name}norm1.weight": (CHANNELS,),
-            f"{name}norm2.weight": (CHANNELS,),
+            f"{name}attn.o.weight": (channels, inner),
+            f"{name}pos_embedding.embedding.weight": (BUCKETS, heads),
+            f"{name}ffn.gate.0.weight": (hidden, channels),
+            f"{name}ffn.fc1.weight": (hidden, channels),
+            f"{name}ffn.fc2.weight": (channels, hidden),
+            f"{name}norm1.weight": (channels,),
+            f"{name}norm2.weight": (channels,),
         }
-    shapes["norm.weight"] = (CHANNELS,)
-    return {name: torch.randn(shape) * 0.5 for name, shape in shapes.items()}
+    shapes["norm.weight"] = (channels,)
+    return shapes
 
 
 def by_hand(weights: Mapping[str, Tensor], ids: Sequence[int]) -> Tensor:

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import brushcast_worker.text_step as text_step
-from brushcast.errors import EngineError, WeightsError
+from brushcast.errors import EngineError, OutOfMemory, WeightsError
+from brushcast_worker.models.keys import check_weights, umt5_weights
 from brushcast_worker.prompt_cache import EmbeddingCache
 from brushcast_worker.text_step import (
     StepOrder,
@@ -25,7 +26,7 @@ from brushcast_worker.text_step import (
     read_order,
     umt5_sizes,
 )
-from tests.worker.small_umt5 import CHANNELS, by_hand, small_weights, write_tokenizer
+from tests.worker.small_umt5 import CHANNELS, by_hand, shapes_of, small_weights, write_tokenizer
 
 PACKAGES = ("transformers", "tokenizers")
 MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
@@ -77,6 +78,19 @@ def test_the_encoder_computes_what_the_published_names_mean(
     found = encode(model, ids)
     assert found.shape == (length, CHANNELS)
     assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
+@needs_packages
+@calm
+def test_the_published_size_has_the_published_count_of_parameters() -> None:
+    import transformers
+
+    shapes = shapes_of(256_384, 4096, 4096, 10_240, 64, 24)  # umt5_xxl of wan/modules/t5.py
+    weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    with torch.device("meta"):
+        model = transformers.UMT5EncoderModel(transformers.UMT5Config(**umt5_sizes(weights, "w")))
+    check_weights(model, umt5_weights(weights, "w"), "w")
+    assert sum(x.numel() for x in weights.values()) == 5_680_910_336
 
 
 @needs_packages
@@ -223,6 +237,24 @@ def test_a_gpu_without_room_is_left_to_the_stream(monkeypatch: pytest.MonkeyPatc
     for free_gib, wanted in ((5, "cpu"), (13, "cuda")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda n=free_gib: (n << 30, 80 << 30))
         assert text_step._device("auto", 11_361_820_672).type == wanted
+
+
+class Crowded(torch.nn.Linear):
+    """Fits on no GPU."""
+
+    def to(self, *where: Any, **_: Any) -> Crowded:
+        if torch.device(where[0]).type != "cpu":
+            raise torch.OutOfMemoryError
+        return self
+
+
+def test_a_gpu_that_turns_out_full_gives_way_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Crowded(2, 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (80 << 30, 80 << 30))
+    assert text_step.place(model, "auto") is model
+    with pytest.raises(OutOfMemory, match="does not fit on cuda:1"):
+        text_step.place(model, "cuda:1")
 
 
 def run(content: str) -> subprocess.CompletedProcess[str]:

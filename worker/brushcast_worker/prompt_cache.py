@@ -179,7 +179,8 @@ def write_whole(path: Path, content: bytes) -> None:
     """Writes a file of the user's own (0600) so that it appears whole or not at all. Raises
     OSError."""
     draft = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.part")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    binary: int = getattr(os, "O_BINARY", 0)  # Windows would write two bytes for a line's end
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

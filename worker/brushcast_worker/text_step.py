@@ -183,11 +183,20 @@ def load_encoder(path: Path, dtype: str, device: str) -> nn.Module:
     model.load_state_dict(named, assign=True)
     model.tie_weights()  # type: ignore[operator]  # the table of tokens: one tensor, two names
     model.eval().requires_grad_(False)
+    return place(model, device)
+
+
+def place(model: nn.Module, device: str) -> nn.Module:
+    """Moves it to the device; with `auto` to a GPU only where there is room, and else, or when it
+    turns out that there is none, to the CPU: the stream's own model needs the GPU. Raises
+    OutOfMemory for a device that was asked for."""
     where = _device(device, sum(x.nbytes for x in model.parameters()))
     try:
         return model.to(where)
     except torch.OutOfMemoryError:
-        raise OutOfMemory(f"the text encoder does not fit on {where}") from None
+        if device != "auto":
+            raise OutOfMemory(f"the text encoder does not fit on {where}") from None
+    return model.to("cpu")
 
 
 def umt5_sizes(weights: Mapping[str, Tensor], source: str) -> dict[str, Any]:
@@ -224,7 +233,7 @@ def _device(asked: str, weights_bytes: int) -> torch.device:
         free_bytes, _ = torch.cuda.mem_get_info()
         if free_bytes >= weights_bytes + SPARE_BYTES:
             return torch.device("cuda")
-    return torch.device("cpu")  # the stream's own model needs the GPU: slower here is better
+    return torch.device("cpu")
 
 
 if __name__ == "__main__":
