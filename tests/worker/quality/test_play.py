@@ -68,7 +68,7 @@ def test_it_paints_what_the_engine_paints(pocket: Pocket, steps: int) -> None:
         transformer=pocket.dit,
         autoencoder=pocket.vae,
         looks=Oil(pocket),
-        noise=NoiseConfig(),
+        noise=NoiseConfig(strokes=True),
     )
     preset = Preset(name="mine", title="Mine", prompt="oil", strength=0.8, seed=5)
     state, painted = engine.open(preset, SIZE), []
