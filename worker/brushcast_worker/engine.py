@@ -14,7 +14,7 @@ from brushcast_worker.chunk import Chunk
 # With random weights: for tests, and for measuring how fast they are.
 _WAN = ("wan-small", "wan-small-tiny", "wan-1.3b", "wan-1.3b-tiny", "wan-14b", "wan-14b-tiny")
 RANDOM = ("pocket-random", *(f"{name}-random" for name in _WAN))
-ENGINES = ("pocket", *RANDOM)
+ENGINES = ("pocket", *_WAN[2:], *RANDOM)  # the small ones are made for tests
 EngineState = Any  # opaque: made by Engine.open, changed by Engine.step, of one stream only
 
 
@@ -110,9 +110,11 @@ def load_engine(name: str, device: str, timer: StageTimer | None = None) -> Engi
     if name not in ENGINES:
         raise ConfigError(f"unknown engine {name!r}: there is {', '.join(ENGINES)}")
     if name.startswith("wan"):
-        from brushcast_worker.engines.wan import random_wan
+        from brushcast_worker.engines.wan import load_wan, random_wan
 
-        return random_wan(name.removesuffix("-random"), device, timer=timer)
+        if name in RANDOM:
+            return random_wan(name.removesuffix("-random"), device, timer=timer)
+        return load_wan(name, device, timer)
     from brushcast_worker.engines.pocket import load_pocket, random_pocket
 
     return load_pocket(device, timer) if name == "pocket" else random_pocket(device, timer=timer)

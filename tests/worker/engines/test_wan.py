@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from brushcast.errors import ConfigError
+from brushcast.errors import ConfigError, WeightsError
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import Job, load_engine
 from brushcast_worker.engines.causal import CausalEngine
-from brushcast_worker.engines.wan import ROWS, random_wan
+from brushcast_worker.engines.wan import ROWS, random_wan, wan_from_files
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
 from tests.worker.conftest import SIZE, chunks, moving
@@ -114,3 +115,52 @@ def test_compiled_parts_paint_the_same(presets: Presets) -> None:
     fused._transformer.fuse()
     one, two = (painted(engine, [presets["ink"]], [2], 28)[0] for engine in (plain, fused))
     torch.testing.assert_close(two, one, atol=1e-4, rtol=0)
+
+
+class Words:
+    """Stands for the text encoder: tokens by the prompt's length."""
+
+    def prompt_tokens(self, prompt: str) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(len(prompt))
+        return torch.randn(3, ROWS["wan-small"].transformer.context_dim, generator=generator)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_files_are_what_is_run(name: str, tmp_path: Path, presets: Presets) -> None:
+    made = random_wan(name, "cpu", seed=3)
+    old: Any = made._networks
+    files = {
+        "transformer": tmp_path / "model.pt",
+        "vae": tmp_path / "vae.pth",
+        "tiny_vae": tmp_path / "vae.pth",
+    }
+    weights = {f"model.{k}": x for k, x in old._transformer.state_dict().items()}
+    torch.save({"generator": weights}, files["transformer"])
+    torch.save(old._autoencoder._autoencoder.state_dict(), files["vae"])
+    loaded = wan_from_files(name, files, Words(), torch.device("cpu"))
+    for a, b in zip(loaded._transformer.parameters(), made._transformer.parameters(), strict=True):
+        assert torch.equal(a, b)
+    made._looks = loaded._looks
+    one, two = (painted(engine, [presets["ink"]], [2], 16)[0] for engine in (made, loaded))
+    assert torch.equal(one, two)
+    tokens = loaded._looks.look(presets["ink"]).tokens_BLC
+    assert tokens.shape == (1, 8, 32)
+    assert not tokens[:, 3:].any()
+
+
+def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
+    made: Any = random_wan("wan-small", "cpu")._networks
+    weights = made._transformer.state_dict()
+    weights["head.head.weight"] = weights["head.head.weight"][:3]
+    file = tmp_path / "model.pt"
+    torch.save(weights, file)
+    with pytest.raises(WeightsError, match=r"head\.head\.weight"):
+        wan_from_files(
+            "wan-small", {"transformer": file, "vae": file}, Words(), torch.device("cpu")
+        )
+
+
+def test_missing_files_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    with pytest.raises(WeightsError, match="brushcast models fetch wan-1.3b` brings it"):
+        load_engine("wan-1.3b-tiny", "cpu")

@@ -1,29 +1,37 @@
 """The Wan engines: the published causal few-step transformer between Wan's autoencoder, exact or
 tiny, and the stream (StreamDiffusionV2, arXiv 2511.07399).
 
-Weights are not read yet: these engines are random ones, with every size and every step real.
+With the published weights, or with random ones: then every size and every step is real.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from brushcast.catalogue import read_catalogue
+from brushcast.errors import OutOfMemory, WeightsError
+from brushcast.folders import prompts_folder
 from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.engine import EngineInfo, StageTimer
-from brushcast_worker.engines.causal import CausalEngine
+from brushcast_worker.engines.causal import CausalEngine, Looks
 from brushcast_worker.engines.devices import choose_device, choose_dtype, device_name
 from brushcast_worker.models.dit import SIZES, DiT, DiTConfig
+from brushcast_worker.models.keys import last_moments, load_weights, read_weights
 from brushcast_worker.models.light_vae import CHUNK
 from brushcast_worker.models.tiny_vae import TINY_VAE_SIZES, TinyVAE, TinyVAEConfig
 from brushcast_worker.models.wan_vae import VAE_SIZES, WanVAE, WanVAEConfig
+from brushcast_worker.prompt_cache import EmbeddingCache
+from brushcast_worker.prompts import Prompts, TextFiles
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
 from brushcast_worker.stages.live_vae import LiveVAE
@@ -84,6 +92,33 @@ ROWS = {
 }
 
 
+class PromptTokens(Protocol):
+    """`prompts.Prompts` is one."""
+
+    def prompt_tokens(self, prompt: str) -> Tensor: ...
+
+
+class WanLooks:
+    """From a preset to what the transformer is told: the text encoder's tokens, padded with zeros
+    (published), so that every two prompts can be mixed."""
+
+    def __init__(
+        self, prompts: PromptTokens, config: DiTConfig, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._prompts, self._config = prompts, config
+        self._device, self._dtype = device, dtype
+
+    def look(self, preset: Preset) -> Look:
+        """As of `engines.causal.Looks`; a new prompt takes as long as the text encoder does."""
+        x_LC = self._prompts.prompt_tokens(preset.prompt).to(self._device, self._dtype)
+        x_LC = F.pad(x_LC, (0, 0, 0, self._config.context_tokens - len(x_LC)))
+        return Look(x_LC[None], noise_scale_of(preset.strength))
+
+    def remark(self, preset: Preset) -> str:
+        """None: any wording is understood."""
+        return ""
+
+
 class RandomLooks:
     """Tokens drawn by the prompt's own number: what a text encoder would give is not known here."""
 
@@ -102,6 +137,50 @@ class RandomLooks:
         return ""
 
 
+def load_wan(name: str, device: str, timer: StageTimer | None = None) -> CausalEngine:
+    """The engine `name` of `ROWS` with the published weights. Raises ConfigError for an absent
+    device, OutOfMemory where its memory will never do, WeightsError for files that are missing or
+    not this model's."""
+    place, model = choose_device(device), read_catalogue()[name.removesuffix("-tiny")]
+    if place.type == "cuda":
+        gib = torch.cuda.get_device_properties(place).total_memory / 2**30
+        if gib < model.gpu_gib_least:
+            raise OutOfMemory(
+                f"{name} wants {model.gpu_gib_least:g} GiB of GPU memory, {device_name(place)} has "
+                f"{gib:.1f}: pocket runs there, and every smaller model of `brushcast models list`"
+            )
+    files = model.paths()
+    missing = [path for path in files.values() if not path.is_file()]
+    if missing:
+        raise WeightsError(
+            f"{missing[0]} is not there: `brushcast models fetch {model.name}` brings it"
+        )
+    texts = TextFiles(weights=files["text_encoder"], tokenizer=files["tokenizer"])
+    prompts = Prompts(texts, EmbeddingCache(prompts_folder()))
+    return wan_from_files(name, files, prompts, place, timer)
+
+
+def wan_from_files(
+    name: str,
+    files: Mapping[str, Path],
+    prompts: PromptTokens,
+    device: torch.device,
+    timer: StageTimer | None = None,
+) -> CausalEngine:
+    """`files`: by role, as `catalogue.Model.paths` gives them. Raises WeightsError."""
+    dtype = choose_dtype(device)
+    transformer, autoencoder = _networks(ROWS[name], device, dtype)
+    vae = files["vae" if isinstance(autoencoder, WanVAE) else "tiny_vae"]
+    found: tuple[tuple[nn.Module, Path], ...] = (
+        (transformer, files["transformer"]),
+        (autoencoder, vae),
+    )
+    for network, path in found:
+        load_weights(network, last_moments(read_weights(path), network), path.name)
+    looks = WanLooks(prompts, transformer.config, device, dtype)
+    return wan_engine(name, transformer, autoencoder, looks, device, dtype, timer)
+
+
 def random_wan(
     name: str,
     device: str,
@@ -116,25 +195,28 @@ def random_wan(
     dtype = choose_dtype(place)
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
-        transformer = _made(partial(DiT, row.transformer), place, dtype)
-        autoencoder = _made(partial(_autoencoder, row.autoencoder), place, dtype)
-    live = LiveVAE(autoencoder, first=1 if isinstance(autoencoder, WanVAE) else CHUNK)
-    if fused and place.type == "cuda":
-        transformer.fuse()
-        live.fuse()
-    return wan_engine(name, transformer, live, place, dtype, timer)
+        transformer, autoencoder = _networks(row, place, dtype)
+    looks = RandomLooks(transformer.config, place, dtype)
+    return wan_engine(name, transformer, autoencoder, looks, place, dtype, timer, fused=fused)
 
 
 def wan_engine(
     name: str,
     transformer: DiT,
-    autoencoder: LiveVAE,
+    autoencoder: WanVAE | TinyVAE,
+    looks: Looks,
     device: torch.device,
     dtype: torch.dtype,
     timer: StageTimer | None,
+    *,
+    fused: bool = True,
 ) -> CausalEngine:
-    """An engine around networks that are on `device` already."""
+    """An engine around networks that are on `device` already, on a GPU `fused`: compiled."""
     parameters = sum(p.numel() for p in transformer.parameters())
+    live = LiveVAE(autoencoder, first=1 if isinstance(autoencoder, WanVAE) else CHUNK)
+    if fused and device.type == "cuda":
+        transformer.fuse()
+        live.fuse()
     info = EngineInfo(
         name=name,
         device=str(device),
@@ -145,19 +227,26 @@ def wan_engine(
         default_steps=2,
         default_size=ROWS[name].default_size,
         size_multiple=16,
-        description=f"causal Wan, {parameters / 1e9:.2g} B parameters, random weights",
+        description=f"causal Wan, {parameters / 1e9:.2g} B parameters",
     )
     return CausalEngine(
         info=info,
         transformer=transformer,
-        networks=Graphed(transformer, autoencoder, dtype, device, capture=True, pooled=True)
+        networks=Graphed(transformer, live, dtype, device, capture=True, pooled=True)
         if device.type == "cuda"
-        else Eager(transformer, autoencoder, dtype),
-        looks=RandomLooks(transformer.config, device, dtype),
+        else Eager(transformer, live, dtype),
+        looks=looks,
         noise=NoiseConfig(),
         schedule=partial(wan_steps, table=sigma_table()),
         timer=timer,
     )
+
+
+def _networks(
+    row: WanRow, device: torch.device, dtype: torch.dtype
+) -> tuple[DiT, WanVAE | TinyVAE]:
+    transformer = _made(partial(DiT, row.transformer), device, dtype)
+    return transformer, _made(partial(_autoencoder, row.autoencoder), device, dtype)
 
 
 def _autoencoder(config: WanVAEConfig | TinyVAEConfig) -> WanVAE | TinyVAE:
