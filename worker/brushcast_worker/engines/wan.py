@@ -227,7 +227,7 @@ def wan_engine(
         default_steps=2,
         default_size=ROWS[name].default_size,
         size_multiple=16,
-        description=f"causal Wan, {parameters / 1e9:.2g} B parameters",
+        description=f"causal Wan, {parameters / 1e6:.4g} M parameters",
     )
     return CausalEngine(
         info=info,
