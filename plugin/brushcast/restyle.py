@@ -8,6 +8,7 @@ result yet is sent again to the next one.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import logging
 import queue
 import random
@@ -90,6 +91,9 @@ class _Restyling:
         self._output_size = config.size or clip.info.size
         area_px = min(config.size.area_px, MAX_AREA_PX) if config.size else DEFAULT_AREA_PX
         self._model_size = model_size(self._output_size, area_px)
+        self._sized = threading.Event()  # the size is settled, pictures may be scaled to it
+        if config.size is not None:
+            self._sized.set()
         self._decoded: queue.Queue[Frame | BrushcastError | None] = queue.Queue(DECODED_AHEAD)
         self._times_s: dict[int, Fraction] = {}
         self._stopping = threading.Event()
@@ -216,6 +220,9 @@ class _Restyling:
 
     def _decode(self) -> None:
         """Its own thread: decoded and scaled pictures, then None; an error in their place."""
+        while not self._sized.wait(0.1):
+            if self._stopping.is_set():
+                return
         try:
             for picture in self._clip.pictures():
                 if not self._offer(self._frame_of(picture)):
@@ -304,6 +311,7 @@ class _Restyling:
                 self._write(event)
             elif isinstance(event, Connected):
                 self._welcome = event.welcome
+                self._settle_size(event.welcome)
             elif isinstance(event, Lost):
                 self._reconnects += event.was_ready
                 self._again = self._unanswered + self._again
@@ -315,6 +323,24 @@ class _Restyling:
                 self._remark = event.message
             elif isinstance(event, Faulted):
                 raise PromptError(event.message)
+
+    def _settle_size(self, welcome: Welcome) -> None:
+        """As large as the first worker likes to paint, in the output's shape, unless the user
+        chose."""
+        if self._sized.is_set():
+            return
+        likes_px = welcome.default_width * welcome.default_height
+        area_px = max(DEFAULT_AREA_PX, min(likes_px, self._output_size.area_px))
+        size = model_size(self._output_size, area_px)
+        if size != self._model_size:
+            assert self._link is not None
+            self._model_size = size
+            old = self._link.stream_state
+            state = dataclasses.replace(
+                old, revision=old.revision + 1, width=size.width, height=size.height
+            )
+            self._link.set_state(state, time.monotonic_ns())
+        self._sized.set()
 
     def _write(self, result: Result) -> None:
         header = result.header

@@ -1,5 +1,6 @@
 """restyle's bookkeeping: each frame once, in order, sent again after a loss. The worker is grey."""
 
+import dataclasses
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -108,6 +109,19 @@ def test_the_size_that_was_asked_for(tmp_path: Path, worker: GreyWorker) -> None
     with av.open(str(tmp_path / "out.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height) == (320, 192)
+
+
+def test_it_is_painted_as_large_as_the_worker_likes(tmp_path: Path, worker: GreyWorker) -> None:
+    worker.likes = Size(1024, 576)
+    given = config(tmp_path, 3)
+    with Recording(given.source, Size(1280, 720), Fraction(25)) as recording:
+        for index in range(3):
+            recording.write(np.zeros((720, 1280, 3), np.uint8), Fraction(index, 25))
+    report = restyle_file(given, quiet=True)
+    assert (report["model_size"], report["output_size"]) == ("1024x576", "1280x720")
+    assert (worker.states[-1].width, worker.states[-1].height) == (1024, 576)
+    chosen = restyle_file(dataclasses.replace(given, size=Size(512, 288)), quiet=True)
+    assert chosen["model_size"] == "512x288"
 
 
 def test_frames_without_an_answer_are_sent_to_the_next_worker(
