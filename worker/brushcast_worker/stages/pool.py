@@ -17,7 +17,6 @@ import copy
 import itertools
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
@@ -49,46 +48,42 @@ class PooledCache:
     """
 
     def __init__(self, bank: _Bank, cursor: Cursor) -> None:
-        self.cursor, self._bank = cursor, bank
+        """Raises OutOfMemoryError."""
+        self.bank, self.cursor = bank, cursor
         bank.take(self)
 
     def fork(self) -> Self:
         """As of ``Cache``."""
-        other = type(self)(self._bank, _copied(self.cursor))
-        self._bank.copy(self, other)
+        other = type(self)(self.bank, copy.deepcopy(self.cursor))
+        self.bank.copy(self, other)
         return other
 
-    @property
-    def bank(self) -> _Bank:
-        return self._bank
 
-
-@dataclass(slots=True, weakref_slot=True, eq=False)
 class _Bank:
-    """Rows for latent frames of one number of tokens."""
+    """Rows for latent frames of one number of tokens: keys (rotated) and values."""
 
-    config: DiTConfig
-    tokens: int
-    number: int
-    device: torch.device
-    dtype: torch.dtype
-    k_LBSND: Tensor = field(init=False)
-    v_LBSND: Tensor = field(init=False)
-    owners: list[weakref.ref[PooledCache] | None] = field(default_factory=list)
-    generation: int = 0  # of the memory: a graph of an older one must not be run
-
-    def __post_init__(self) -> None:
-        self._grow(FIRST_ROWS)
+    def __init__(
+        self, config: DiTConfig, tokens: int, number: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.number = number
+        self.generation = 0  # of the memory: a graph of an older one must not be run
+        self.owners: list[weakref.ref[PooledCache] | None] = [None] * FIRST_ROWS
+        shape = (config.layers, FIRST_ROWS, config.window, tokens, config.dim)
+        self.k_LBSND = torch.zeros(shape, device=device, dtype=dtype)
+        self.v_LBSND = torch.zeros_like(self.k_LBSND)
 
     def take(self, cache: PooledCache) -> None:
         """Gives the cache a row.  Raises OutOfMemoryError."""
-        free = [n for n in range(len(self.owners)) if self._owner(n) is None]
-        if not free:
-            free = [len(self.owners)]
-            self._grow(2 * len(self.owners))
-        self.owners[free[0]] = weakref.ref(cache)
+        free = next((n for n in range(len(self.owners)) if self._owner(n) is None), None)
+        if free is None:
+            free = len(self.owners)
+            self.k_LBSND, self.v_LBSND = _doubled(self.k_LBSND), _doubled(self.v_LBSND)
+            self.owners += [None] * free
+            self.generation += 1
+        self.owners[free] = weakref.ref(cache)
 
     def row(self, cache: PooledCache) -> int:
+        """Where the cache is now."""
         return next(n for n in range(len(self.owners)) if self._owner(n) is cache)
 
     def copy(self, start: PooledCache, end: PooledCache) -> None:
@@ -118,16 +113,12 @@ class _Bank:
                 layer_BSND[b].copy_(kept_SND)
         self.owners[a], self.owners[b] = self.owners[b], self.owners[a]
 
-    def _grow(self, rows: int) -> None:
-        c = self.config
-        shape = (c.layers, rows, c.window, self.tokens, c.dim)
-        for name in ("k_LBSND", "v_LBSND"):
-            larger = torch.zeros(shape, device=self.device, dtype=self.dtype)
-            if self.owners:
-                larger[:, : len(self.owners)].copy_(getattr(self, name))
-            setattr(self, name, larger)
-        self.owners += [None] * (rows - len(self.owners))
-        self.generation += 1
+
+def _doubled(x_LBSND: Tensor) -> Tensor:
+    layers, rows, *rest = x_LBSND.shape
+    larger = x_LBSND.new_zeros((layers, 2 * rows, *rest))
+    larger[:, :rows].copy_(x_LBSND)
+    return larger
 
 
 class CachePool:
@@ -214,10 +205,6 @@ class CachePool:
 def _pooled(cache: Cache) -> PooledCache:
     assert isinstance(cache, PooledCache)
     return cache
-
-
-def _copied(cursor: Cursor) -> Cursor:
-    return copy.deepcopy(cursor)
 
 
 def _inputs(row: Row) -> RowInputs:
