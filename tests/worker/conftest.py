@@ -86,12 +86,11 @@ def outcome(engine: Engine, jobs: Sequence[Job]) -> list[Chunk | None]:
 
 
 def _whole(parts: Sequence[Chunk]) -> Chunk:
-    (reused,) = {part.reused for part in parts}
     return Chunk(
         torch.cat([part.x_TCHW for part in parts]),
         tuple(seq for part in parts for seq in part.seqs),
         tuple(ns for part in parts for ns in part.captured_ns),
-        reused=reused,
+        reused=all(part.reused for part in parts),
     )
 
 

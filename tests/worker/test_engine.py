@@ -51,11 +51,15 @@ def test_says_what_it_is(engine: Engine) -> None:
 
 def test_pictures_keep_their_size_range_and_names(engine: Engine, presets: Presets) -> None:
     source = chunks(moving(12), engine.info.device)
-    for sent, result in zip(source, run(engine, source, presets["ink"]), strict=True):
+    sent = [name for chunk in source for name in zip(chunk.seqs, chunk.captured_ns, strict=True)]
+    names = []
+    for result in run(engine, source, presets["ink"]):
         assert result is not None
-        assert result.x_TCHW.shape == sent.x_TCHW.shape
+        assert result.x_TCHW.shape[1:] == source[0].x_TCHW.shape[1:]
         assert -1 <= float(result.x_TCHW.min()) <= float(result.x_TCHW.max()) <= 1
-        assert (result.seqs, result.captured_ns) == (sent.seqs, sent.captured_ns)
+        names += zip(result.seqs, result.captured_ns, strict=True)
+        assert len(result.x_TCHW) == len(result.seqs)
+    assert names == sent[: len(sent) - engine.info.late_frames]
 
 
 def test_the_same_jobs_from_a_fresh_state_give_the_same_bits(
@@ -112,8 +116,8 @@ def test_a_chunk_comes_out_as_many_ticks_later_as_there_are_further_steps(
         results = run(engine, source, presets["ink"], steps=steps)
         late = steps - 1
         assert all(result is None for result in results[:late])
-        seqs = [result.seqs for result in results[late:] if result is not None]
-        assert seqs == [chunk.seqs for chunk in source[: len(source) - late]]
+        seqs = [seq for result in results if result is not None for seq in result.seqs]
+        assert seqs == list(range(24 - 4 * late - engine.info.late_frames))
 
 
 def test_a_change_of_steps_loses_no_picture(engine: Engine, presets: Presets) -> None:
@@ -128,7 +132,7 @@ def test_a_change_of_steps_loses_no_picture(engine: Engine, presets: Presets) ->
         job = Job(state=state, chunk=chunk, preset=presets["ink"], steps=steps)
         results += outcome(engine, [job])
     seqs = [seq for result in results if result is not None for seq in result.seqs]
-    assert seqs == list(range(40))
+    assert seqs == list(range(40 - engine.info.late_frames))
 
 
 def test_the_seed_decides(engine: Engine, presets: Presets) -> None:
@@ -153,10 +157,12 @@ def test_the_past_matters_and_a_fresh_state_has_none(engine: Engine, presets: Pr
 @pytest.mark.parametrize("size", [Size(16, 16), Size(80, 48), Size(48, 112)])
 def test_every_size_in_its_multiples(engine: Engine, presets: Presets, size: Size) -> None:
     state = engine.open(presets["ink"], size)
+    count = 4 - engine.info.late_frames
     for chunk in chunks(moving(8, size), engine.info.device):
         (result,) = outcome(engine, [Job(state=state, chunk=chunk, preset=presets["ink"], steps=1)])
         assert result is not None
-        assert result.x_TCHW.shape == (4, 3, size.height, size.width)
+        assert result.x_TCHW.shape == (count, 3, size.height, size.width)
+        count = 4
 
 
 def test_other_sizes_are_refused(engine: Engine, presets: Presets) -> None:
@@ -246,7 +252,9 @@ def test_a_cut_begins_a_scene_without_a_past(engine: Engine, presets: Presets) -
     bright = [255 - (picture // 4) for picture in moving(16, seed=4)]
     both = run(engine, chunks([*dark, *bright], engine.info.device), presets["ink"])
     alone = run(engine, chunks(bright, engine.info.device), presets["ink"])
-    assert torch.equal(pictures(both[4:]), pictures(alone))
+    assert torch.equal(pictures(both)[16:], pictures(alone))
+    names = [seq for result in both if result is not None for seq in result.seqs]
+    assert names == list(range(32 - engine.info.late_frames))
 
 
 def test_an_unknown_engine_and_an_absent_device_are_named() -> None:

@@ -25,7 +25,8 @@ class EngineInfo:
     device: as torch writes it (`cpu`, `cuda:0`); device_name: for people. dtype: of the
     computation. chunk_frames: pictures per chunk in the steady state. steps: the denoising steps
     that may be asked for. default_size, size_multiple: both sides must be multiples of it.
-    description: one line for people.
+    description: one line for people. late_frames: so many of a chunk's last pictures come out with
+    the next chunk, whatever the steps; where a scene ends its last picture stands for them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class EngineInfo:
     default_size: Size
     size_multiple: int
     description: str
+    late_frames: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

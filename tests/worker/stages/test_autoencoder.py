@@ -16,17 +16,18 @@ def _wan(name: str) -> Autoencoder:
 
 @pytest.mark.parametrize("kind", ["light", "wan-small", "wan-small-tiny"])
 @torch.inference_mode()
-def test_a_chunk_in_a_chunk_out_from_the_first_on(kind: str) -> None:
+def test_a_chunk_in_a_chunk_out(kind: str) -> None:
     torch.manual_seed(0)
     vae: Autoencoder = LightVAE().eval() if kind == "light" else _wan(kind)
     encoder = decoder = None
     for number in range(3):
         video = torch.rand(2, 4, 3, 32, 48) * 2 - 1
         z, encoder = vae.encode(video, encoder)
-        assert z.shape == (2, 1 + (vae.leads and number == 0), 16, 4, 6)
+        assert z.shape == (2, 1 + (kind == "wan-small" and number == 0), 16, 4, 6)
         painted = list(vae.paint(z, video, decoder, vae.guide(video)))
         decoder = painted[-1][1]
-        assert sum(x.shape[1] for x, _ in painted) == 4
+        late = 3 if kind == "wan-small-tiny" and number == 0 else 0
+        assert sum(x.shape[1] for x, _ in painted) == 4 - late
         assert all(x.shape[0] == 2 for x in (*encoder, *decoder))
 
 

@@ -10,11 +10,11 @@ after it went in, and a step more costs delay before it costs rate.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Protocol
 
 import torch
@@ -92,6 +92,7 @@ class Temporal:
 
     noise_CHW: Tensor  # drawn once per stream
     caches: list[Cache]  # one per denoising step
+    after: int  # pictures of the stream came before this scene
     level: float | None = None  # of the noise in the last chunk
     encoder: Memory | None = None
     decoder: Memory | None = None
@@ -131,6 +132,20 @@ class CausalState:
     shown: Chunk | None = None  # the last that came out
     still_chunks: int = 0  # computed ones in a row that did not move
     under_way: list[LatentFrame] = field(default_factory=list)
+    names: deque[tuple[int, int]] = field(default_factory=deque)  # came and did not go yet
+    came: int = 0
+    went: int = 0
+
+    def take(self, chunk: Chunk) -> None:
+        """Its pictures' names wait for what is painted: that comes in the same order."""
+        self.names.extend(zip(chunk.seqs, chunk.captured_ns, strict=True))
+        self.came += len(chunk.seqs)
+
+    def give(self, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The next pictures' seqs and times."""
+        seqs, captured_ns = zip(*(self.names.popleft() for _ in range(count)), strict=True)
+        self.went += count
+        return seqs, captured_ns
 
 
 @dataclass(slots=True)
@@ -227,7 +242,10 @@ class CausalEngine:
             state.wording = (preset.prompt, preset.strength)
         if state.seed != preset.seed:
             state.seed = preset.seed
-            state.temporal, state.seen = self._temporal(state.size, preset.seed, job.steps), None
+            state.temporal, state.seen = (
+                self._temporal(state.size, preset.seed, job.steps, state.came),
+                None,
+            )
         caches = state.temporal.caches
         while len(caches) < job.steps:  # a further step starts with what the one before it knows
             caches.append(caches[-1].fork())
@@ -237,7 +255,7 @@ class CausalEngine:
         """A cut is a new scene without a past; a chunk with nothing new is answered at once."""
         state, chunk = turn.state, turn.job.chunk
         if motion.cut > CUT_ABOVE:
-            state.temporal = self._temporal(state.size, state.seed, turn.job.steps)
+            state.temporal = self._temporal(state.size, state.seed, turn.job.steps, state.came)
             (motion,), state.seen = self._networks.measure([chunk], [None]), None
         before, s0 = state.temporal.level, state.fade.now().s0
         state.temporal.level = noise_level(motion.rms, s0, before, self._noise)
@@ -258,10 +276,8 @@ class CausalEngine:
         if state.shown is None or not settled:
             state.still_chunks += 1
             return False
-        coming = [frame.chunk for frame in state.under_way] + [chunk]
-        for frame, next_chunk in zip(state.under_way, coming[1:], strict=True):
-            frame.chunk = next_chunk  # the pictures are the same: only their names move on
-        turn.put(_again(state.shown, coming[0]))
+        state.take(chunk)  # the pictures under way are the same: only their names move on
+        turn.put(_again(state, state.shown, CHUNK))
         return True
 
     def _encode(self, turns: Sequence[_Turn]) -> None:
@@ -282,6 +298,7 @@ class CausalEngine:
             )
             self._lead(turn.state, frame)
             turn.state.under_way.append(frame)
+            turn.state.take(turn.job.chunk)
 
     def _lead(self, state: CausalState, frame: LatentFrame) -> None:
         """What a stream begins with takes all its steps at once: the caches know it then, and the
@@ -316,7 +333,6 @@ class CausalEngine:
         """Latent frames that have all their steps behind them become pictures, and are put out."""
         finished = [(turn, group) for turn in turns for group in _finished(turn.state)]
         groups = [group for _, group in finished]
-        names = [_names(group) for group in groups]
         decoded = self._networks.decode(
             [torch.stack(_latents(group)) for group in groups],
             [_source(group) for group in groups],
@@ -325,10 +341,13 @@ class CausalEngine:
         )
         for number, x_TCHW, memory, arrival in decoded:
             turn, group = finished[number]
-            group[0].temporal.decoder = memory
-            seqs, captured_ns = zip(*islice(names[number], len(x_TCHW)), strict=True)
-            turn.state.shown = Chunk(x_TCHW, seqs, captured_ns, arrival=arrival)
-            turn.put(turn.state.shown)
+            state, temporal = turn.state, group[0].temporal
+            temporal.decoder = memory
+            lost = temporal.after - state.went  # a late autoencoder's last ones of the scene before
+            if lost > 0 and state.shown is not None:
+                turn.put(_again(state, state.shown, lost))
+            state.shown = Chunk(x_TCHW, *state.give(len(x_TCHW)), arrival=arrival)
+            turn.put(state.shown)
             self._begin("decode")
 
     # ------------------------------------------------------------------ parts of a state
@@ -339,7 +358,7 @@ class CausalEngine:
             state.context = self._transformer.context(state.fade.advance().tokens_BLC)
         return state.context
 
-    def _temporal(self, size: Size, seed: int, steps: int) -> Temporal:
+    def _temporal(self, size: Size, seed: int, steps: int, after: int = 0) -> Temporal:
         config, device, dtype = self._transformer.config, self._device, self._dtype
         height, width = size.height // SCALE, size.width // SCALE
         shape_CHW = (config.latent_channels, height, width)
@@ -347,15 +366,14 @@ class CausalEngine:
         noise_CHW = open_noise(shape_CHW, seed, device, dtype, strokes=strokes).noise_CHW
         tokens = -(-height // config.patch) * -(-width // config.patch)
         caches = [self._networks.cache(tokens) for _ in range(steps)]
-        return Temporal(noise_CHW, caches)
+        return Temporal(noise_CHW, caches, after)
 
 
-def _again(shown: Chunk, coming: Chunk) -> Chunk:
-    """The last picture of one chunk, for every picture of another."""
+def _again(state: CausalState, shown: Chunk, count: int) -> Chunk:
+    """The last picture that was shown, for the next ones."""
     return Chunk(
-        shown.x_TCHW[-1].expand(len(coming.seqs), -1, -1, -1),
-        coming.seqs,
-        coming.captured_ns,
+        shown.x_TCHW[-1].expand(count, -1, -1, -1),
+        *state.give(count),
         reused=True,
         arrival=shown.arrival and shown.arrival.last(),
     )
@@ -380,12 +398,6 @@ def _latents(group: Sequence[LatentFrame]) -> list[Tensor]:
 def _source(group: Sequence[LatentFrame]) -> Tensor:
     pictures = [frame.chunk.x_TCHW for frame in group]
     return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
-
-
-def _names(group: Sequence[LatentFrame]) -> Iterator[tuple[int, int]]:
-    """Seq and time of each picture."""
-    for frame in group:
-        yield from zip(frame.chunk.seqs, frame.chunk.captured_ns, strict=True)
 
 
 @contextmanager

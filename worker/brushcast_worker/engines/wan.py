@@ -213,7 +213,8 @@ def wan_engine(
 ) -> CausalEngine:
     """An engine around networks that are on `device` already, on a GPU `fused`: compiled."""
     parameters = sum(p.numel() for p in transformer.parameters())
-    live = LiveVAE(autoencoder, first=1 if isinstance(autoencoder, WanVAE) else CHUNK)
+    late = 0 if isinstance(autoencoder, WanVAE) else CHUNK - 1
+    live = LiveVAE(autoencoder, late=late)
     if fused and device.type == "cuda":
         transformer.fuse()
         live.fuse()
@@ -228,6 +229,7 @@ def wan_engine(
         default_size=ROWS[name].default_size,
         size_multiple=16,
         description=f"causal Wan, {parameters / 1e6:.4g} M parameters",
+        late_frames=late,
     )
     return CausalEngine(
         info=info,

@@ -75,7 +75,7 @@ class LightVAE(nn.Module):
     set after training.
     """
 
-    leads = False  # a stream's first chunk is a latent frame as any other
+    begins_apart = False  # a stream's first chunk is as any other
 
     def __init__(self, config: LightVAEConfig | None = None) -> None:
         super().__init__()

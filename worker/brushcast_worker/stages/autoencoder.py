@@ -18,11 +18,12 @@ Memory = tuple[Tensor, ...]  # what an autoencoder remembers of one stream, [1 .
 class Autoencoder(Protocol):
     """Four pictures in [-1, 1] to a latent frame and back, streamed.
 
-    leads: a stream begins with a latent frame more than it has chunks: its first picture's own.
+    begins_apart: a stream's first chunk has shapes of its own: a latent frame more (its first
+    picture's, painted and dropped), or fewer pictures painted, where those of a chunk come late.
     Such an autoencoder never gets ``begins``.
     """
 
-    leads: bool
+    begins_apart: bool
 
     def encode(
         self, video_BTCHW: Tensor, state: Memory | None = None, begins_B: Tensor | None = None

@@ -109,21 +109,21 @@ class Graphed:
 
     def _encode(self, inputs: Sequence[Tensor], begins_B1: Tensor) -> Sequence[Tensor]:
         video_BTCHW, *memory = inputs
-        begins_B = None if self._autoencoder.leads else begins_B1[:, 0] > 0
+        begins_B = None if self._autoencoder.begins_apart else begins_B1[:, 0] > 0
         z_BTCHW, after = self._autoencoder.encode(video_BTCHW, tuple(memory), begins_B)
         return z_BTCHW, *after
 
     def _beginning(self, memories: Sequence[Memory | None]) -> tuple[list[int], list[int]]:
         """Streams whose first chunk has a shape of its own, and the others."""
         every = range(len(memories))
-        begin = [i for i in every if memories[i] is None and self._autoencoder.leads]
+        begin = [i for i in every if memories[i] is None and self._autoencoder.begins_apart]
         return begin, [i for i in every if i not in begin]
 
     def _memory(
         self, source_TCHW: Tensor, known: Sequence[Memory | None], which: int
     ) -> list[Tensor]:
         """What a row's memory looks like, of what encodes (0) or of what paints (1)."""
-        memory = known[0] if self._autoencoder.leads else None
+        memory = known[0] if self._autoencoder.begins_apart else None
         if memory is None:
             memory = self._autoencoder.blank(1, *source_TCHW.shape[2:])[which]
         return [x[0] for x in memory]
@@ -250,7 +250,7 @@ class Graphed:
 
     def _decode(self, inputs: Sequence[Tensor], begins_B1: Tensor) -> Sequence[Tensor]:
         z_BTCHW, source_BTCHW, *memory = inputs
-        begins_B = None if self._autoencoder.leads else begins_B1[:, 0] > 0
+        begins_B = None if self._autoencoder.begins_apart else begins_B1[:, 0] > 0
         parts = list(self._autoencoder.paint(z_BTCHW, source_BTCHW, tuple(memory), None, begins_B))
         x_BTCHW = torch.cat([x for x, _ in parts], 1) if len(parts) > 1 else parts[0][0]
         x_BTCHW = x_BTCHW.float().clamp(-1, 1)  # NaN stays NaN, for the loop to see

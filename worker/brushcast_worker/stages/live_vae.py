@@ -2,9 +2,12 @@
 
 Letters: B rows (streams), T pictures or latent frames, C channels, H height, W width.
 
-Wan's first latent frame stands for a single picture (arXiv 2503.20314, section 4.1).  So a stream's
-first picture stands in front of it once more: it becomes a latent frame of its own, the lead, and
-what is painted of that is dropped.  From then on four pictures are a latent frame.
+Wan's first latent frame stands for a single picture (arXiv 2503.20314, section 4.1), and there are
+two ways to begin with it.  The exact autoencoder's next latent frame is the four pictures after
+that: so a stream's first picture stands in front of it once more, becomes a latent frame of its own
+(the lead), and what is painted of that is dropped.  The tiny one looks three pictures ahead: its
+first latent frame is made of the first four pictures and stands for the first; every chunk's last
+three are painted with the next.
 """
 
 from __future__ import annotations
@@ -31,13 +34,11 @@ class WanLatents(Protocol):
 class LiveVAE:
     """``stages.autoencoder.Autoencoder`` for Wan's latents. Holds weights, no state."""
 
-    leads = True
+    begins_apart = True
 
-    def __init__(self, autoencoder: WanLatents, *, first: int) -> None:
-        """``first``: how many pictures the autoencoder takes and gives for a stream's first latent
-        frame.
-        """
-        self._autoencoder, self._first = autoencoder, first
+    def __init__(self, autoencoder: WanLatents, *, late: int) -> None:
+        """``late``: how many pictures the encoder looks ahead; 0: a stream begins with a lead."""
+        self._autoencoder, self._late = autoencoder, late
         self._encode, self._decode = autoencoder.encode, autoencoder.decode
 
     def fuse(self) -> None:
@@ -49,11 +50,10 @@ class LiveVAE:
     def encode(
         self, video_BTCHW: Tensor, state: Memory | None = None, begins_B: Tensor | None = None
     ) -> tuple[Tensor, Memory]:
-        """``[B T/4 16 H/8 W/8]``, and one latent frame more where a stream begins."""
+        """``[B T/4 16 H/8 W/8]``, and the lead before them where a stream begins with one."""
         assert begins_B is None
-        if state is None:
-            lead = video_BTCHW[:, :1].expand(-1, self._first, -1, -1, -1)
-            return self._autoencoder.encode(torch.cat([lead, video_BTCHW], 1))
+        if state is None and not self._late:
+            return self._autoencoder.encode(torch.cat([video_BTCHW[:, :1], video_BTCHW], 1))
         return self._encode(video_BTCHW, state)
 
     def paint(
@@ -64,12 +64,13 @@ class LiveVAE:
         guide: Guide | None = None,
         begins_B: Tensor | None = None,
     ) -> Iterator[tuple[Tensor, Memory]]:
-        """All pictures at once; the source is not looked at."""
+        """All pictures at once, fewer where a stream begins late; the source is not looked at."""
         assert begins_B is None
-        assert source_BTCHW.shape[1] == CHUNK * (z_BTCHW.shape[1] - (state is None))
+        lead = state is None and not self._late
+        assert source_BTCHW.shape[1] == CHUNK * (z_BTCHW.shape[1] - lead)
         if state is None:
             x_BTCHW, after = self._autoencoder.decode(z_BTCHW)
-            yield x_BTCHW[:, self._first :], after
+            yield x_BTCHW[:, self._late or 1 :], after
         else:
             yield self._decode(z_BTCHW, state)
 
