@@ -61,6 +61,21 @@ def test_every_frame_comes_out_in_order(tmp_path: Path, count: int) -> None:
     assert report["dropped"] == {}
 
 
+@pytest.mark.parametrize("engine", ["wan-small-random", "wan-small-tiny-random"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_no_frame_stays_in_a_deep_stream_batch(tmp_path: Path, engine: str, steps: int) -> None:
+    """Four steps hold three chunks back, and a tiny autoencoder three pictures more."""
+    make_clip(tmp_path / "in.mp4", 22)
+    done = restyle(
+        str(tmp_path / "in.mp4"), str(tmp_path / "out.mp4"), "--engine", engine,
+        "--steps", str(steps), "--size", "96x64", "--json", home=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert (report["frames_in"], report["frames_out"]) == (22, 22)
+    assert len(pictures(tmp_path / "out.mp4")) == 22
+
+
 def test_the_same_seed_gives_the_same_file_and_the_asked_size(tmp_path: Path) -> None:
     make_clip(tmp_path / "in.mp4", 6)
     outs = [tmp_path / "a.mp4", tmp_path / "b.mp4"]

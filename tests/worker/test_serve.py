@@ -19,10 +19,13 @@ import numpy as np
 import pytest
 
 from brushcast import codec
+from brushcast.frame import Size
 from brushcast.wire import events as wire
 from brushcast.wire.link import LOCAL_TIMES, ClientLink
 from brushcast.wire.messages import Codec, StreamState
 from brushcast.wire.sockets import Context, Dialler, parse_endpoint
+from brushcast_worker.engine import EngineInfo
+from brushcast_worker.serve import credit_frames
 from tests.worker.conftest import moving
 
 PATIENCE_S = 120
@@ -182,3 +185,20 @@ def test_ctrl_c_is_the_parents_affair_and_term_ends_it(started: list[Worker]) ->
 def _lossless() -> StreamState:
 
     return dataclasses.replace(STATE, lossless=True)
+
+
+@pytest.mark.parametrize(
+    ("default", "steps", "late", "wanted"),
+    [(1, (1, 2), 0, 8), (2, (1, 2, 3, 4), 0, 16), (2, (1, 2, 3, 4), 3, 19), (1, (1,), 0, 8)],
+)
+def test_credit_is_enough_for_the_most_steps_and_for_what_comes_late(
+    default: int, steps: tuple[int, ...], late: int, wanted: int
+) -> None:
+    """Beside what a stream batch holds a whole chunk must find room, or nothing goes on."""
+    info = EngineInfo(
+        name="fake", device="cpu", device_name="fake", dtype="float32", chunk_frames=4,
+        steps=steps, default_steps=default, default_size=Size(64, 64), size_multiple=16,
+        description="", late_frames=late,
+    )  # fmt: skip
+    assert credit_frames(info) == wanted
+    assert credit_frames(info) - late >= 4 * max(steps)

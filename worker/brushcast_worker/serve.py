@@ -144,7 +144,7 @@ def _welcome(info: EngineInfo, warm_up_ns: int) -> Welcome:
         device=info.device,
         device_name=info.device_name,
         chunk_frames=info.chunk_frames,
-        credit_frames=2 * info.chunk_frames,
+        credit_frames=credit_frames(info),
         warmup_ms=max(LEAST_WARM_UP_MS, min(warm_up_ms, MOST_WARM_UP_MS)),
         size_multiple=info.size_multiple,
         default_width=info.default_size.width,
@@ -154,3 +154,10 @@ def _welcome(info: EngineInfo, warm_up_ns: int) -> Welcome:
 
 def _about(info: EngineInfo) -> dict[str, Any]:
     return {"engine": info.name, "device": info.device, "device_name": info.device_name}
+
+
+def credit_frames(info: EngineInfo) -> int:
+    """One chunk computed and one collected, beside those that a stream batch holds; and never so
+    few that with the most steps a next chunk could not come together."""
+    chunks = max(info.default_steps + 1, *info.steps)
+    return chunks * info.chunk_frames + info.late_frames
