@@ -11,10 +11,11 @@ from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 
+_LOADED = ("pocket", "wan-1.3b", "wan-1.3b-tiny", "wan-14b", "wan-14b-tiny")
+_FOR_TESTS = ("wan-small", "wan-small-tiny")
 # With random weights: for tests, and for measuring how fast they are.
-_WAN = ("wan-small", "wan-small-tiny", "wan-1.3b", "wan-1.3b-tiny", "wan-14b", "wan-14b-tiny")
-RANDOM = ("pocket-random", *(f"{name}-random" for name in _WAN))
-ENGINES = ("pocket", *_WAN[2:], *RANDOM)  # the small ones are made for tests
+RANDOM = tuple(f"{name}-random" for name in (*_LOADED, *_FOR_TESTS))
+ENGINES = (*_LOADED, *RANDOM)
 EngineState = Any  # opaque: made by Engine.open, changed by Engine.step, of one stream only
 
 

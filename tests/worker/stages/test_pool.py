@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 
 import pytest
@@ -143,8 +142,3 @@ def test_a_copied_prompt_is_not_mistaken_for_the_old_one(transformer: DiT, pool:
     for tick in range(8):
         got, wanted = both(transformer, pool, [pair], [context(transformer, tick)], tick)
         torch.testing.assert_close(got, wanted, atol=2e-5, rtol=0)
-
-
-def test_steps_are_what_a_row_is_told() -> None:
-    step = Step(600.0, 0.6, 0.7)
-    assert dataclasses.replace(step, level=0.1).sigma == 0.6

@@ -25,6 +25,7 @@ def test_published_steps_start_at_the_motion_aware_one() -> None:
     steps = schedule.wan_steps(2, 0.701, schedule.sigma_table())
     assert [s.timestep for s in steps] == [601.0, 500.0]
     assert steps[0].sigma == pytest.approx(0.601, abs=2e-3)
+    assert [s.level for s in steps] == [0.701, steps[1].sigma]
 
 
 def test_pocket_halves_the_noise_for_its_second_step() -> None:

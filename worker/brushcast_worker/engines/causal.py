@@ -134,7 +134,6 @@ class CausalState:
     under_way: list[LatentFrame] = field(default_factory=list)
     names: deque[tuple[int, int]] = field(default_factory=deque)  # came and did not go yet
     came: int = 0
-    went: int = 0
 
     def take(self, chunk: Chunk) -> None:
         """Its pictures' names wait for what is painted: that comes in the same order."""
@@ -144,7 +143,6 @@ class CausalState:
     def give(self, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The next pictures' seqs and times."""
         seqs, captured_ns = zip(*(self.names.popleft() for _ in range(count)), strict=True)
-        self.went += count
         return seqs, captured_ns
 
 
@@ -343,7 +341,8 @@ class CausalEngine:
             turn, group = finished[number]
             state, temporal = turn.state, group[0].temporal
             temporal.decoder = memory
-            lost = temporal.after - state.went  # a late autoencoder's last ones of the scene before
+            # A late autoencoder's last ones of the scene before.
+            lost = temporal.after - (state.came - len(state.names))
             if lost > 0 and state.shown is not None:
                 turn.put(_again(state, state.shown, lost))
             state.shown = Chunk(x_TCHW, *state.give(len(x_TCHW)), arrival=arrival)

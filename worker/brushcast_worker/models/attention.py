@@ -195,7 +195,7 @@ class StaticAttention:
             seen_BS = torch.arange(slots, device=rope.device) < rows.filled_B[:, None]
             tokens = grid[0] * grid[1]
             self.seen_B11M = seen_BS.repeat_interleave(tokens, 1)[:, None, None]
-        time = rope.shape[1] - 2 * (2 * rope.shape[1] // 6)  # pairs that turn with it
+        time = time_pairs(rope)
         keys = rows.k_LBSND[:, :, rows.sinks :].unflatten(-1, (heads, -1))[..., : 2 * time]
         on = rows.turned_on_BS[:, rows.sinks :, None, None, None]
         parts.turn_back(keys, on, *rope[1, :time].unbind(1))
@@ -213,7 +213,7 @@ class StaticAttention:
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Interleaved pairs of the last axis turned, in float32; cosines and sines of each pair."""
+    """As ``turned``, by cosines and sines of each pair: torch.compile fuses no complex numbers."""
     a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2).to(x.dtype)
 
@@ -287,14 +287,19 @@ def rope_table(head_dim: int) -> Tensor:
     return torch.stack([angle.cos(), angle.sin()], -1).float()
 
 
+def time_pairs(rope: Tensor) -> int:
+    """How many pairs turn with the time; the others with row and column, head width // 6 each."""
+    half = rope.shape[1]
+    return half - 2 * (2 * half // 6)
+
+
 def turns(rope: Tensor, positions: Sequence[int] | Tensor, grid: tuple[int, int]) -> Tensor:
     """``[P*N E/2]`` complex: how each token's pairs are turned, by time, row and column.
     ``positions``: as integers, or on the device.
     """
     height, width = grid
-    half = rope.shape[1]
-    space = 2 * half // 6  # pairs of one space axis: head width // 6
-    time = half - 2 * space
+    time = time_pairs(rope)
+    space = (rope.shape[1] - time) // 2
     if isinstance(positions, Tensor):
         of_time = rope[:, :time].index_select(0, positions)
     else:

@@ -32,8 +32,8 @@ State = tuple[Tensor, ...]  # memories of the last picture, [B C H W] each
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LightVAEConfig:
-    """Channel counts at half, quarter and eighth resolution.  ``guided`` off: the published tiny
-    VAEs (not built yet).
+    """Channel counts at half, quarter and eighth resolution.  ``guided`` off: nothing yet (the
+    published tiny VAE is ``tiny_vae``).
     """
 
     latent_channels: int = 16

@@ -16,19 +16,26 @@ from torch import Tensor
 
 from brushcast_worker.chunk import Chunk, as_levels, send_back
 from brushcast_worker.models.attention import CacheRows
-from brushcast_worker.models.dit import Context, DiT
+from brushcast_worker.models.dit import DiT
 from brushcast_worker.models.light_vae import Guide
 from brushcast_worker.stages.autoencoder import Autoencoder, Memory
 from brushcast_worker.stages.cache import Cache, rolling_cache
 from brushcast_worker.stages.decode import Decoded, decode
-from brushcast_worker.stages.denoise import Row, rolling
+from brushcast_worker.stages.denoise import (
+    Row,
+    forward_rows,
+    noise_numbers,
+    prompt_tensors,
+    rolling,
+)
 from brushcast_worker.stages.device_motion import measure_rows
 from brushcast_worker.stages.encode import encode
 from brushcast_worker.stages.motion import Motion, Seen, measure
 from brushcast_worker.stages.pool import CachePool
 from brushcast_worker.stages.row_graphs import RowGraphs, RowInputs
 
-_CURSORS = 6  # numbers of a row before its slots' positions, see _numbers
+_OWN = 5  # tensors of a row before its prompt's
+_NOISE, _CURSORS = 4, 6  # numbers of a row before its cursors, and before its slots' positions
 
 
 class Graphed:
@@ -160,30 +167,14 @@ class Graphed:
 
     def _denoise(self, inputs: Sequence[Tensor], numbers_BF: Tensor) -> Sequence[Tensor]:
         """The clean latents, and what the caches must store: `RollingCache.current` of all rows."""
-        x0_BCHW, source_BCHW, noise_BCHW, k_BLSND, v_BLSND, *prompt = inputs
-        kept_B, level_B, timestep_B, sigma_B, slot_B, position_B = numbers_BF[:, :_CURSORS].unbind(
-            1
+        *own, k_BLSND, v_BLSND = inputs[:_OWN]
+        slot_B, position_B = numbers_BF[:, _NOISE:_CURSORS].long().unbind(1)
+        positions_BS = numbers_BF[:, _CURSORS:].long()
+        caches = CacheRows(k_BLSND, v_BLSND, slot_B, position_B, positions_BS)
+        x0_BCHW = forward_rows(
+            self._transformer, own, inputs[_OWN:], numbers_BF[:, :_NOISE], caches
         )
-        positions_BS = numbers_BF[:, _CURSORS:]
-        # Rounded as `renoise` by a float is: it multiplies in float32.
-        kept_BCHW = (kept_B[:, None, None, None] * x0_BCHW).to(x0_BCHW.dtype)
-        x_BCHW = kept_BCHW + (level_B[:, None, None, None] * noise_BCHW).to(x0_BCHW.dtype)
-        caches = CacheRows(k_BLSND, v_BLSND, slot_B.long(), position_B.long(), positions_BS.long())
-        layers = k_BLSND.shape[1]
-        context = Context(
-            k_BLD=tuple(prompt[:layers]),
-            v_BLD=tuple(prompt[layers : 2 * layers]),
-            pooled_BD=prompt[2 * layers] if len(prompt) > 2 * layers else None,
-        )
-        out_BTCHW = self._transformer.predict_x0(
-            x_BCHW[:, None],
-            timestep_BT=timestep_B[:, None],
-            sigma_BT=sigma_B[:, None],
-            context=context,
-            source_BTCHW=source_BCHW[:, None] if self._transformer.config.source_channels else None,
-            caches=caches,
-        )
-        return out_BTCHW[:, 0], *(part_BND for pair in caches.written for part_BND in pair)
+        return x0_BCHW, *(part_BND for pair in caches.written for part_BND in pair)
 
     # ------------------------------------------------------------------ decode
 
@@ -276,10 +267,8 @@ def _of_row(memory: Memory | None, count: int) -> Sequence[Tensor | None]:
 def _tensors(row: Row) -> list[Tensor]:
     """What `_denoise` takes, in its order."""
     k_LSND, v_LSND = rolling(row.cache).stored()
-    prompt = [x_BLD[0] for x_BLD in (*row.context.k_BLD, *row.context.v_BLD)]
-    if row.context.pooled_BD is not None:
-        prompt.append(row.context.pooled_BD[0])
-    return [row.x0_CHW, row.source_CHW, row.noise_CHW, k_LSND, v_LSND, *prompt]
+    own = [row.x0_CHW, row.source_CHW, row.noise_CHW, k_LSND, v_LSND]
+    return [*own, *prompt_tensors(row.context)]
 
 
 def _numbers(row: Row) -> list[float]:
@@ -287,4 +276,4 @@ def _numbers(row: Row) -> list[float]:
     cache = rolling(row.cache)
     hidden = [-1] * (cache.window - cache.filled)
     cursors = [cache.slot, cache.position, *cache.positions, *hidden]
-    return [1 - row.step.level, row.step.level, row.step.timestep, row.step.sigma, *cursors]
+    return [*noise_numbers(row.step), *cursors]

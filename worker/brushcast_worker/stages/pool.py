@@ -25,9 +25,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from brushcast_worker.models.attention import StaticRows
-from brushcast_worker.models.dit import Context, DiT, DiTConfig
+from brushcast_worker.models.dit import DiT, DiTConfig
 from brushcast_worker.stages.cache import Cache, Cursor
-from brushcast_worker.stages.denoise import Row
+from brushcast_worker.stages.denoise import Row, forward_rows, noise_numbers, prompt_tensors
 from brushcast_worker.stages.row_graphs import Lasting, RowGraphs, RowInputs
 
 # The fastest first (facts of an H200: cuDNN 467 to 671 TFLOP/s, FlashAttention 2 231 to 327).
@@ -39,7 +39,7 @@ ATTENTION = [
 ]
 FIRST_ROWS = 2  # a stream of two steps
 _OWN = 3  # tensors of a row before its prompt's
-_CURSORS = 7  # numbers of a row before its slots', see _numbers
+_NOISE, _CURSORS = 4, 7  # numbers of a row before its cursors, and before its slots'
 
 
 class PooledCache:
@@ -169,37 +169,19 @@ class CachePool:
     def _denoise(
         self, bank: _Bank, full: bool, inputs: Sequence[Tensor], numbers_BF: Tensor
     ) -> Sequence[Tensor]:
-        x0_BCHW, source_BCHW, noise_BCHW, *prompt = inputs
-        rows, layers = len(x0_BCHW), self._transformer.config.layers
-        kept_B, level_B, timestep_B, sigma_B, slot_B, position_B, filled_B = numbers_BF[
-            :, :_CURSORS
-        ].unbind(1)
-        # Rounded as `renoise` by a float is: it multiplies in float32.
-        kept_BCHW = (kept_B[:, None, None, None] * x0_BCHW).to(x0_BCHW.dtype)
-        x_BCHW = kept_BCHW + (level_B[:, None, None, None] * noise_BCHW).to(x0_BCHW.dtype)
+        rows = len(numbers_BF)
+        slot_B, position_B, filled_B = numbers_BF[:, _NOISE:_CURSORS].long().unbind(1)
         caches = StaticRows(
             bank.k_LBSND[:, :rows],
             bank.v_LBSND[:, :rows],
-            slot_B.long(),
-            position_B.long(),
+            slot_B,
+            position_B,
             numbers_BF[:, _CURSORS:] > 0,
             None if full else filled_B,
             self._transformer.config.sinks,
         )
-        context = Context(
-            k_BLD=tuple(prompt[:layers]),
-            v_BLD=tuple(prompt[layers : 2 * layers]),
-            pooled_BD=prompt[2 * layers] if len(prompt) > 2 * layers else None,
-        )
-        out_BTCHW = self._transformer.predict_x0(
-            x_BCHW[:, None],
-            timestep_BT=timestep_B[:, None],
-            sigma_BT=sigma_B[:, None],
-            context=context,
-            source_BTCHW=source_BCHW[:, None] if self._transformer.config.source_channels else None,
-            caches=caches,
-        )
-        return (out_BTCHW[:, 0],)
+        own, prompt = inputs[:_OWN], inputs[_OWN:]
+        return (forward_rows(self._transformer, own, prompt, numbers_BF[:, :_NOISE], caches),)
 
 
 def _pooled(cache: Cache) -> PooledCache:
@@ -214,14 +196,11 @@ def _inputs(row: Row) -> RowInputs:
 
 def _tensors(row: Row) -> list[Tensor]:
     """What `_denoise` takes, in its order: the row's own and then the prompt's."""
-    prompt = [x_BLD[0] for x_BLD in (*row.context.k_BLD, *row.context.v_BLD)]
-    if row.context.pooled_BD is not None:
-        prompt.append(row.context.pooled_BD[0])
-    return [row.x0_CHW, row.source_CHW, row.noise_CHW, *prompt]
+    return [row.x0_CHW, row.source_CHW, row.noise_CHW, *prompt_tensors(row.context)]
 
 
 def _numbers(row: Row) -> list[float]:
     """What `_denoise` takes, in its order."""
-    cursor, step = _pooled(row.cache).cursor, row.step
+    cursor = _pooled(row.cache).cursor
     cursors = [cursor.slot, cursor.position, cursor.filled, *cursor.moved]
-    return [1 - step.level, step.level, step.timestep, step.sigma, *map(float, cursors)]
+    return [*noise_numbers(row.step), *map(float, cursors)]

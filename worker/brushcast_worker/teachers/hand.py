@@ -12,10 +12,6 @@ from torch import Tensor
 from brushcast_worker.teachers.filters import blur, luma, saturate, smoothstep
 
 LATENT = 8  # pixels
-_ALONG, _ACROSS = (
-    2.4,
-    0.9,
-)  # standard deviations of a stroke, in latent pixels; it rises at 45 degrees
 
 
 def heavier(img: Tensor) -> Tensor:
