@@ -10,10 +10,9 @@ after it went in, and a step more costs delay before it costs rate.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -25,6 +24,15 @@ from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import EngineInfo, Job, Put, StageTimer
+from brushcast_worker.engines.causal_state import (
+    CausalState,
+    LatentFrame,
+    Temporal,
+    again,
+    finished,
+    latents,
+    source,
+)
 from brushcast_worker.models.dit import Context, DiT
 from brushcast_worker.models.light_vae import CHUNK, SCALE, Guide
 from brushcast_worker.models.side_by_side import on_one_core
@@ -43,7 +51,7 @@ from brushcast_worker.stages.motion import (
     noise_level,
 )
 from brushcast_worker.stages.noise import NoiseConfig, open_noise
-from brushcast_worker.stages.schedule import Schedule, Step
+from brushcast_worker.stages.schedule import Schedule
 
 
 class Looks(Protocol):
@@ -83,67 +91,6 @@ class Networks(Protocol):
         memories: Sequence[Memory | None],
         guides: Sequence[Guide | None],
     ) -> Iterator[Decoded]: ...
-
-
-@dataclass(slots=True)
-class Temporal:
-    """What a stream remembers of its scene. A cut makes a new one; latent frames under way keep
-    theirs."""
-
-    noise_CHW: Tensor  # drawn once per stream
-    caches: list[Cache]  # one per denoising step
-    after: int  # pictures of the stream came before this scene
-    level: float | None = None  # of the noise in the last chunk
-    encoder: Memory | None = None
-    decoder: Memory | None = None
-
-
-@dataclass(slots=True)
-class LatentFrame:
-    """A chunk on its way through the denoising steps. `done`: steps behind it; `chunk`: its source
-    pictures; `lead`: finished latent frames that are decoded before it, where a stream begins with
-    them."""
-
-    chunk: Chunk
-    temporal: Temporal
-    source_CHW: Tensor
-    x0_CHW: Tensor
-    steps: tuple[Step, ...]
-    guide: Guide | None
-    lead: Sequence[Tensor]
-    done: int = 0
-
-    @property
-    def over(self) -> bool:
-        return self.done == len(self.steps)
-
-
-@dataclass(slots=True)
-class CausalState:
-    """One stream's state: made by `open`, changed by `step`."""
-
-    size: Size
-    seed: int
-    fade: Fade
-    wording: tuple[str, float]  # prompt and strength that the fade leads to
-    temporal: Temporal
-    context: Context | None = None
-    seen: Seen | None = None  # None: the next chunk has no past
-    shown: Chunk | None = None  # the last that came out
-    still_chunks: int = 0  # computed ones in a row that did not move
-    under_way: list[LatentFrame] = field(default_factory=list)
-    names: deque[tuple[int, int]] = field(default_factory=deque)  # came and did not go yet
-    came: int = 0
-
-    def take(self, chunk: Chunk) -> None:
-        """Its pictures' names wait for what is painted: that comes in the same order."""
-        self.names.extend(zip(chunk.seqs, chunk.captured_ns, strict=True))
-        self.came += len(chunk.seqs)
-
-    def give(self, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The next pictures' seqs and times."""
-        seqs, captured_ns = zip(*(self.names.popleft() for _ in range(count)), strict=True)
-        return seqs, captured_ns
 
 
 @dataclass(slots=True)
@@ -275,7 +222,7 @@ class CausalEngine:
             state.still_chunks += 1
             return False
         state.take(chunk)  # the pictures under way are the same: only their names move on
-        turn.put(_again(state, state.shown, CHUNK))
+        turn.put(again(state, state.shown, CHUNK))
         return True
 
     def _encode(self, turns: Sequence[_Turn]) -> None:
@@ -283,8 +230,8 @@ class CausalEngine:
         motion."""
         pictures = [turn.job.chunk.x_TCHW for turn in turns]
         memories = [turn.state.temporal.encoder for turn in turns]
-        latents, memories_after = self._networks.encode(pictures, memories)
-        for turn, z_TCHW, memory in zip(turns, latents, memories_after, strict=True):
+        encoded, memories_after = self._networks.encode(pictures, memories)
+        for turn, z_TCHW, memory in zip(turns, encoded, memories_after, strict=True):
             temporal = turn.state.temporal
             temporal.encoder = memory
             assert temporal.level is not None, "measured before"
@@ -329,22 +276,22 @@ class CausalEngine:
 
     def _decode(self, turns: Sequence[_Turn]) -> None:
         """Latent frames that have all their steps behind them become pictures, and are put out."""
-        finished = [(turn, group) for turn in turns for group in _finished(turn.state)]
-        groups = [group for _, group in finished]
+        done = [(turn, group) for turn in turns for group in finished(turn.state)]
+        groups = [group for _, group in done]
         decoded = self._networks.decode(
-            [torch.stack(_latents(group)) for group in groups],
-            [_source(group) for group in groups],
+            [torch.stack(latents(group)) for group in groups],
+            [source(group) for group in groups],
             [group[0].temporal.decoder for group in groups],
             [group[0].guide if len(group) == 1 else None for group in groups],
         )
         for number, x_TCHW, memory, arrival in decoded:
-            turn, group = finished[number]
+            turn, group = done[number]
             state, temporal = turn.state, group[0].temporal
             temporal.decoder = memory
             # A late autoencoder's last ones of the scene before.
             lost = temporal.after - (state.came - len(state.names))
             if lost > 0 and state.shown is not None:
-                turn.put(_again(state, state.shown, lost))
+                turn.put(again(state, state.shown, lost))
             state.shown = Chunk(x_TCHW, *state.give(len(x_TCHW)), arrival=arrival)
             turn.put(state.shown)
             self._begin("decode")
@@ -366,37 +313,6 @@ class CausalEngine:
         tokens = -(-height // config.patch) * -(-width // config.patch)
         caches = [self._networks.cache(tokens) for _ in range(steps)]
         return Temporal(noise_CHW, caches, after)
-
-
-def _again(state: CausalState, shown: Chunk, count: int) -> Chunk:
-    """The last picture that was shown, for the next ones."""
-    return Chunk(
-        shown.x_TCHW[-1].expand(count, -1, -1, -1),
-        *state.give(count),
-        reused=True,
-        arrival=shown.arrival and shown.arrival.last(),
-    )
-
-
-def _finished(state: CausalState) -> list[list[LatentFrame]]:
-    """Takes the finished latent frames out, oldest first, in runs of one scene."""
-    runs: list[list[LatentFrame]] = []
-    while state.under_way and state.under_way[0].over:
-        frame = state.under_way.pop(0)
-        if runs and runs[-1][0].temporal is frame.temporal:
-            runs[-1].append(frame)
-        else:
-            runs.append([frame])
-    return runs
-
-
-def _latents(group: Sequence[LatentFrame]) -> list[Tensor]:
-    return [x_CHW for frame in group for x_CHW in (*frame.lead, frame.x0_CHW)]
-
-
-def _source(group: Sequence[LatentFrame]) -> Tensor:
-    pictures = [frame.chunk.x_TCHW for frame in group]
-    return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
 
 
 @contextmanager
