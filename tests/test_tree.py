@@ -68,7 +68,13 @@ TABLE = (
     ),
     Rule(
         who="brushcast_worker",
-        may=("brushcast_worker", "torch", "safetensors", "numpy", "click", "rich", *SHARED),
+        may=(
+            "brushcast_worker",
+            "torch",
+            "triton",
+            *("safetensors", "numpy", "click", "rich"),
+            *SHARED,
+        ),
         never=("brushcast.bridge", "brushcast.source", "brushcast.sink", "brushcast.playout"),
         but=(
             "brushcast_worker.quality",
@@ -104,7 +110,7 @@ TABLE = (
     Rule(who="brushcast_worker.ladder", may=(), never=CLOCKS_AND_WORLD),
     Rule(
         who="brushcast_worker.models",
-        may=("torch", "safetensors", "brushcast_worker.models", "brushcast.errors"),
+        may=("torch", "triton", "safetensors", "brushcast_worker.models", "brushcast.errors"),
     ),
     Rule(  # a file of anybody's and the models it is held against: nothing of the live worker
         who="brushcast_worker.vectors",
@@ -145,6 +151,7 @@ ONLY_IN = {
     "pyvirtualcam": ("brushcast.camera", "brushcast.sink"),
     "obsws_python": ("brushcast.bridge",),
     "transformers": ("brushcast_worker.text_step",),
+    "triton": ("brushcast_worker.models.moments_triton",),  # itself imported on a GPU only
     "tokenizers": ("brushcast_worker.text_step",),
     "ftfy": ("brushcast_worker.prompt_cache",),
 }

@@ -15,7 +15,8 @@ from torch import Tensor
 from brushcast_worker.models.attention import MAX_POSITIONS
 from brushcast_worker.models.dit import DiT
 from brushcast_worker.models.keys import load_weights
-from brushcast_worker.models.wan_vae import Memory, WanVAE
+from brushcast_worker.models.moments import Memory
+from brushcast_worker.models.wan_vae import WanVAE
 from brushcast_worker.stages.cache import RollingCache
 from brushcast_worker.stages.motion import noise_level
 from brushcast_worker.stages.noise import NoiseConfig, motion

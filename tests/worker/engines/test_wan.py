@@ -19,7 +19,7 @@ from brushcast_worker.engine import Job, load_engine
 from brushcast_worker.engines.causal import CausalEngine
 from brushcast_worker.engines.wan import ROWS, random_wan, wan_from_files
 from brushcast_worker.stages.eager import Eager
-from brushcast_worker.stages.graphed import Graphed
+from brushcast_worker.stages.resident import Resident
 from tests.worker.conftest import SIZE, chunks, moving
 
 Presets = dict[str, Preset]
@@ -33,9 +33,7 @@ def with_networks(name: str, device: str, *, eager: bool) -> CausalEngine:
     parts = old._transformer, old._autoencoder, old._dtype
     capture = device == "cuda"
     engine._networks = (
-        Eager(*parts)
-        if eager
-        else Graphed(*parts, torch.device(device), capture=capture, pooled=True)
+        Eager(*parts) if eager else Resident(*parts, torch.device(device), capture=capture)
     )
     return engine
 

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from brushcast_worker.models.wan_vae import VAE_SIZES, Memory, WanVAE, WanVAEConfig
+from brushcast_worker.models.moments import Memory
+from brushcast_worker.models.wan_vae import VAE_SIZES, WanVAE, WanVAEConfig
 from brushcast_worker.vectors import Vectors
 from brushcast_worker.verify import decode_error, encode_error
+from tests.worker.models.test_moments import by_pixels
 
 TINY = WanVAEConfig(
     dim=4, z_dim=16, dim_mult=(1, 2, 2, 3), num_res_blocks=1,
@@ -223,3 +225,35 @@ def test_folding_the_taps_copies_no_weights() -> None:
         folded = conv.weight.transpose(1, 2).flatten(1, 2)
         assert folded.data_ptr() == conv.weight.data_ptr()
         assert folded.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("config", [TINY, OTHER], ids=["tiny", "other"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_fused_it_gives_the_same_and_writes_its_memory_over(
+    config: WanVAEConfig, rows: int
+) -> None:
+    model, fused = tiny(config), tiny(config)
+    fused.fuse(by_pixels)
+    video = clip(1 + 3 * config.chunk, rows)
+    memories: list[Memory | None] = [None, None]
+    painted: list[Memory | None] = [None, None]
+    for piece in video.split([1 + config.chunk, config.chunk, config.chunk], 1):
+        pair = []
+        for number, each in enumerate((model, fused)):
+            z, memories[number] = each.encode(piece, memories[number])
+            x, painted[number] = each.decode(z, painted[number])
+            pair.append((z, x))
+        torch.testing.assert_close(pair[1], pair[0], rtol=1e-4, atol=1e-5)
+    for a, b in zip((*memories, *painted)[::2], (*memories, *painted)[1::2], strict=True):
+        assert a is not None
+        torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4)
+    kept = memories[1], painted[1]
+    assert kept[0] is not None
+    assert kept[1] is not None
+    z, after = fused.encode(video[:, : config.chunk], kept[0])
+    _, later = fused.decode(z[:, :1], kept[1])
+    same = [x is y for x, y in zip((*kept[0], *kept[1]), (*after, *later), strict=True)]
+    assert same.count(False) <= 2 + sum(config.temporal_downsample), (
+        "first convolutions, halved time"
+    )
+    assert sum(same) > 8

@@ -33,10 +33,10 @@ from brushcast_worker.models.wan_vae import VAE_SIZES, WanVAE, WanVAEConfig
 from brushcast_worker.prompt_cache import EmbeddingCache
 from brushcast_worker.prompts import Prompts, TextFiles
 from brushcast_worker.stages.eager import Eager
-from brushcast_worker.stages.graphed import Graphed
 from brushcast_worker.stages.live_vae import LiveVAE
 from brushcast_worker.stages.look import Look
 from brushcast_worker.stages.noise import NoiseConfig
+from brushcast_worker.stages.resident import Resident
 from brushcast_worker.stages.schedule import noise_scale_of, sigma_table, wan_steps
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -211,13 +211,19 @@ def wan_engine(
     *,
     fused: bool = True,
 ) -> CausalEngine:
-    """An engine around networks that are on `device` already, on a GPU `fused`: compiled."""
+    """An engine around networks that are on `device` already, on a GPU `fused`: compiled, or with
+    kernels of our own."""
     parameters = sum(p.numel() for p in transformer.parameters())
     late = 0 if isinstance(autoencoder, WanVAE) else CHUNK - 1
     live = LiveVAE(autoencoder, late=late)
     if fused and device.type == "cuda":
         transformer.fuse()
-        live.fuse()
+        if isinstance(autoencoder, WanVAE):
+            from brushcast_worker.models.moments_triton import gather
+
+            autoencoder.fuse(gather)
+        else:
+            live.fuse()
     info = EngineInfo(
         name=name,
         device=str(device),
@@ -234,7 +240,7 @@ def wan_engine(
     return CausalEngine(
         info=info,
         transformer=transformer,
-        networks=Graphed(transformer, live, dtype, device, capture=True, pooled=True)
+        networks=Resident(transformer, live, dtype, device, capture=True)
         if device.type == "cuda"
         else Eager(transformer, live, dtype),
         looks=looks,

@@ -75,8 +75,6 @@ class LightVAE(nn.Module):
     set after training.
     """
 
-    begins_apart = False  # a stream's first chunk is as any other
-
     def __init__(self, config: LightVAEConfig | None = None) -> None:
         super().__init__()
         self.config = config or LightVAEConfig()

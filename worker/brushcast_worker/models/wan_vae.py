@@ -19,14 +19,21 @@ weights lie in memory so that this is a view of the published shape and channels
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Memory = tuple[Tensor, ...]  # [B S C H W] each
+from brushcast_worker.models.moments import (
+    TAPS,
+    Kernel,
+    Memory,
+    Sum,
+    Walk,
+    normalised,
+    taps_side_by_side,
+)
 
 # Of every latent channel (published).
 LATENT_MEAN = (
@@ -37,7 +44,7 @@ LATENT_STD = (
     *(2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743),
     *(3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160),
 )
-TAPS = 3  # moments that a causal convolution sees
+WIDE = 16  # channels that a tensor core wants to see, or a multiple of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +115,7 @@ class WanVAE(nn.Module):
         self.conv1 = Conv(2 * c.z_dim, 2 * c.z_dim, 1)
         self.conv2 = Conv(c.z_dim, c.z_dim, 1)
         self.decoder = Decoder(c)
+        self._kernel: Kernel | None = None
         for name, values in (("mean", c.mean), ("std", c.std)):  # constants
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
@@ -124,7 +132,7 @@ class WanVAE(nn.Module):
                 f"{frames} pictures of {width}x{height}; wanted {'1 + ' * first}multiples of "
                 f"{c.chunk} with sides in multiples of {c.scale}"
             )
-        walk = Walk(state, rows)
+        walk = Walk(state, rows, self._kernel)
         y_NCHW = self.encoder(_in_time(video_BTCHW), walk)
         z_NCHW = self.conv1.along(y_NCHW, outputs=c.z_dim)  # the rest would be the variance
         if c.normalise_encoded:
@@ -137,45 +145,19 @@ class WanVAE(nn.Module):
         A latent frame is ``chunk`` pictures; a stream's first (state None) is one.
         """
         rows = z_BTCHW.shape[0]
-        walk = Walk(state, rows)
+        walk = Walk(state, rows, self._kernel)
         z_NCHW = _in_time(z_BTCHW) * self.std + self.mean
         x_NCHW = self.decoder(self.conv2.along(z_NCHW), walk)
         return _in_rows(x_NCHW, rows), walk.after()
 
-
-class Walk:
-    """One call's way through the convolutions: each finds what it remembers, and leaves it for the
-    next call.  Lives as long as the call.
-    """
-
-    def __init__(self, before: Memory | None, rows: int) -> None:
-        self.begins, self.rows = before is None, rows
-        self._before: Iterator[Tensor] = iter(before or ())
-        self._after: list[Tensor] = []
-
-    def join(self, x_NCHW: Tensor, moments: int = TAPS - 1) -> Tensor:
-        """The last moments before ``x`` and ``x``; where a stream begins they are black."""
-        if self.begins:
-            shape = (self.rows, *x_NCHW.shape[1:])
-            like = dict(dtype=x_NCHW.dtype, device=x_NCHW.device)
-            blank = torch.empty(shape, memory_format=torch.channels_last, **like).zero_()
-            past = [blank] * moments
-        else:
-            past = list(next(self._before).unbind(1))
-        joined_NCHW = torch.cat([*past, x_NCHW])
-        self.keep(joined_NCHW, moments)
-        return joined_NCHW
-
-    def keep(self, x_NCHW: Tensor, moments: int) -> None:
-        """Remembers the last ``moments`` of ``x``: a copy, so that the rest of it is let go."""
-        last = x_NCHW[-moments * self.rows :].unflatten(0, (moments, self.rows))
-        last_BSHWC = last.permute(1, 0, 3, 4, 2).clone(memory_format=torch.contiguous_format)
-        self._after.append(last_BSHWC.permute(0, 1, 4, 2, 3))
-
-    def after(self) -> Memory:
-        """What the stream remembers now."""
-        assert next(self._before, None) is None, "a memory of another autoencoder"
-        return tuple(self._after)
+    def fuse(self, kernel: Kernel) -> None:
+        """From now on ``kernel`` does what lies between the convolutions, and a call writes what it
+        remembers over the ``state`` that it is given.  Weights are folded to forms that a GPU is
+        faster with, so they must be there already.
+        """
+        self._kernel = kernel
+        self.encoder.conv1.widen()
+        self.decoder.fold()
 
 
 class Conv(nn.Module):
@@ -192,26 +174,37 @@ class Conv(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x_NCHW: Tensor, walk: Walk) -> Tensor:
+        self._widened: Tensor | None = None
+
+    def forward(self, x_NCHW: Tensor, walk: Walk) -> Sum:
         """As many moments out as in."""
-        if self.taps == 1:
-            return self.along(x_NCHW)
-        return self.along(taps_side_by_side(walk.join(x_NCHW), walk.rows))
+        return self.over(taps_side_by_side(walk.join(x_NCHW), walk.rows))
+
+    def over(self, x_NCHW: Tensor) -> Sum:
+        """Of moments that stand side by side already."""
+        return Sum(self._product(x_NCHW, None), self.bias)
 
     def along(self, x_NCHW: Tensor, outputs: int | None = None) -> Tensor:
-        """Of moments that stand side by side already; the first ``outputs`` channels, or all."""
-        weight = self.weight[:outputs].transpose(1, 2).flatten(1, 2)  # a view
-        return F.conv2d(x_NCHW, weight, self.bias[:outputs], padding=self.side // 2)
+        """The same, with the bias; the first ``outputs`` channels, or all."""
+        return self._product(x_NCHW, self.bias[:outputs], outputs)
 
+    def widen(self) -> None:
+        """Empty inputs are put beside the others: tensor cores take eight at a time."""
+        weight = self._flat()
+        missing = -weight.shape[1] % WIDE
+        wide = F.pad(weight, (0, 0, 0, 0, 0, missing))
+        self._widened = wide.contiguous(memory_format=torch.channels_last)
 
-def taps_side_by_side(x_NCHW: Tensor, rows: int, stride: int = 1) -> Tensor:
-    """Every ``stride``-th moment with the two after it as one picture of three times the channels:
-    two moments fewer come out than go in (with a stride of 1).
-    """
-    x_TBHWC = x_NCHW.permute(0, 2, 3, 1).unflatten(0, (-1, rows))
-    count = len(x_TBHWC) - TAPS + 1
-    moments = [x_TBHWC[tap : max(count + tap, 0) : stride] for tap in range(TAPS)]
-    return torch.cat(moments, -1).flatten(0, 1).permute(0, 3, 1, 2)
+    def _product(self, x_NCHW: Tensor, bias: Tensor | None, outputs: int | None = None) -> Tensor:
+        weight = self._flat(outputs)
+        if self._widened is not None:
+            missing = self._widened.shape[1] - x_NCHW.shape[1]
+            x_NCHW, weight = F.pad(x_NCHW, (0, 0, 0, 0, 0, missing)), self._widened
+        return F.conv2d(x_NCHW, weight, bias, padding=self.side // 2)
+
+    def _flat(self, outputs: int | None = None) -> Tensor:
+        """``[outputs taps*inputs side side]``: a view."""
+        return self.weight[:outputs].transpose(1, 2).flatten(1, 2)
 
 
 class Norm(nn.Module):
@@ -221,10 +214,10 @@ class Norm(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(channels, *[1] * ones))  # published shapes differ
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        length = torch.linalg.vector_norm(x_NCHW, dim=1, keepdim=True, dtype=torch.float32)
-        unit = x_NCHW * length.clamp_min(1e-12).reciprocal().to(x_NCHW.dtype)
-        return unit * (self.gamma.reshape(-1, 1, 1) * self.gamma.shape[0] ** 0.5)
+    @property
+    def scale_C(self) -> Tensor:
+        """What ``normalised`` takes."""
+        return self.gamma.flatten() * self.gamma.shape[0] ** 0.5
 
 
 class Residual(nn.Module):
@@ -242,11 +235,15 @@ class Residual(nn.Module):
         )
         self.shortcut = Conv(inputs, outputs, 1) if inputs != outputs else None
 
-    def forward(self, x_NCHW: Tensor, walk: Walk) -> Tensor:
+    def forward(self, total: Sum, walk: Walk) -> Sum:
         part = self.residual
-        y_NCHW = part["2"](F.silu(part["0"](x_NCHW)), walk)
-        y_NCHW = part["6"](F.silu(part["3"](y_NCHW)), walk)
-        return y_NCHW + (x_NCHW if self.shortcut is None else self.shortcut.along(x_NCHW))
+        taps_NCHW, x_NCHW = walk.gather_whole(total, part["0"].scale_C)
+        y = part["2"].over(taps_NCHW)
+        y = part["6"].over(walk.gather(y, part["3"].scale_C))
+        if self.shortcut is None:
+            return Sum(y.x_NCHW, y.bias_C, x_NCHW)
+        beside = self.shortcut.over(x_NCHW)
+        return Sum(y.x_NCHW, part["6"].bias + self.shortcut.bias, beside.x_NCHW)
 
 
 class Attention(nn.Module):
@@ -258,11 +255,13 @@ class Attention(nn.Module):
         self.to_qkv = _plane(channels, 3 * channels, 1)
         self.proj = _plane(channels, channels, 1)
 
-    def forward(self, x_NCHW: Tensor, walk: Walk) -> Tensor:
-        qkv_NHWC = self.to_qkv(self.norm(x_NCHW)).permute(0, 2, 3, 1)
+    def forward(self, total: Sum, walk: Walk) -> Sum:
+        x_NCHW = walk.whole(total)
+        qkv_NHWC = self.to_qkv(normalised(x_NCHW, self.norm.scale_C)).permute(0, 2, 3, 1)
         q, k, v = qkv_NHWC.flatten(1, 2)[:, None].chunk(3, -1)  # one head
         y_NHWC = F.scaled_dot_product_attention(q, k, v)[:, 0].unflatten(1, qkv_NHWC.shape[1:3])
-        return x_NCHW + self.proj(y_NHWC.permute(0, 3, 1, 2))
+        y_NCHW = F.conv2d(y_NHWC.permute(0, 3, 1, 2), self.proj.weight)
+        return Sum(y_NCHW, self.proj.bias, x_NCHW)
 
 
 class Downsample(nn.Module):
@@ -273,16 +272,19 @@ class Downsample(nn.Module):
         self.resample = nn.ModuleDict({"1": _plane(channels, channels, 3, stride=2)})
         self.time_conv = Conv(channels, channels) if in_time else None
 
-    def forward(self, x_NCHW: Tensor, walk: Walk) -> Tensor:
-        x_NCHW = self.resample["1"](F.pad(x_NCHW, (0, 1, 0, 1)))
+    def forward(self, total: Sum, walk: Walk) -> Sum:
+        conv = self.resample["1"]
+        padded_NCHW = F.pad(walk.whole(total), (0, 1, 0, 1))
+        half = Sum(F.conv2d(padded_NCHW, conv.weight, stride=2), conv.bias)
         if self.time_conv is None:
-            return x_NCHW
+            return half
+        x_NCHW = walk.whole(half)
         if not walk.begins:
             x_NCHW = walk.join(x_NCHW, 1)
-            return self.time_conv.along(taps_side_by_side(x_NCHW, walk.rows, stride=2))
+            return self.time_conv.over(taps_side_by_side(x_NCHW, walk.rows, stride=2))
         walk.keep(x_NCHW, 1)
-        later = self.time_conv.along(taps_side_by_side(x_NCHW, walk.rows, stride=2))
-        return torch.cat([x_NCHW[: walk.rows], later])
+        later = self.time_conv.over(taps_side_by_side(x_NCHW, walk.rows, stride=2))
+        return Sum(torch.cat([x_NCHW[: walk.rows], walk.whole(later)]))
 
 
 class Upsample(nn.Module):
@@ -294,15 +296,37 @@ class Upsample(nn.Module):
         super().__init__()
         self.resample = nn.ModuleDict({"1": _plane(channels, channels // 2, 3, padding=1)})
         self.time_conv = Conv(channels, 2 * channels) if in_time else None
+        self._folded: Tensor | None = None
 
-    def forward(self, x_NCHW: Tensor, walk: Walk) -> Tensor:
-        if self.time_conv is not None:
-            alone = walk.rows if walk.begins else 0
-            pairs_NCHW = self.time_conv(x_NCHW[alone:], walk)
-            doubled_NCHW = _one_after_the_other(pairs_NCHW, walk.rows)
-            x_NCHW = torch.cat([x_NCHW[:alone], doubled_NCHW]) if alone else doubled_NCHW
+    def forward(self, total: Sum, walk: Walk) -> Sum:
+        if self.time_conv is None:
+            x_NCHW = walk.whole(total)
+        elif walk.begins:
+            first_NCHW, later_NCHW = walk.whole(total).tensor_split([walk.rows])
+            later_NCHW = walk.whole(self.time_conv(later_NCHW, walk))
+            x_NCHW = torch.cat([first_NCHW, _one_after_the_other(later_NCHW, walk.rows)])
+        else:
+            pairs_NCHW = walk.whole(self.time_conv.over(walk.gather(total)))
+            x_NCHW = _one_after_the_other(pairs_NCHW, walk.rows)
+        return Sum(self._enlarged(x_NCHW), self.resample["1"].bias)
+
+    def fold(self) -> None:
+        """Of the nine pixels that a convolution sees of an enlarged picture many are the same: four
+        different ones are left, so it is a transposed convolution of 4 x 4 with stride 2.
+        """
+        # By the pixel's place in its pair, to what is left of it, the pair, and to the right.
+        weight = self.resample["1"].weight.float()
+        for side in (2, 3):
+            a, b, c = weight.unbind(side)
+            weight = torch.stack([c, b + c, a + b, a], side)
+        folded = weight.transpose(0, 1).to(self.resample["1"].weight.dtype)
+        self._folded = folded.contiguous(memory_format=torch.channels_last)
+
+    def _enlarged(self, x_NCHW: Tensor) -> Tensor:
+        if self._folded is not None:
+            return F.conv_transpose2d(x_NCHW, self._folded, stride=2, padding=1)
         x_NCHW = F.interpolate(x_NCHW, scale_factor=2.0, mode="nearest-exact")
-        return self.resample["1"](x_NCHW)
+        return F.conv2d(x_NCHW, self.resample["1"].weight, padding=1)
 
 
 class Encoder(nn.Module):
@@ -323,10 +347,10 @@ class Encoder(nn.Module):
         self.head = _head(widths[-1], 2 * c.z_dim)
 
     def forward(self, x_NCHW: Tensor, walk: Walk) -> Tensor:
-        y_NCHW = self.conv1(x_NCHW, walk)
+        y = self.conv1(x_NCHW, walk)
         for part in (*self.downsamples, *self.middle):
-            y_NCHW = part(y_NCHW, walk)
-        return self.head["2"](F.silu(self.head["0"](y_NCHW)), walk)
+            y = part(y, walk)
+        return self.head["2"].along(walk.gather(y, self.head["0"].scale_C))
 
 
 class Decoder(nn.Module):
@@ -347,11 +371,39 @@ class Decoder(nn.Module):
                 self.upsamples.append(Upsample(width, in_time=in_time))
         self.head = _head(widths[-1], 3)
 
+        self._folded: Tensor | None = None
+
     def forward(self, z_NCHW: Tensor, walk: Walk) -> Tensor:
-        y_NCHW = self.conv1(z_NCHW, walk)
+        y = self.conv1(z_NCHW, walk)
         for part in (*self.middle, *self.upsamples):
-            y_NCHW = part(y_NCHW, walk)
-        return self.head["2"](F.silu(self.head["0"](y_NCHW)), walk)
+            y = part(y, walk)
+        scale_C = self.head["0"].scale_C
+        if self._folded is None:
+            return self.head["2"].along(walk.gather(y, scale_C))
+        return self._few(walk.gather_apart(y, scale_C)) + self.head["2"].bias[:, None, None]
+
+    def fold(self) -> None:
+        """See ``WanVAE.fuse``."""
+        for part in self.upsamples:
+            if isinstance(part, Upsample):
+                part.fold()
+        weight = self.head["2"].weight  # [3 C taps side side], the places mirrored for ``F.fold``
+        self._folded = weight.flip(3, 4).permute(0, 3, 4, 2, 1).flatten(3).flatten(0, 2)
+
+    def _few(self, x_BHWTC: Tensor) -> Tensor:
+        """The last convolution: with three outputs it would leave a GPU's tensor cores idle.  So
+        one product gives what each pixel sends to each of its nine neighbours, and `F.fold` adds
+        that up.
+        """
+        assert self._folded is not None
+        rows, height, width, moments, channels = x_BHWTC.shape
+        pictures = []
+        for moment in range(moments - TAPS + 1):
+            seen = x_BHWTC[..., moment : moment + TAPS, :].flatten(3).flatten(1, 2)
+            sent = self._folded @ seen.mT  # [B 3*9 H*W]
+            side = self.head["2"].side
+            pictures.append(F.fold(sent, (height, width), side, padding=side // 2))
+        return torch.cat(pictures)
 
 
 def _middle(width: int) -> nn.ModuleList:

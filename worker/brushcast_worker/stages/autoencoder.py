@@ -18,12 +18,9 @@ Memory = tuple[Tensor, ...]  # what an autoencoder remembers of one stream, [1 .
 class Autoencoder(Protocol):
     """Four pictures in [-1, 1] to a latent frame and back, streamed.
 
-    begins_apart: a stream's first chunk has shapes of its own: a latent frame more (its first
-    picture's, painted and dropped), or fewer pictures painted, where those of a chunk come late.
-    Such an autoencoder never gets ``begins``.
+    Where a stream's first chunk has shapes of its own (a latent frame more, or fewer pictures)
+    there is no ``blank`` memory, and never a ``begins``.
     """
-
-    begins_apart: bool
 
     def encode(
         self, video_BTCHW: Tensor, state: Memory | None = None, begins_B: Tensor | None = None

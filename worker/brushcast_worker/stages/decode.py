@@ -1,6 +1,6 @@
 """Decode: clean latents and their sources to styled pictures, each stream with its own memory.
 
-Letters: T pictures (or latent frames), C channels, H height, W width.
+Letters: B rows, T pictures (or latent frames), C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from brushcast_worker.chunk import Arrival
+from brushcast_worker.chunk import Arrival, as_levels
 from brushcast_worker.models.light_vae import Guide
 from brushcast_worker.stages.autoencoder import Autoencoder, Memory
 from brushcast_worker.stages.encode import alike, join, part, stack
@@ -46,3 +47,12 @@ def decode(
             x_BTCHW = x_BTCHW.float().clamp(-1, 1)  # NaN stays NaN, for the loop to see
             for row, i in enumerate(group):
                 yield Decoded(i, x_BTCHW[row], part(memory, row))
+
+
+def as_shown(x_BTCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Painted pictures in [-1, 1] or NaN; as uint8 `[B T H W C]`; each row's extremes `[B 2]`."""
+    x_BTCHW = x_BTCHW.float().clamp(-1, 1)  # NaN stays NaN, for the loop to see
+    levels_NHWC = as_levels(x_BTCHW.flatten(0, 1))
+    levels_BTHWC = levels_NHWC.view(*x_BTCHW.shape[:2], *levels_NHWC.shape[1:])
+    low, high = (most((1, 2, 3, 4)) for most in (x_BTCHW.amin, x_BTCHW.amax))
+    return x_BTCHW, levels_BTHWC, torch.stack([low, high], 1)

@@ -7,9 +7,12 @@ Letters: B streams, T pictures, H height, W width, C channels (3, RGB), P pairs 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from brushcast_worker.chunk import Chunk
 from brushcast_worker.stages.motion import (
     ALIKE_BELOW,
     BINS,
@@ -20,8 +23,41 @@ from brushcast_worker.stages.motion import (
     QUARTER,
     THUMB_CELL,
     THUMB_STRIDE,
+    Motion,
+    Seen,
     lines_apart,
+    measure,
 )
+from brushcast_worker.stages.row_graphs import RowGraphs, RowInputs
+
+
+def measure_together(
+    graphs: RowGraphs, chunks: Sequence[Chunk], seen: Sequence[Seen | None]
+) -> list[Motion]:
+    """As of `motion.measure`, for each stream, on the device where the pictures are; waits for it
+    once: the answers decide what is run. Pictures that are not there are measured where they are.
+    """
+    levels_THWC = chunks[0].levels_THWC
+    if levels_THWC is None:
+        pictures = [chunk.pixels for chunk in chunks]
+        return [measure(*of_stream) for of_stream in zip(pictures, seen, strict=True)]
+    rows = [_row(*of_stream) for of_stream in zip(chunks, seen, strict=True)]
+    like = [levels_THWC, levels_THWC[0], levels_THWC[0]]
+    (found_B3,) = graphs.run("motion", _measure, rows, lambda: like)
+    return [Motion(*of_stream) for of_stream in found_B3.tolist()]
+
+
+def _row(chunk: Chunk, seen: Seen | None) -> RowInputs:
+    """What `_measure` takes, in its order."""
+    if seen is None or seen.last.levels_HWC is None:
+        return RowInputs((chunk.levels_THWC, None, None), (True,))
+    pictures = chunk.levels_THWC, seen.reference.levels_HWC, seen.last.levels_HWC
+    return RowInputs(pictures, (False,))
+
+
+def _measure(inputs: Sequence[Tensor], begins_B1: Tensor) -> Sequence[Tensor]:
+    pictures_BTHWC, reference_BHWC, last_BHWC = inputs
+    return (measure_rows(pictures_BTHWC, reference_BHWC, last_BHWC, begins_B1[:, 0] > 0),)
 
 
 def measure_rows(

@@ -34,8 +34,6 @@ class WanLatents(Protocol):
 class LiveVAE:
     """``stages.autoencoder.Autoencoder`` for Wan's latents. Holds weights, no state."""
 
-    begins_apart = True
-
     def __init__(self, autoencoder: WanLatents, *, late: int) -> None:
         """``late``: how many pictures the encoder looks ahead; 0: a stream begins with a lead."""
         self._autoencoder, self._late = autoencoder, late
@@ -68,11 +66,14 @@ class LiveVAE:
         assert begins_B is None
         lead = state is None and not self._late
         assert source_BTCHW.shape[1] == CHUNK * (z_BTCHW.shape[1] - lead)
-        if state is None:
-            x_BTCHW, after = self._autoencoder.decode(z_BTCHW)
-            yield x_BTCHW[:, self._late or 1 :], after
-        else:
-            yield self._decode(z_BTCHW, state)
+        yield self.decode(z_BTCHW, state)
+
+    def decode(self, z_BTCHW: Tensor, state: Memory | None = None) -> tuple[Tensor, Memory]:
+        """What is shown of the latents, and the memory."""
+        if state is not None:
+            return self._decode(z_BTCHW, state)
+        x_BTCHW, after = self._autoencoder.decode(z_BTCHW)
+        return x_BTCHW[:, self._late or 1 :], after
 
     def guide(self, source_BTCHW: Tensor) -> Guide | None:
         """None: these decoders never see the source."""
