@@ -41,8 +41,8 @@ class Chunk:
     PADDING_SEQ marks one that was repeated to fill the chunk. reused: nothing was computed for it,
     an earlier result stands for it (a cache hit), the same in every picture. pixels: the same
     pictures in host memory, where they came from there. arrival: the same pictures, where the
-    engine has sent them to host memory already. levels_THWC: the same pictures as uint8 on the
-    engine's device, where they came there so.
+    engine has sent them to host memory already; `x_TCHW` is there no sooner. levels_THWC: the same
+    pictures as uint8 on the engine's device, where they came there so.
     """
 
     x_TCHW: Tensor
@@ -52,6 +52,11 @@ class Chunk:
     pixels: tuple[Pixels, ...] = ()
     arrival: Arrival | None = None
     levels_THWC: Tensor | None = None
+
+    @property
+    def coming(self) -> bool:
+        """Whether to read it back is to wait for the device: it may be given more to do first."""
+        return self.arrival is not None and self.arrival.done is not None
 
     def __post_init__(self) -> None:
         assert self.x_TCHW.shape[1:2] == (3,), self.x_TCHW.shape

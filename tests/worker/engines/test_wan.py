@@ -14,7 +14,7 @@ import torch
 
 from brushcast.errors import ConfigError, WeightsError
 from brushcast.presets import Preset
-from brushcast_worker.chunk import Chunk
+from brushcast_worker.chunk import Chunk, read_back
 from brushcast_worker.engine import Job, load_engine
 from brushcast_worker.engines.causal import CausalEngine
 from brushcast_worker.engines.wan import ROWS, random_wan, wan_from_files
@@ -50,6 +50,7 @@ def painted(
         who = [n for n in range(len(looks)) if len(looks) == 1 or (tick + n) % 3]
 
         def put(n: int, pictures: Chunk, who: list[int] = who) -> None:
+            read_back(pictures)  # waits
             out[who[n]].append(pictures.x_TCHW.clone())
 
         count = steps[tick % len(steps)]

@@ -10,8 +10,6 @@ of time, S moments remembered (2).
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -73,16 +71,16 @@ def gather(
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def _gather(
-    x_ptr: Any,
-    bias_ptr: Any,
-    shortcut_ptr: Any,
-    scale_ptr: Any,
-    past_ptr: Any,
-    whole_ptr: Any,
-    out_ptr: Any,
-    pixels: Any,
-    rows: Any,
+def _gather(  # type: ignore[no-untyped-def]
+    x_ptr,
+    bias_ptr,
+    shortcut_ptr,
+    scale_ptr,
+    past_ptr,
+    whole_ptr,
+    out_ptr,
+    pixels,
+    rows,
     moments: tl.constexpr,
     channels: tl.constexpr,
     block: tl.constexpr,

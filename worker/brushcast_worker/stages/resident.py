@@ -5,12 +5,16 @@ The same networks and numbers as `stages.eager`. The transformer's caches and th
 memories are gigabytes: graphs read and write them in place (`stages.pool`, `stages.places`). One
 stream's pictures fill the device, so each stream has its autoencoder's graphs for itself.
 
+Pictures are painted on a CUDA stream of their own, beside the next chunk's encoding and denoising
+where that is there already: what one leaves idle at the end of a kernel the other takes.
+
 Letters: B rows, T pictures (or latent frames), C channels, H height, W width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -48,6 +52,11 @@ class Resident:
         self.graphs = RowGraphs(device, capture=capture, kept=GRAPHS)
         self._pool = CachePool(transformer, dtype, device, self.graphs)
         self._places = Places()
+        # Graphs that run at the same time must not share their memory.
+        self._painting = RowGraphs(device, capture=capture, kept=GRAPHS)
+        self._painter: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._painter = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def cache(self, tokens: int) -> PooledCache:
         """For one stream and one denoising step."""
@@ -71,7 +80,7 @@ class Resident:
         """As of `stages.encode`; pictures may have any type. A memory that is given is changed."""
         latents, after = [], []
         for x_TCHW, memory in zip(pictures_TCHW, memories, strict=True):
-            (z_BTCHW,), kept = self._run("encode", self._encode, x_TCHW, memory)
+            (z_BTCHW,), kept = self._run(self.graphs, "encode", self._encode, x_TCHW, memory)
             latents.append(z_BTCHW[0].clone())
             after.append(kept)
         return latents, after
@@ -87,18 +96,33 @@ class Resident:
         is changed."""
         for number, (z_TCHW, memory) in enumerate(zip(x0_TCHW, memories, strict=True)):
             usual = len(sources_TCHW[number]) == CHUNK  # more: the steps have just fallen
-            shown, kept = self._run("decode", self._decode, z_TCHW, memory, rare=not usual)
-            x_BTCHW, levels_BTHWC, extremes_B2 = shown
-            (arrival,) = send_back(levels_BTHWC, extremes_B2)
-            yield Decoded(number, x_BTCHW[0].clone(), kept, arrival)
+            with self._beside(z_TCHW):
+                shown, kept = self._run(
+                    self._painting, "decode", self._decode, z_TCHW, memory, rare=not usual
+                )
+                x_BTCHW, levels_BTHWC, extremes_B2 = shown
+                (arrival,) = send_back(levels_BTHWC, extremes_B2)
+                decoded = Decoded(number, x_BTCHW[0].clone(), kept, arrival)
+            yield decoded
+
+    @contextmanager
+    def _beside(self, z_TCHW: Tensor) -> Iterator[None]:
+        """What is launched within begins once the latents are there, and nobody waits for it."""
+        if self._painter is None:
+            yield
+            return
+        self._painter.wait_stream(torch.cuda.current_stream())
+        z_TCHW.record_stream(self._painter)
+        with torch.cuda.stream(self._painter):
+            yield
 
     def _run(
-        self, name: str, function: _OfPlace, x_TCHW: Tensor, memory: Memory | None, *,
-        rare: bool = False,
+        self, graphs: RowGraphs, name: str, function: _OfPlace, x_TCHW: Tensor,
+        memory: Memory | None, *, rare: bool = False,
     ) -> tuple[Sequence[Tensor], Memory]:  # fmt: skip
         """What the function makes of one stream, valid until the next run, and its memory."""
         place = None if memory is None else self._places.of(memory)
-        outputs = self.graphs.run(
+        outputs = graphs.run(
             f"{name}, {'first' if place is None else place.number}",
             partial(function, place),
             [RowInputs((x_TCHW,), (0.0,))],
