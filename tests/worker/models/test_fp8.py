@@ -38,8 +38,8 @@ def _seeded() -> Iterator[None]:
 
 
 def levels_of_e4m3() -> Tensor:
-    """Every magnitude of the format, from its definition: 4 bits of exponent, bias 7, 3 of mantissa;
-    the last code is NaN."""
+    """Every magnitude of the format, from its definition: 4 bits of exponent, bias 7, 3 of
+    mantissa; the last code is NaN."""
     normal = [(8 + m) * 2.0 ** (e - 10) for e in range(1, 16) for m in range(8)][:-1]
     return torch.tensor([m * 2.0**-9 for m in range(8)] + normal)
 
@@ -196,7 +196,9 @@ def test_memory_is_half() -> None:
 def held_bytes(block: nn.Module) -> int:
     """Each storage once."""
     held = [*block.parameters(), *block.buffers()]
-    return sum({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in held}.values())
+    return sum(
+        {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in held}.values()
+    )
 
 
 def test_sizes_that_the_gpu_does_not_take_are_refused() -> None:
@@ -226,6 +228,7 @@ def test_compiled_once_for_all_layers() -> None:
         return layer(torch.nn.functional.layer_norm(x, (64,)))
 
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     compiled = torch.compile(normed, fullgraph=True, dynamic=False)
     x = torch.randn(9, 64)
     with torch.inference_mode():

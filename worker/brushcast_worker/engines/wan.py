@@ -85,7 +85,9 @@ _SMALL_TINY_VAE = TinyVAEConfig(
 _EXACT, _TINY = VAE_SIZES["wan-2.1"], TINY_VAE_SIZES["taew2_1"]
 
 
-def _published(size: str, autoencoder: WanVAEConfig | TinyVAEConfig, *, fp8: bool = False) -> WanRow:
+def _published(
+    size: str, autoencoder: WanVAEConfig | TinyVAEConfig, *, fp8: bool = False
+) -> WanRow:
     transformer = replace(SIZES[size], fp8=fp8)
     model = f"{size}-fp8" if fp8 else size
     return WanRow(transformer=transformer, autoencoder=autoencoder, model=model)
@@ -99,7 +101,7 @@ def _small(autoencoder: WanVAEConfig | TinyVAEConfig, *, fp8: bool = False) -> W
 ROWS = {
     "wan-small": _small(_SMALL_VAE),
     "wan-small-tiny": _small(_SMALL_TINY_VAE),
-    "wan-small-tiny-fp8": _small(_SMALL_TINY_VAE, fp8=True),
+    "wan-small-fp8": _small(_SMALL_VAE, fp8=True),
     "wan-1.3b": _published("wan-1.3b", _EXACT),
     "wan-1.3b-tiny": _published("wan-1.3b", _TINY),
     "wan-14b": _published("wan-14b", _EXACT),
