@@ -23,7 +23,13 @@ from brushcast.errors import BrushcastError, InputError
 from brushcast.frame import Size
 from brushcast.process import keep_freed_memory
 from brushcast.wire.sockets import parse_endpoint
-from brushcast_worker.config import DRIFT_S, BenchConfig, QualityConfig, ServeConfig
+from brushcast_worker.config import (
+    DRIFT_S,
+    BenchConfig,
+    PrecisionConfig,
+    QualityConfig,
+    ServeConfig,
+)
 
 APP = "brushcast-worker"
 PATH = click.Path(path_type=Path)
@@ -205,6 +211,50 @@ def quality(
 
     result = measure_quality(config, lambda line: click.echo(f"{PROGRESS}{line}", err=True))
     click.echo(json.dumps(result) if as_json else _as_table(_short(result)))
+
+
+@cli.command()
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@click.option("--size", default="512x288", show_default=True, help="WIDTHxHEIGHT of the pictures.")
+@click.option(
+    "--clips", multiple=True, type=PATH, help="Files or folders; default: the bundled clip."
+)
+@click.option("--styles", multiple=True, help="Looks: NAME or NAME,NAME; default: all.")
+@click.option("--pictures", default=16, show_default=True, help="Of each clip, multiples of 8.")
+@click.option("--width", default=256, show_default=True, help="Of the random blocks; 14B: 5120.")
+@click.option("--layers", default=8, show_default=True, help="How many of them; 14B: 40.")
+@click.option("--side", default=8, show_default=True, help="Their tokens a side; 512x512: 32.")
+@click.option("--threads", default=0, show_default=True, help="Of a CPU; 0: one per physical core.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
+def precision(
+    device: str,
+    size: str,
+    clips: tuple[Path, ...],
+    styles: tuple[str, ...],
+    pictures: int,
+    width: int,
+    layers: int,
+    side: int,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Measure what fewer bits cost: pictures of the embedded model in bfloat16 and with 8-bit
+    floats against float32, and random blocks of the 14B's shape one after the other."""
+    config = PrecisionConfig(
+        device=device,
+        size=Size.parse(size),
+        clips=clips,
+        styles=styles,
+        pictures=pictures,
+        width=width,
+        layers=layers,
+        side=side,
+        threads=threads,
+    )
+    from brushcast_worker.quality.precision import measure_precision
+
+    result = measure_precision(config)
+    click.echo(json.dumps(result) if as_json else _as_table(result))
 
 
 @cli.command()

@@ -16,7 +16,7 @@ are multiplied in float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -45,14 +45,19 @@ def to_levels(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def to_fp8(block: nn.Module) -> None:
-    """The products of a ``models.dit.Block`` from here on in 8-bit floats, but for the keys and
-    values of the context: those are made once a prompt.
-    """
-    itself, across = block.self_attn, block.cross_attn
-    for layers, names in ((itself, "qkvo"), (across, "qo"), (block.ffn, "02")):
-        for name in names:
-            setattr(layers, name, Fp8Linear(getattr(layers, name)))
+    """The products of a ``models.dit.Block`` from here on in 8-bit floats."""
+    for layers, name in products(block):
+        setattr(layers, name, Fp8Linear(getattr(layers, name)))
+    itself = block.self_attn
     itself.joined = Joined(itself.q, itself.k, itself.v)
+
+
+def products(block: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """A block's large products, each as the module that holds it and its name there.  Not among
+    them: the keys and values of the context, which are made once a prompt.
+    """
+    for layers, names in ((block.self_attn, "qkvo"), (block.cross_attn, "qo"), (block.ffn, "02")):
+        yield from ((layers, name) for name in names)
 
 
 def product(x: Tensor, q_NK: Tensor, scale_N1: Tensor, bias_N: Tensor) -> Tensor:
