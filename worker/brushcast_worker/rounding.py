@@ -43,13 +43,13 @@ _EXACT = frozenset(
 )
 
 
-class Rounding(TorchDispatchMode):
+class Rounding(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, every result in float32 is off by up to ``unit`` of itself; under
     ``torch.inference_mode``, where an operation of many steps counts as one.
     """
 
     def __init__(self, unit: float, seed: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._unit, self._generator = unit, torch.Generator().manual_seed(seed)
 
     def rounded(self, x: Tensor) -> Tensor:

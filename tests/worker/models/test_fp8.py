@@ -239,6 +239,19 @@ def test_compiled_once_for_all_layers() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("tokens", [1024, 2048])
+@pytest.mark.parametrize(("taken", "given"), [(5120, 15360), (5120, 13824), (13824, 5120)])
+def test_long_sums_lose_less_than_the_levels_did(tokens: int, taken: int, given: int) -> None:
+    """The published 14B's products."""
+    linear = nn.Linear(taken, given, device="cuda", dtype=torch.bfloat16)
+    layer, x = Fp8Linear(linear), torch.randn(tokens, taken, device="cuda", dtype=torch.bfloat16)
+    q, scale = to_levels(x)
+    exact = q.float() @ layer.weight.float().t() * scale * layer.scale_N1.t() + linear.bias
+    of_sums, of_levels = error(layer(x), exact), error(exact, linear(x))
+    assert of_sums < of_levels / 3, (of_sums, of_levels)
+
+
+@pytest.mark.gpu
 def test_products_are_recorded_and_wait_for_nothing() -> None:
     """A CUDA graph of a compiled layer, run again with other numbers."""
     layer = Fp8Linear(nn.Linear(256, 512).to("cuda", torch.bfloat16))

@@ -86,7 +86,7 @@ def picture_errors(
         return [player.play(video_BTCHW, one_style(style), PLAY) for style in styles]
 
     exact = painted(load_floats(WEIGHTS, device, torch.float32))
-    kinds = {
+    kinds: dict[str, Callable[[], Pocket]] = {
         "bfloat16": lambda: load_floats(WEIGHTS, device, torch.bfloat16),
         "float32, fp8": lambda: changed(to_fp8, torch.float32),
         "float32, fp8 by tensor": lambda: changed(to_fp8_by_tensor, torch.float32),
@@ -106,6 +106,8 @@ def picture_errors(
 class OneScale(nn.Module):
     """A linear layer in 8-bit floats with one scale for all its weights and one for an input, to
     be compared with: computed in float32."""
+
+    weight_MK: Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
