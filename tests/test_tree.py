@@ -120,9 +120,10 @@ TABLE = (
         who="brushcast_worker.verify",
         may=(
             "torch",
-            *(f"brushcast_worker.{part}" for part in ("models", "stages", "vectors")),
+            *(f"brushcast_worker.{part}" for part in ("models", "stages", "vectors", "rounding")),
         ),
     ),
+    Rule(who="brushcast_worker.rounding", may=("torch",)),
     Rule(who="brushcast_worker.teachers", may=("torch", "brushcast_worker.teachers")),
     Rule(
         who="brushcast_worker.stages",

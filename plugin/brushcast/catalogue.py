@@ -80,13 +80,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """gpu_gib_least: below it the model does not run; gpu_gib: with it, without compromises."""
+    """gpu_gib_least: below it the model does not run; gpu_gib: with it, without compromises.
+    fp8: wants a GPU that multiplies 8-bit floats."""
 
     name: str
     about: str
     parts: tuple[Part, ...]
     gpu_gib_least: float
     gpu_gib: float
+    fp8: bool = False
 
     @property
     def size_bytes(self) -> int:

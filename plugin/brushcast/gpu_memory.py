@@ -1,5 +1,5 @@
-"""Will the GPU's memory do for a model? Said before gigabytes are fetched or loaded. No torch: the
-driver's own tool is asked.
+"""Will the GPU do for a model, its memory above all? Said before gigabytes are fetched or loaded.
+No torch: the driver's own tool is asked.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from brushcast.catalogue import Model
 
 PATIENCE_S = 10.0
 _MIB_A_GIB = 1024
+_FP8 = 8.9  # compute capability from which a GPU multiplies 8-bit floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """As its driver calls it; memory in all, not what is free."""
+    """As its driver calls it; memory in all, not what is free. capability: CUDA's number of what it
+    can compute."""
 
     name: str
     gib: float
+    capability: float
 
 
 def find_gpu(ask: Callable[[], str] | None = None) -> Gpu | None:
@@ -27,9 +30,10 @@ def find_gpu(ask: Callable[[], str] | None = None) -> Gpu | None:
     Apple's are not asked."""
     found = []
     for line in (_ask_driver if ask is None else ask)().splitlines():
-        name, _, mib = line.rpartition(",")
         try:
-            found.append(Gpu(name=name.strip(), gib=int(mib) / _MIB_A_GIB))
+            name, mib, capability = line.rsplit(",", 2)
+            gib = int(mib) / _MIB_A_GIB
+            found.append(Gpu(name=name.strip(), gib=gib, capability=float(capability)))
         except ValueError:
             continue
     return max(found, key=lambda gpu: gpu.gib, default=None)
@@ -41,18 +45,25 @@ def verdict(model: Model, gpu: Gpu | None, others: Iterable[Model]) -> str:
     if gpu is None:
         return f"{needs}; no NVIDIA GPU was found here, where pocket runs on the CPU."
     has = f"{gpu.name} has {gpu.gib:.0f} GiB"
+    if not _computes(gpu, model):
+        return f"{model.name} wants a GPU that multiplies 8-bit floats, {gpu.name} does not."
     # A card sold as 12 GB reports a little less.
     if gpu.gib >= 0.95 * model.gpu_gib:
         return f"{needs}, and {has}: enough."
     if gpu.gib >= 0.95 * model.gpu_gib_least:
         return f"{needs}, and {has}: enough for small pictures or one stream."
-    fitting = [m for m in others if gpu.gib >= 0.95 * m.gpu_gib_least]
+    fitting = [m for m in others if gpu.gib >= 0.95 * m.gpu_gib_least and _computes(gpu, m)]
     best = max(fitting, key=lambda m: m.gpu_gib_least, default=None)
     return f"{needs}, and {has}: too little. {best.name if best else 'pocket'} fits."
 
 
+def _computes(gpu: Gpu, model: Model) -> bool:
+    return gpu.capability >= _FP8 or not model.fp8
+
+
 def _ask_driver() -> str:
-    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    asked = "--query-gpu=name,memory.total,compute_cap"
+    command = ["nvidia-smi", asked, "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PATIENCE_S, check=False

@@ -16,16 +16,18 @@ PART: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_both_models_have_every_part(tmp_path: Path) -> None:
+def test_all_models_have_every_part(tmp_path: Path) -> None:
     models = read_catalogue()
-    assert set(models) == {"wan-1.3b", "wan-14b"}
+    assert set(models) == {"wan-1.3b", "wan-14b", "wan-14b-fp8"}
     for model in models.values():
         paths = model.paths(tmp_path)
         assert set(paths) == set(ROLES)
         assert all(path.is_relative_to(tmp_path) for path in paths.values())
         assert model.size_bytes > 17e9
-    small, large = (models[name].paths(tmp_path) for name in sorted(models))
+    small, large, fp8 = (models[name].paths(tmp_path) for name in sorted(models))
     assert {role for role in ROLES if small[role] != large[role]} == {"transformer"}
+    assert fp8 == large
+    assert models["wan-14b-fp8"].gpu_gib < models["wan-14b"].gpu_gib_least
 
 
 @pytest.mark.parametrize(

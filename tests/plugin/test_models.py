@@ -129,7 +129,9 @@ def test_licences_sizes_and_the_gpu_are_shown_before(folder: Path, server: FileS
         return False
 
     with pytest.raises(FetchError, match="toy is not fetched"):
-        models.fetch_model("toy", agree=no, hub=server.url, gpu=lambda: Gpu(name="Card", gib=10.0))
+        models.fetch_model(
+            "toy", agree=no, hub=server.url, gpu=lambda: Gpu(name="Card", gib=10.0, capability=8.6)
+        )
     assert shown[0].startswith("toy: a toy; 0.0 MB to fetch into")
     assert any("MIT, https://l.org/mit" in line for line in shown)
     assert "licence of o/r: apache-2.0, https://l.org/card; mind X" in shown

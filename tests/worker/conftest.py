@@ -21,7 +21,9 @@ from brushcast_worker.engine import Engine, Job, load_engine
 from brushcast_worker.vectors import Vectors, read_vectors
 
 SIZE = Size(96, 64)
-SMALL = ("pocket-random", "wan-small-random", "wan-small-tiny-random")  # engines
+SMALL = (  # engines
+    *("pocket-random", "wan-small-random", "wan-small-tiny-random", "wan-small-fp8-random"),
+)
 SHARED = Path(__file__).resolve().parents[3] / "shared"  # beside the repository
 REFERENCE = "reference/wan_causal_small.safetensors"
 

@@ -12,7 +12,13 @@ import pytest
 from brushcast.errors import ConfigError
 from brushcast.frame import Size
 from brushcast.wire.sockets import parse_endpoint
-from brushcast_worker.config import BenchConfig, QualityConfig, ServeConfig, physical_cores
+from brushcast_worker.config import (
+    BenchConfig,
+    PrecisionConfig,
+    QualityConfig,
+    ServeConfig,
+    physical_cores,
+)
 
 LOOPBACK = parse_endpoint("tcp://127.0.0.1:0")
 
@@ -65,3 +71,21 @@ def test_what_quality_cannot_be_measured_of(wrong: dict[str, Any], words: str) -
 
 def test_there_is_a_core_and_not_more_than_the_machine_has() -> None:
     assert 1 <= physical_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"width": 200}, "--width 200"),
+        ({"width": 1 << 20}, "8192"),
+        ({"layers": 0}, "--layers 0"),
+        ({"side": 1000}, "--side 1000"),
+        ({"pictures": 0}, "--pictures 0"),
+        ({"size": Size(500, 288)}, "500x288"),
+        ({"threads": -1}, "--threads -1"),
+    ],
+)
+def test_what_precision_cannot_be_measured_of(wrong: dict[str, Any], words: str) -> None:
+    PrecisionConfig(width=5120, layers=40, side=32)
+    with pytest.raises(ConfigError, match=words):
+        PrecisionConfig(**wrong)

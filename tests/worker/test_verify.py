@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from brushcast_worker import verify as module
 from brushcast_worker.__main__ import run_command
+from brushcast_worker.models.dit import DiT, DiTConfig
+from brushcast_worker.models.wan_vae import WanVAE, WanVAEConfig
 from brushcast_worker.vectors import Vectors
-from brushcast_worker.verify import TOLERANCE, relative_error, verify
+from brushcast_worker.verify import (
+    SECTIONS,
+    TOLERANCE,
+    Numbers,
+    decode_error,
+    dit_error,
+    encode_error,
+    relative_error,
+    tolerances,
+    verify,
+)
 from tests.worker.small_vectors import small_vectors, write_vectors
 
-SECTIONS = ("dit.one_step", "dit.two_steps", "schedule", "noise", "vae.encode", "vae.decode")
+BFLOAT16 = Numbers(dtype=torch.bfloat16)
+NETWORKS = ("dit.one_step", "dit.two_steps", "vae.encode", "vae.decode")
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +109,109 @@ def test_a_result_that_is_no_number_does_not_agree(
     told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)  # strict JSON
     assert told["sections"]["vae.decode"] is None
     assert not told["agrees"]
+
+
+@pytest.fixture(scope="module")
+def allowed(reference: Vectors) -> dict[str, float]:
+    """In bfloat16."""
+    return tolerances(reference, torch.bfloat16)
+
+
+def test_bfloat16_stays_within_what_is_derived(
+    reference: Vectors, allowed: dict[str, float]
+) -> None:
+    errors = verify(reference, BFLOAT16)
+    assert tuple(allowed) == tuple(errors) == SECTIONS
+    for name, error in errors.items():
+        if name in NETWORKS:  # and what is derived is no blank cheque
+            assert 0.25 * allowed[name] < error < 0.8 * allowed[name], name
+        else:
+            assert error < allowed[name] == TOLERANCE
+
+
+def wrong_epsilon(model: DiT) -> None:
+    for part in model.modules():
+        if hasattr(part, "eps"):
+            part.eps = 1e-2
+
+
+def skipped_norm(model: DiT) -> None:
+    model.blocks[1].norm3.forward = lambda x: x
+
+
+def swapped_pair(model: DiT) -> None:
+    model.rope[:, [0, 1]] = model.rope[:, [1, 0]]
+
+
+def turned_the_other_way(model: DiT) -> None:
+    model.rope[..., 1].neg_()
+
+
+@pytest.mark.parametrize(
+    "defect", [wrong_epsilon, skipped_norm, swapped_pair, turned_the_other_way]
+)
+def test_a_defect_of_the_transformer_is_seen_in_bfloat16(
+    reference: Vectors,
+    allowed: dict[str, float],
+    defect: Callable[[DiT], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(config: DiTConfig) -> DiT:
+        model = DiT(config)
+        defect(model)
+        return model
+
+    monkeypatch.setattr(module, "DiT", broken)
+    for name in ("one_step", "two_steps"):
+        error = dit_error(reference.dit, getattr(reference.dit, name), BFLOAT16)
+        assert error > allowed[f"dit.{name}"]
+
+
+def no_attention(model: WanVAE) -> None:
+    for half in (model.encoder, model.decoder):
+        half.middle[1].forward = lambda x, _: x
+
+
+def no_norm_before_attention(model: WanVAE) -> None:
+    for half in (model.encoder, model.decoder):
+        half.middle[1].norm.forward = lambda x: x
+
+
+@pytest.mark.parametrize("defect", [no_attention, no_norm_before_attention])
+def test_a_defect_of_the_autoencoder_is_seen_in_bfloat16(
+    reference: Vectors,
+    allowed: dict[str, float],
+    defect: Callable[[WanVAE], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(config: WanVAEConfig) -> WanVAE:
+        model = WanVAE(config)
+        defect(model)
+        return model
+
+    monkeypatch.setattr(module, "WanVAE", broken)
+    assert encode_error(reference.vae, BFLOAT16) > allowed["vae.encode"]
+    assert decode_error(reference.vae, BFLOAT16) > allowed["vae.decode"]
+
+
+def test_the_command_takes_bfloat16(
+    tmp_path: Path, tensors: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write_vectors(tmp_path / "v.safetensors", tensors))
+    assert run_command(["verify", path, "--dtype", "bfloat16", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert tuple(told["sections"]) == tuple(told["tolerances"]) == SECTIONS
+    assert all(1e-3 < told["sections"][name] < told["tolerances"][name] for name in NETWORKS)
+    assert run_command(["verify", path, "--dtype", "float16"]) == 2
+
+
+@pytest.mark.gpu
+def test_bfloat16_of_a_gpu_stays_within_what_is_derived(
+    reference: Vectors, allowed: dict[str, float]
+) -> None:
+    numbers = Numbers(dtype=torch.bfloat16, device=torch.device("cuda"))
+    errors = verify(reference, numbers)
+    assert all(error < allowed[name] for name, error in errors.items())
 
 
 def test_relative_error() -> None:

@@ -13,6 +13,7 @@ from brushcast.wire.sockets import Endpoint
 
 MAX_THREADS = 1024
 LEAST_PICTURES, MOST_PICTURES = 16, 960  # of a clip whose quality is measured
+MOST_WIDTH, MOST_LAYERS, MOST_SIDE = 8192, 64, 128  # of blocks whose rounding is measured
 DRIFT_S, DRIFT_MOST_S = 10.0, 86_400.0  # of the looped clip
 
 
@@ -94,6 +95,38 @@ class QualityConfig:
         if not (math.isfinite(self.drift_seconds) and 0 <= self.drift_seconds <= DRIFT_MOST_S):
             raise ConfigError(
                 f"--drift-seconds {self.drift_seconds}: wanted 0 (none) to {DRIFT_MOST_S:.0f}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionConfig:
+    """`brushcast-worker precision`. clips, styles, size, pictures: as of QualityConfig. width: of
+    the blocks, in multiples of a head's 128. layers: how many. side: tokens of a picture's side."""
+
+    device: str = "auto"
+    size: Size = Size(512, 288)
+    clips: tuple[Path, ...] = ()
+    styles: tuple[str, ...] = ()
+    pictures: int = LEAST_PICTURES
+    width: int = 256
+    layers: int = 8
+    side: int = 8
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
+        if self.size.width % 16 or self.size.height % 16:
+            raise ConfigError(f"--size {self.size}: wanted both sides in multiples of 16")
+        if not LEAST_PICTURES <= self.pictures <= MOST_PICTURES:
+            raise ConfigError(
+                f"--pictures {self.pictures}: wanted {LEAST_PICTURES} to {MOST_PICTURES}"
+            )
+        if self.width % 128 or not 128 <= self.width <= MOST_WIDTH:
+            raise ConfigError(f"--width {self.width}: wanted 128 to {MOST_WIDTH} in steps of 128")
+        if not 1 <= self.layers <= MOST_LAYERS or not 1 <= self.side <= MOST_SIDE:
+            raise ConfigError(
+                f"--layers {self.layers} --side {self.side}: wanted 1 to {MOST_LAYERS}, "
+                f"1 to {MOST_SIDE}"
             )
 
 

@@ -11,8 +11,11 @@ from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 
-_LOADED = ("pocket", "wan-1.3b", "wan-1.3b-tiny", "wan-14b", "wan-14b-tiny")
-_FOR_TESTS = ("wan-small", "wan-small-tiny")
+_LOADED = (
+    *("pocket", "wan-1.3b", "wan-1.3b-tiny", "wan-14b", "wan-14b-tiny"),
+    *("wan-14b-fp8", "wan-14b-tiny-fp8"),  # the same weights, rounded to 8 bits as they are loaded
+)
+_FOR_TESTS = ("wan-small", "wan-small-tiny", "wan-small-fp8")
 # With random weights: for tests, and for measuring how fast they are.
 RANDOM = tuple(f"{name}-random" for name in (*_LOADED, *_FOR_TESTS))
 ENGINES = (*_LOADED, *RANDOM)

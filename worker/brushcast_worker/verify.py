@@ -1,5 +1,9 @@
 """`brushcast-worker verify`: the models held against reference vectors of the published causal
-Wan, section by section, in float32 on the CPU.
+Wan, section by section, in float32, or in bfloat16 as a GPU computes them.
+
+In float32 a section may be off by TOLERANCE, in bfloat16 the networks by what `rounding` derives
+from the file's own sizes and weights. The schedule and the noise are float32 in any case, as they
+are in a stream.
 
 Letters: as in `vectors`; B rows.
 """
@@ -7,16 +11,20 @@ Letters: as in `vectors`; B rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brushcast_worker.models.attention import MAX_POSITIONS
 from brushcast_worker.models.dit import DiT
 from brushcast_worker.models.keys import load_weights
 from brushcast_worker.models.moments import Memory
 from brushcast_worker.models.wan_vae import WanVAE
+from brushcast_worker.rounding import Rounding, tolerance
 from brushcast_worker.stages.cache import RollingCache
 from brushcast_worker.stages.motion import noise_level
 from brushcast_worker.stages.noise import NoiseConfig, motion
@@ -36,6 +44,7 @@ from brushcast_worker.vectors import (
     Vectors,
 )
 
+SECTIONS = ("dit.one_step", "dit.two_steps", "schedule", "noise", "vae.encode", "vae.decode")
 TOLERANCE = 1e-4  # of the relative error in float32: generous, see facts of ../shared/reference
 FULL_NOISE = 0.8  # s0 of the reference
 # A first timestep is a scale cut to an integer: scales that differ by this much in their last
@@ -43,15 +52,75 @@ FULL_NOISE = 0.8  # s0 of the reference
 SCALE_DIGITS = 1e-6
 
 
-def verify(vectors: Vectors) -> dict[str, float]:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """What the networks compute with. `rounding`: stands for a shorter float, in float32 on the
+    CPU."""
+
+    dtype: torch.dtype = torch.float32
+    device: torch.device = torch.device("cpu")
+    rounding: Rounding | None = None
+
+    def network(
+        self, make: Callable[[], Network], weights: Mapping[str, Tensor], source: str
+    ) -> Network:
+        """Made as an engine makes it, and loaded."""
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(self.dtype)
+        try:
+            with torch.device(self.device):
+                model = make().eval()
+        finally:
+            torch.set_default_dtype(before)
+        load_weights(model, weights, source)
+        if self.rounding is not None:
+            self.rounding.weights(model)
+        return model
+
+    def given(self, x: Tensor) -> Tensor:
+        """An input."""
+        x = x.to(self.device, self.dtype)
+        return x if self.rounding is None else self.rounding.rounded(x)
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """Entered while a network runs."""
+        return nullcontext() if self.rounding is None else self.rounding
+
+
+EXACT = Numbers()
+
+
+def verify(vectors: Vectors, numbers: Numbers = EXACT) -> dict[str, float]:
     """The largest relative error of each section; infinite where a result is no number."""
     return {
-        "dit.one_step": dit_error(vectors.dit, vectors.dit.one_step),
-        "dit.two_steps": dit_error(vectors.dit, vectors.dit.two_steps),
+        "dit.one_step": dit_error(vectors.dit, vectors.dit.one_step, numbers),
+        "dit.two_steps": dit_error(vectors.dit, vectors.dit.two_steps, numbers),
         "schedule": schedule_error(vectors.schedule),
         "noise": noise_error(vectors.noise),
-        "vae.encode": encode_error(vectors.vae),
-        "vae.decode": decode_error(vectors.vae),
+        "vae.encode": encode_error(vectors.vae, numbers),
+        "vae.decode": decode_error(vectors.vae, numbers),
+    }
+
+
+def tolerances(vectors: Vectors, dtype: torch.dtype) -> dict[str, float]:
+    """What each section may be off by, in the order of `verify`. Raises KeyError for a dtype other
+    than float32 and bfloat16."""
+    found = dict.fromkeys(SECTIONS, TOLERANCE)
+    if dtype == torch.float32:
+        return found
+
+    def derived(error: Callable[[Numbers], float]) -> float:
+        return tolerance(dtype, lambda rounding: error(Numbers(rounding=rounding)))
+
+    dit, vae = vectors.dit, vectors.vae
+    return found | {
+        "dit.one_step": derived(lambda numbers: dit_error(dit, dit.one_step, numbers)),
+        "dit.two_steps": derived(lambda numbers: dit_error(dit, dit.two_steps, numbers)),
+        "vae.encode": derived(lambda numbers: encode_error(vae, numbers)),
+        "vae.decode": derived(lambda numbers: decode_error(vae, numbers)),
     }
 
 
@@ -59,7 +128,7 @@ def relative_error(seen: Tensor, wanted: Tensor) -> float:
     """``max|a - b| / max|b|``; infinite for other shapes and for what is no number."""
     if seen.shape != wanted.shape:
         return math.inf
-    error = float((seen.double() - wanted.double()).abs().max())
+    error = float((seen.double().cpu() - wanted.double()).abs().max())
     if error == 0:
         return 0.0
     most = float(wanted.double().abs().max())
@@ -67,13 +136,12 @@ def relative_error(seen: Tensor, wanted: Tensor) -> float:
 
 
 @torch.inference_mode()
-def dit_error(vectors: DiTVectors, calls: Calls) -> float:
+def dit_error(vectors: DiTVectors, calls: Calls, numbers: Numbers = EXACT) -> float:
     """One stream, call after call: the sinks and the ring are kept, none is refreshed, and a latent
     frame's position is its index.  The largest error of a call.
     """
     config = vectors.config
-    model = DiT(config).eval()
-    load_weights(model, vectors.weights, "dit.weights")
+    model = numbers.network(lambda: DiT(config), vectors.weights, "dit.weights")
     height, width = (-(-side // config.patch) for side in calls.x_PCTHW.shape[-2:])
     cache = RollingCache(
         layers=config.layers,
@@ -84,8 +152,11 @@ def dit_error(vectors: DiTVectors, calls: Calls) -> float:
         window=config.window,
         positions="frame",
         refresh_at=MAX_POSITIONS,
+        device=numbers.device,
+        dtype=numbers.dtype,
     )
-    context = model.context(vectors.context_LC[None])
+    with numbers.computing():
+        context = model.context(numbers.given(vectors.context_LC[None]))
     last, worst = -1, 0.0
     for x_CTHW, flow_CTHW, frame, timestep in zip(
         calls.x_PCTHW, calls.flow_PCTHW, calls.frames, calls.timesteps, strict=True
@@ -93,12 +164,13 @@ def dit_error(vectors: DiTVectors, calls: Calls) -> float:
         if frame != last:
             cache.begin()
         last = frame
-        flow_BTCHW = model(
-            _row(x_CTHW),
-            timestep_BT=torch.tensor([[timestep]]),
-            context=context,
-            caches=[cache],
-        )
+        with numbers.computing():
+            flow_BTCHW = model(
+                numbers.given(_row(x_CTHW)),
+                timestep_BT=torch.tensor([[timestep]], device=numbers.device),
+                context=context,
+                caches=[cache],
+            )
         worst = max(worst, relative_error(flow_BTCHW, _row(flow_CTHW)))
     return worst
 
@@ -133,40 +205,41 @@ def noise_error(vectors: NoiseVectors) -> float:
 
 
 @torch.inference_mode()
-def encode_error(vectors: VAEVectors) -> float:
+def encode_error(vectors: VAEVectors, numbers: Numbers = EXACT) -> float:
     """Of a clip's latents: the first picture with the first chunk, then chunk by chunk."""
     chunk = vectors.config.chunk
-    streamed = _streamed(_vae(vectors).encode, vectors.video_CTHW, 1 + chunk, chunk)
+    model = _vae(vectors, numbers)
+    streamed = _streamed(model.encode, numbers, vectors.video_CTHW, 1 + chunk, chunk)
     return relative_error(streamed, _row(vectors.latents_CTHW))
 
 
 @torch.inference_mode()
-def decode_error(vectors: VAEVectors) -> float:
+def decode_error(vectors: VAEVectors, numbers: Numbers = EXACT) -> float:
     """Of the pictures of latents: two of them, then one by one."""
-    streamed = _streamed(_vae(vectors).decode, vectors.z_CTHW, 2, 1)
+    streamed = _streamed(_vae(vectors, numbers).decode, numbers, vectors.z_CTHW, 2, 1)
     return relative_error(streamed, _row(vectors.pixels_CTHW))
 
 
-def _vae(vectors: VAEVectors) -> WanVAE:
-    model = WanVAE(vectors.config).eval()
-    load_weights(model, vectors.weights, "vae.weights")
-    return model
+def _vae(vectors: VAEVectors, numbers: Numbers) -> WanVAE:
+    return numbers.network(lambda: WanVAE(vectors.config), vectors.weights, "vae.weights")
 
 
 def _streamed(
     run: Callable[[Tensor, Memory | None], tuple[Tensor, Memory]],
+    numbers: Numbers,
     x_CTHW: Tensor,
     first: int,
     then: int,
 ) -> Tensor:
     """A clip through a streaming model, piece by piece: ``[1 T C H W]``."""
-    x_BTCHW = _row(x_CTHW)
+    x_BTCHW = numbers.given(_row(x_CTHW))
     out: list[Tensor] = []
     memory: Memory | None = None
     at = 0
     while at < x_BTCHW.shape[1]:
         count = then if at else first
-        y_BTCHW, memory = run(x_BTCHW[:, at : at + count], memory)
+        with numbers.computing():
+            y_BTCHW, memory = run(x_BTCHW[:, at : at + count], memory)
         out.append(y_BTCHW)
         at += count
     return torch.cat(out, 1)

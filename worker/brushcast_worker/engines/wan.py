@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brushcast.catalogue import read_catalogue
-from brushcast.errors import OutOfMemory, WeightsError
+from brushcast.errors import ConfigError, OutOfMemory, WeightsError
 from brushcast.folders import prompts_folder
 from brushcast.frame import Size
 from brushcast.presets import Preset
@@ -26,6 +26,7 @@ from brushcast_worker.engine import EngineInfo, StageTimer
 from brushcast_worker.engines.causal import CausalEngine, Looks
 from brushcast_worker.engines.devices import choose_device, choose_dtype, device_name
 from brushcast_worker.models.dit import SIZES, DiT, DiTConfig
+from brushcast_worker.models.fp8 import NEEDS, multiplies_fp8
 from brushcast_worker.models.keys import last_moments, load_weights, read_weights
 from brushcast_worker.models.light_vae import CHUNK
 from brushcast_worker.models.tiny_vae import TINY_VAE_SIZES, TinyVAE, TinyVAEConfig
@@ -46,11 +47,13 @@ DEFAULT_SIZE = Size(832, 480)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WanRow:
-    """One engine: its transformer and its autoencoder."""
+    """One engine: its transformer, its autoencoder, and the catalogue's model whose files it wants
+    ("": none)."""
 
     transformer: DiTConfig
     autoencoder: WanVAEConfig | TinyVAEConfig
     default_size: Size = DEFAULT_SIZE
+    model: str = ""
 
 
 _SMALL_DIT = DiTConfig(
@@ -80,15 +83,31 @@ _SMALL_TINY_VAE = TinyVAEConfig(
     temporal_upsample=(False, True, True),
 )
 _EXACT, _TINY = VAE_SIZES["wan-2.1"], TINY_VAE_SIZES["taew2_1"]
+
+
+def _published(
+    size: str, autoencoder: WanVAEConfig | TinyVAEConfig, *, fp8: bool = False
+) -> WanRow:
+    transformer = replace(SIZES[size], fp8=fp8)
+    model = f"{size}-fp8" if fp8 else size
+    return WanRow(transformer=transformer, autoencoder=autoencoder, model=model)
+
+
+def _small(autoencoder: WanVAEConfig | TinyVAEConfig, *, fp8: bool = False) -> WanRow:
+    transformer = replace(_SMALL_DIT, fp8=fp8)
+    return WanRow(transformer=transformer, autoencoder=autoencoder, default_size=Size(96, 64))
+
+
 ROWS = {
-    "wan-small": WanRow(transformer=_SMALL_DIT, autoencoder=_SMALL_VAE, default_size=Size(96, 64)),
-    "wan-small-tiny": WanRow(
-        transformer=_SMALL_DIT, autoencoder=_SMALL_TINY_VAE, default_size=Size(96, 64)
-    ),
-    "wan-1.3b": WanRow(transformer=SIZES["wan-1.3b"], autoencoder=_EXACT),
-    "wan-1.3b-tiny": WanRow(transformer=SIZES["wan-1.3b"], autoencoder=_TINY),
-    "wan-14b": WanRow(transformer=SIZES["wan-14b"], autoencoder=_EXACT),
-    "wan-14b-tiny": WanRow(transformer=SIZES["wan-14b"], autoencoder=_TINY),
+    "wan-small": _small(_SMALL_VAE),
+    "wan-small-tiny": _small(_SMALL_TINY_VAE),
+    "wan-small-fp8": _small(_SMALL_VAE, fp8=True),
+    "wan-1.3b": _published("wan-1.3b", _EXACT),
+    "wan-1.3b-tiny": _published("wan-1.3b", _TINY),
+    "wan-14b": _published("wan-14b", _EXACT),
+    "wan-14b-tiny": _published("wan-14b", _TINY),
+    "wan-14b-fp8": _published("wan-14b", _EXACT, fp8=True),
+    "wan-14b-tiny-fp8": _published("wan-14b", _TINY, fp8=True),
 }
 
 
@@ -138,10 +157,10 @@ class RandomLooks:
 
 
 def load_wan(name: str, device: str, timer: StageTimer | None = None) -> CausalEngine:
-    """The engine `name` of `ROWS` with the published weights. Raises ConfigError for an absent
-    device, OutOfMemory where its memory will never do, WeightsError for files that are missing or
-    not this model's."""
-    place, model = choose_device(device), read_catalogue()[name.removesuffix("-tiny")]
+    """The engine `name` of `ROWS` with the published weights. Raises ConfigError for a device that
+    is absent or cannot compute it, OutOfMemory where its memory will never do, WeightsError for
+    files that are missing or not this model's."""
+    place, model = _place(name, device), read_catalogue()[ROWS[name].model]
     if place.type == "cuda":
         gib = torch.cuda.get_device_properties(place).total_memory / 2**30
         if gib < model.gpu_gib_least:
@@ -190,8 +209,8 @@ def random_wan(
     fused: bool = True,
 ) -> CausalEngine:
     """The engine `name` of `ROWS` with random weights: everything but the picture is real.
-    Raises ConfigError for an absent device, OutOfMemory."""
-    row, place = ROWS[name], choose_device(device)
+    Raises ConfigError for a device that is absent or cannot compute it, OutOfMemory."""
+    row, place = ROWS[name], _place(name, device)
     dtype = choose_dtype(place)
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -228,7 +247,7 @@ def wan_engine(
         name=name,
         device=str(device),
         device_name=device_name(device),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=str(dtype).removeprefix("torch.") + (", fp8" if transformer.config.fp8 else ""),
         chunk_frames=4,
         steps=STEPS,
         default_steps=2,
@@ -248,6 +267,20 @@ def wan_engine(
         schedule=partial(wan_steps, table=sigma_table()),
         timer=timer,
     )
+
+
+def _place(name: str, device: str) -> torch.device:
+    """Where the engine will run: products of 8-bit floats want a GPU that has them, or a CPU, where
+    float32 stands for them. Raises ConfigError."""
+    place = choose_device(device)
+    if ROWS[name].transformer.fp8 and place.type != "cpu" and not multiplies_fp8(place):
+        wanted = ".".join(map(str, NEEDS))
+        raise ConfigError(
+            f"{name} wants a GPU that multiplies 8-bit floats (NVIDIA, compute capability {wanted} "
+            f"or later: RTX 40, L4, H100), {device_name(place)} does not: "
+            f"{name.removesuffix('-fp8')} runs there"
+        )
+    return place
 
 
 def _networks(

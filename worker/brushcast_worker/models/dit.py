@@ -38,6 +38,7 @@ from brushcast_worker.models.attention import (
     store,
     turn_back,
 )
+from brushcast_worker.models.fp8 import Joined, to_fp8
 from brushcast_worker.models.int8 import WIDE, Conv, Int8Linear
 
 
@@ -60,6 +61,7 @@ class DiTConfig:
     stem: int = 0  # width of the convolutions at latent resolution; 0: none
     pooled_context: bool = False  # the context's mean joins the time embedding
     prediction: Literal["flow", "x0"] = "flow"
+    fp8: bool = False  # the blocks' large products in 8-bit floats
 
     def __post_init__(self) -> None:
         if self.dim % self.heads or (self.dim // self.heads) % 2:
@@ -330,6 +332,8 @@ class Block(nn.Module):
         )
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
         self.parts: tuple[Callable[..., Any], Callable[..., Any]] = Block.before, Block.after
+        if c.fp8:  # here, block by block: the whole in 16 bits would not fit
+            to_fp8(self)
 
     def forward(
         self,
@@ -377,19 +381,19 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, *, to_itself: bool = False) -> None:
         super().__init__()
         self.heads, self.to_itself = heads, to_itself
-        self._joined: Int8Linear | None = None
+        self.joined: Int8Linear | Joined | None = None
         self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = nn.RMSNorm(dim, eps=1e-6), nn.RMSNorm(dim, eps=1e-6)
 
     def quantise(self) -> None:
         """Projections of one input as one product, where that is wide enough for 8 bits."""
         if self.to_itself and self.q.in_features >= WIDE:
-            self._joined = Int8Linear(self.q, self.k, self.v)
+            self.joined = Int8Linear(self.q, self.k, self.v)
 
     def projected(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values of one input."""
-        if self._joined is not None:
-            return self._joined(x).chunk(3, -1)
+        if self.joined is not None:
+            return self.joined(x).chunk(3, -1)
         return self.q(x), self.k(x), self.v(x)
 
     def keys_values(self, context_BLD: Tensor) -> tuple[Tensor, Tensor]:

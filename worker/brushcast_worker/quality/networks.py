@@ -35,14 +35,18 @@ def load_networks(engine: str, device: str, weights: Path | None = None) -> Netw
     name = str(dtype).removeprefix("torch.")
     if engine == "pocket-random":
         return Networks(random_pocket(place, dtype), place, name)
-    folder = weights or WEIGHTS
-    try:
-        pocket = load_pocket(folder, place, dtype)
-    except FileNotFoundError as error:
-        raise WeightsError(f"{error}; wanted {FILE} there") from None
-    except (RuntimeError, SafetensorError) as error:
-        raise WeightsError(f"{folder / FILE} is not this model's: {error}") from None
+    pocket = load_floats(weights or WEIGHTS, place, dtype)
     if place.type == "cpu" and dtype == torch.float32 and int8_pays():
         pocket.quantise()
         name += ", int8"
     return Networks(pocket, place, name)
+
+
+def load_floats(folder: Path, device: torch.device, dtype: torch.dtype) -> Pocket:
+    """The trained networks in floating point on every device. Raises WeightsError."""
+    try:
+        return load_pocket(folder, device, dtype)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{error}; wanted {FILE} there") from None
+    except (RuntimeError, SafetensorError) as error:
+        raise WeightsError(f"{folder / FILE} is not this model's: {error}") from None

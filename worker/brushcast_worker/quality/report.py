@@ -45,7 +45,7 @@ def measure_quality(config: QualityConfig, tell: Tell) -> dict[str, Any]:
     """
     begun = time.monotonic()
     torch.set_num_threads(config.threads or physical_cores())
-    styles = _styles(config.styles)
+    styles = chosen_styles(config.styles)
     _prepare(config.out)
     networks = load_networks(config.engine, config.device, config.weights)
     on_cpu = networks.device.type == "cpu"
@@ -128,7 +128,7 @@ def _drift(
     return {"seconds": next(iter(found.values()))["seconds"], "styles": found}
 
 
-def _styles(asked: Sequence[str]) -> list[str]:
+def chosen_styles(asked: Sequence[str]) -> list[str]:
     """Names, one or several with commas in between. Raises ConfigError."""
     known = STYLES[1:]
     asked = [name.strip() for names in asked for name in names.split(",") if name.strip()]
