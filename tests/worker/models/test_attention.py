@@ -13,6 +13,7 @@ from brushcast_worker.models.attention import (
     split_heads,
     turned,
     turns,
+    wide_attention,
 )
 from brushcast_worker.stages.cache import RollingCache
 
@@ -27,6 +28,15 @@ def test_plain_products_equal_the_fused_kernel() -> None:
     q, k, v = (split_heads(random(2, n, 24), 3) for n in (6, 18, 18))
     wanted = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     torch.testing.assert_close(attend(q, k, v), wanted, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_wide_head_gets_what_the_fused_kernel_gives(device: str, dtype: torch.dtype) -> None:
+    q, k, v = (random(2, 1, n, 384).to(device, dtype) for n in (20, 30, 30))
+    wanted = F.scaled_dot_product_attention(*(x.float() for x in (q, k, v)))
+    near = 1e-5 if dtype == torch.float32 and device == "cpu" else 2e-2
+    torch.testing.assert_close(wide_attention(q, k, v).float(), wanted, atol=near, rtol=near)
 
 
 def test_turning_keeps_lengths_and_the_type() -> None:

@@ -274,6 +274,20 @@ def attend(
     return y_BKNE.transpose(1, 2).flatten(2)
 
 
+def wide_attention(q_BKNE: Tensor, k_BKME: Tensor, v_BKME: Tensor) -> Tensor:
+    """Of heads that are too wide for the GPU's fused kernels (over 256): two products, and float32
+    between them.
+    """
+    q_BKNE = q_BKNE * q_BKNE.shape[-1] ** -0.5
+    q, k, v = (x.flatten(0, 1) for x in (q_BKNE, k_BKME, v_BKME))
+    if q.is_cuda and q.dtype != torch.float32:
+        weights = torch.bmm(q, k.mT, out_dtype=torch.float32)
+    else:
+        weights = torch.bmm(q, k.mT).float()
+    y = torch.bmm(weights.softmax(-1).to(v.dtype), v)
+    return y.unflatten(0, q_BKNE.shape[:2])
+
+
 def rope_table(head_dim: int) -> Tensor:
     """``[MAX_POSITIONS E/2 2]`` cosines and sines of every position for every pair; each axis has
     frequencies of its own (published layout).

@@ -38,6 +38,7 @@ from brushcast_worker.models.attention import (
     store,
     turn_back,
 )
+from brushcast_worker.models.feed_forward import FeedForward
 from brushcast_worker.models.fp8 import Joined, to_fp8
 from brushcast_worker.models.int8 import WIDE, Conv, Int8Linear
 
@@ -327,9 +328,7 @@ class Block(nn.Module):
         self.norm3 = nn.LayerNorm(c.dim, eps=1e-6)
         self.cross_attn = Attention(c.dim, c.heads)
         self.norm2 = nn.LayerNorm(c.dim, eps=1e-6, elementwise_affine=False)
-        self.ffn = nn.Sequential(
-            nn.Linear(c.dim, c.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(c.ffn_dim, c.dim)
-        )
+        self.ffn = FeedForward(c.dim, c.ffn_dim)
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
         self.parts: tuple[Callable[..., Any], Callable[..., Any]] = Block.before, Block.after
         if c.fp8:  # here, block by block: the whole in 16 bits would not fit

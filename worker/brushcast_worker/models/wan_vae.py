@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from brushcast_worker.models.attention import wide_attention
 from brushcast_worker.models.moments import (
     TAPS,
     Kernel,
@@ -259,7 +260,8 @@ class Attention(nn.Module):
         x_NCHW = walk.whole(total)
         qkv_NHWC = self.to_qkv(normalised(x_NCHW, self.norm.scale_C)).permute(0, 2, 3, 1)
         q, k, v = qkv_NHWC.flatten(1, 2)[:, None].chunk(3, -1)  # one head
-        y_NHWC = F.scaled_dot_product_attention(q, k, v)[:, 0].unflatten(1, qkv_NHWC.shape[1:3])
+        attend = F.scaled_dot_product_attention if walk.kernel is None else wide_attention
+        y_NHWC = attend(q, k, v)[:, 0].unflatten(1, qkv_NHWC.shape[1:3])
         y_NCHW = F.conv2d(y_NHWC.permute(0, 3, 1, 2), self.proj.weight)
         return Sum(y_NCHW, self.proj.bias, x_NCHW)
 
