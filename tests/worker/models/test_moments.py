@@ -7,18 +7,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brushcast_worker.models.moments import TAPS, Memory, Sum, Walk, normalised, taps_side_by_side
+from brushcast_worker.models.moments import (
+    TAPS,
+    Form,
+    Memory,
+    Sum,
+    Walk,
+    normalised,
+    pair_weights,
+    taps_side_by_side,
+)
 
 
 def laid(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def drawn(moments: int, rows: int, channels: int, *, shortcut: bool, bias: bool = True) -> Sum:
+def drawn(
+    moments: int, rows: int, channels: int, *, shortcut: bool, bias: bool = True, four: bool = False
+) -> Sum:
+    """``four``: products of pairs."""
     torch.manual_seed(moments)
     shape = moments * rows, channels, 5, 7
+    half = moments * rows // 2, channels, 5, 7
     return Sum(
-        laid(torch.randn(shape)),
+        tuple(laid(torch.randn(half)) for _ in range(4)) if four else (laid(torch.randn(shape)),),
         torch.randn(channels) if bias else None,
         laid(torch.randn(shape)) if shortcut else None,
     )
@@ -34,18 +47,23 @@ def by_pixels(
     scale_C: Tensor | None,
     past_BSCHW: Tensor | None,
     *,
+    rows: int,
     whole: bool,
-    apart: bool = False,
+    form: Form = "taps",
 ) -> tuple[Tensor, Tensor]:
     """A kernel, said otherwise than ``Walk`` does: row by row, moment by moment."""
-    x_NCHW = total.x_NCHW.clone()
+    if len(total.products) == 4:
+        a, b, c, d = (x.unflatten(0, (-1, rows)) for x in total.products)
+        x_NCHW = torch.stack([a + b + c, b - c - d], 1).flatten(0, 2)
+    else:
+        x_NCHW = total.products[0].clone()
     for part in (total.bias_C, total.shortcut_NCHW):
         if part is not None:
             x_NCHW += part[:, None, None] if part.ndim == 1 else part
     nothing = torch.full((1,), torch.nan)
     if past_BSCHW is None:
         return nothing, laid(x_NCHW)
-    rows, found = len(past_BSCHW), []
+    found = []
     for row in range(rows):
         seen = list(past_BSCHW[row].clone())
         for x_CHW in x_NCHW[row::rows]:
@@ -54,13 +72,22 @@ def by_pixels(
                 y_CHW = F.silu(F.normalize(x_CHW, dim=0) * scale_C[:, None, None])
             seen.append(y_CHW)
         past_BSCHW[row] = torch.stack(seen[-2:])
-        if apart:
+        starts = range(len(seen) - 2)
+        if form == "apart":
             found.append(torch.stack(seen).permute(2, 3, 0, 1))
+        elif form == "pairs":
+            fours = [seen[n : n + 4] for n in starts if n % 2 == 0]
+            mixed = [torch.stack([a - c, b + c, c - b, b - d]) for a, b, c, d in fours]
+            found.append(torch.stack(mixed, 1))
         else:
-            found.append(torch.stack([torch.cat(seen[n : n + TAPS]) for n in range(len(seen) - 2)]))
-    if apart:
-        return torch.stack(found), nothing
-    return laid(torch.stack(found, 1).flatten(0, 1)), laid(x_NCHW) if whole else nothing
+            found.append(torch.stack([torch.cat(seen[n : n + TAPS]) for n in starts]))
+    x_NCHW = laid(x_NCHW) if whole else nothing
+    if form == "apart":
+        return torch.stack(found), x_NCHW
+    if form == "pairs":
+        mixed_4NCHW = torch.stack(found, 2).flatten(1, 2)
+        return mixed_4NCHW.movedim(2, -1).contiguous().movedim(-1, 2), x_NCHW
+    return laid(torch.stack(found, 1).flatten(0, 1)), x_NCHW
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -94,10 +121,24 @@ def test_pieces_equal_a_clip() -> None:
     memory, found = None, []
     for part in (slice(0, 2), slice(2, 8), slice(8, 12)):  # one moment, three, two
         walk = Walk(memory, 2)
-        piece = Sum(total.x_NCHW[part], total.bias_C, total.shortcut_NCHW[part])
+        piece = Sum((total.products[0][part],), total.bias_C, total.shortcut_NCHW[part])
         found.append(walk.gather(piece, scale_C))
         memory = walk.after()
     torch.testing.assert_close(torch.cat(found), whole)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_two_moments_at_a_time_are_the_same_convolution(rows: int) -> None:
+    total, scale_C = drawn(4, rows, 6, shortcut=True), torch.rand(6) + 0.5
+    weight = torch.randn(5, 6, TAPS, 3, 3)
+    taps_NCHW = Walk(None, rows).gather(total, scale_C)
+    flat = weight.transpose(1, 2).flatten(1, 2)
+    wanted = F.conv2d(taps_NCHW, flat, padding=1)
+    seen, whole = Walk(None, rows, by_pixels).gather_pairs(total, scale_C, whole=True)
+    products = [F.conv2d(x, w, padding=1) for x, w in zip(seen, pair_weights(weight), strict=True)]
+    got = Walk(None, rows, by_pixels).whole(Sum(tuple(products)))
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(whole, total.whole())
 
 
 def test_every_second_moment() -> None:

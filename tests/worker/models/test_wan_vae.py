@@ -219,14 +219,6 @@ def test_the_published_size_has_the_published_number_of_weights() -> None:
     assert "encoder.mean" not in names
 
 
-def test_folding_the_taps_copies_no_weights() -> None:
-    model = tiny().bfloat16().float()
-    for conv in (model.encoder.conv1, model.decoder.head["2"]):
-        folded = conv.weight.transpose(1, 2).flatten(1, 2)
-        assert folded.data_ptr() == conv.weight.data_ptr()
-        assert folded.is_contiguous(memory_format=torch.channels_last)
-
-
 @pytest.mark.parametrize("config", [TINY, OTHER], ids=["tiny", "other"])
 @pytest.mark.parametrize("rows", [1, 2])
 def test_fused_it_gives_the_same_and_writes_its_memory_over(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -23,19 +23,30 @@ from torch import Tensor
 
 Memory = tuple[Tensor, ...]  # [B S C H W] each
 TAPS = 3  # moments that a causal convolution sees
+PAIRED = 4  # moments from which on two at a time are cheaper
+Form = Literal["taps", "pairs", "apart"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """What a convolution gave, and what is still to be added: who reads it next adds it."""
+    """What a convolution gave, and what is still to be added: who reads it next adds it.
 
-    x_NCHW: Tensor
+    products: one ``[N C H W]``, or what ``gather_pairs`` leads to, four of ``[N/2 C H W]``.
+    """
+
+    products: tuple[Tensor, ...]
     bias_C: Tensor | None = None
     shortcut_NCHW: Tensor | None = None
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """N, C, H and W."""
+        pictures, channels, height, width = self.products[0].shape
+        return pictures * (1 if len(self.products) == 1 else 2), channels, height, width
+
     def whole(self) -> Tensor:
         """``[N C H W]``."""
-        x_NCHW = self.x_NCHW
+        (x_NCHW,) = self.products
         if self.bias_C is not None:
             x_NCHW = x_NCHW + self.bias_C[:, None, None]
         return x_NCHW if self.shortcut_NCHW is None else x_NCHW + self.shortcut_NCHW
@@ -50,11 +61,12 @@ class Kernel(Protocol):
         scale_C: Tensor | None,
         past_BSCHW: Tensor | None,
         *,
+        rows: int,
         whole: bool,
-        apart: bool = False,
+        form: Form = "taps",
     ) -> tuple[Tensor, Tensor]:
-        """Taps and sum; where there is no ``past``, no taps; where it is not asked for, no
-        ``whole`` sum.
+        """Moments and sum; where there is no ``past``, no moments; where it is not asked for, no
+        ``whole`` sum.  Forms: see ``Walk``'s three ways to gather.
         """
         ...
 
@@ -74,30 +86,49 @@ class Walk:
         """The sum's moments, each beside the two before it, ``[N 3C H W]``; where a ``scale`` is
         given, of the normalised sum (see ``normalised``) after a SiLU.
         """
-        if self.kernel is None:
-            return self._gathered(total.whole(), scale_C)
-        return self.kernel(total, scale_C, self._past(total.x_NCHW), whole=False)[0]
+        return self.gather_whole(total, scale_C, whole=False)[0]
 
-    def gather_whole(self, total: Sum, scale_C: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, and the sum."""
+    def gather_whole(
+        self, total: Sum, scale_C: Tensor | None, *, whole: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """The same, and the sum, unless the ``whole`` is not wanted."""
         if self.kernel is None:
             whole_NCHW = total.whole()
-            return self._gathered(whole_NCHW, scale_C), whole_NCHW
-        return self.kernel(total, scale_C, self._past(total.x_NCHW), whole=True)
+            y_NCHW = whole_NCHW
+            if scale_C is not None:
+                y_NCHW = F.silu(normalised(whole_NCHW, scale_C))
+            return taps_side_by_side(self.join(y_NCHW), self.rows), whole_NCHW
+        return self.kernel(total, scale_C, self._past(total), rows=self.rows, whole=whole)
+
+    def gather_pairs(self, total: Sum, scale_C: Tensor, *, whole: bool) -> tuple[Tensor, Tensor]:
+        """For two moments at a time four pictures, ``[4 N/2 C H W]``, and the sum, if wanted.
+
+        Two moments of a convolution over three see four, a to d.  They are sums of four products
+        instead of six: of a - c, b + c, c - b and b - d (Winograd 1980, F(2, 3); for networks:
+        Lavin & Gray 2016, arXiv:1509.09308, equation 5), see ``pair_weights``.
+        """
+        assert self.kernel is not None
+        past_BSCHW = self._past(total)
+        return self.kernel(total, scale_C, past_BSCHW, rows=self.rows, whole=whole, form="pairs")
 
     def gather_apart(self, total: Sum, scale_C: Tensor) -> Tensor:
         """With the moments of a pixel side by side, the two before the first in front: ``[B H W T+2
         C]``.
         """
         assert self.kernel is not None
-        past_BSCHW = self._past(total.x_NCHW)
-        return self.kernel(total, scale_C, past_BSCHW, whole=False, apart=True)[0]
+        past_BSCHW = self._past(total)
+        return self.kernel(total, scale_C, past_BSCHW, rows=self.rows, whole=False, form="apart")[0]
+
+    def in_pairs(self, total: Sum) -> bool:
+        """Whether there are enough moments for ``gather_pairs`` to pay."""
+        moments = total.shape[0] // self.rows
+        return self.kernel is not None and moments % 2 == 0 and moments >= PAIRED
 
     def whole(self, total: Sum) -> Tensor:
         """The sum."""
         if self.kernel is None:
             return total.whole()
-        return self.kernel(total, None, None, whole=True)[1]
+        return self.kernel(total, None, None, rows=self.rows, whole=True)[1]
 
     def join(self, x_NCHW: Tensor, moments: int = TAPS - 1) -> Tensor:
         """The last moments before ``x`` and ``x``; where a stream begins they are black."""
@@ -117,14 +148,11 @@ class Walk:
         assert next(self._before, None) is None, "a memory of another autoencoder"
         return tuple(self._after)
 
-    def _gathered(self, x_NCHW: Tensor, scale_C: Tensor | None) -> Tensor:
-        y_NCHW = x_NCHW if scale_C is None else F.silu(normalised(x_NCHW, scale_C))
-        return taps_side_by_side(self.join(y_NCHW), self.rows)
-
-    def _past(self, x_NCHW: Tensor) -> Tensor:
+    def _past(self, total: Sum) -> Tensor:
         """What the kernel reads, and writes over."""
-        self._after.append(self._blank(x_NCHW, TAPS - 1) if self.begins else next(self._before))
-        return self._after[-1]
+        past = self._blank(total.products[0], TAPS - 1) if self.begins else next(self._before)
+        self._after.append(past)
+        return past
 
     def _blank(self, x_NCHW: Tensor, moments: int) -> Tensor:
         channels, height, width = x_NCHW.shape[1:]
@@ -147,3 +175,11 @@ def taps_side_by_side(x_NCHW: Tensor, rows: int, stride: int = 1) -> Tensor:
     count = len(x_TBHWC) - TAPS + 1
     moments = [x_TBHWC[tap : max(count + tap, 0) : stride] for tap in range(TAPS)]
     return torch.cat(moments, -1).flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def pair_weights(weight_OCTHW: Tensor) -> list[Tensor]:
+    """What the four pictures of ``Walk.gather_pairs`` are convolved with, channels-last."""
+    a, b, c = weight_OCTHW.float().unbind(2)
+    parts = (a, (a + b + c) / 2, (a - b + c) / 2, c)
+    last = torch.channels_last
+    return [part.to(weight_OCTHW.dtype).contiguous(memory_format=last) for part in parts]

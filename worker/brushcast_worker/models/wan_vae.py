@@ -18,7 +18,6 @@ weights lie in memory so that this is a view of the published shape and channels
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brushcast_worker.models.attention import wide_attention
+from brushcast_worker.models.causal_conv import Conv
 from brushcast_worker.models.moments import (
     TAPS,
     Kernel,
@@ -45,7 +45,6 @@ LATENT_STD = (
     *(2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743),
     *(3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160),
 )
-WIDE = 16  # channels that a tensor core wants to see, or a multiple of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,53 +160,6 @@ class WanVAE(nn.Module):
         self.decoder.fold()
 
 
-class Conv(nn.Module):
-    """A causal convolution: over three moments (the current one is the last), or over one."""
-
-    def __init__(self, inputs: int, outputs: int, taps: int = TAPS, side: int = 1) -> None:
-        super().__init__()
-        self.taps, self.side = taps, side
-        # In memory the inputs lie innermost and the moments next: see ``along``.
-        weight = torch.empty(outputs, side, side, taps, inputs).permute(0, 4, 3, 1, 2)
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.empty(outputs))
-        bound = 1 / math.sqrt(inputs * taps * side * side)
-        nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.uniform_(self.bias, -bound, bound)
-
-        self._widened: Tensor | None = None
-
-    def forward(self, x_NCHW: Tensor, walk: Walk) -> Sum:
-        """As many moments out as in."""
-        return self.over(taps_side_by_side(walk.join(x_NCHW), walk.rows))
-
-    def over(self, x_NCHW: Tensor) -> Sum:
-        """Of moments that stand side by side already."""
-        return Sum(self._product(x_NCHW, None), self.bias)
-
-    def along(self, x_NCHW: Tensor, outputs: int | None = None) -> Tensor:
-        """The same, with the bias; the first ``outputs`` channels, or all."""
-        return self._product(x_NCHW, self.bias[:outputs], outputs)
-
-    def widen(self) -> None:
-        """Empty inputs are put beside the others: tensor cores take eight at a time."""
-        weight = self._flat()
-        missing = -weight.shape[1] % WIDE
-        wide = F.pad(weight, (0, 0, 0, 0, 0, missing))
-        self._widened = wide.contiguous(memory_format=torch.channels_last)
-
-    def _product(self, x_NCHW: Tensor, bias: Tensor | None, outputs: int | None = None) -> Tensor:
-        weight = self._flat(outputs)
-        if self._widened is not None:
-            missing = self._widened.shape[1] - x_NCHW.shape[1]
-            x_NCHW, weight = F.pad(x_NCHW, (0, 0, 0, 0, 0, missing)), self._widened
-        return F.conv2d(x_NCHW, weight, bias, padding=self.side // 2)
-
-    def _flat(self, outputs: int | None = None) -> Tensor:
-        """``[outputs taps*inputs side side]``: a view."""
-        return self.weight[:outputs].transpose(1, 2).flatten(1, 2)
-
-
 class Norm(nn.Module):
     """Every pixel's channels to a root mean square of 1, times ``gamma``."""
 
@@ -238,13 +190,12 @@ class Residual(nn.Module):
 
     def forward(self, total: Sum, walk: Walk) -> Sum:
         part = self.residual
-        taps_NCHW, x_NCHW = walk.gather_whole(total, part["0"].scale_C)
-        y = part["2"].over(taps_NCHW)
-        y = part["6"].over(walk.gather(y, part["3"].scale_C))
+        y, x_NCHW = part["2"].after(total, part["0"].scale_C, walk, whole=True)
+        y, _ = part["6"].after(y, part["3"].scale_C, walk)
         if self.shortcut is None:
-            return Sum(y.x_NCHW, y.bias_C, x_NCHW)
-        beside = self.shortcut.over(x_NCHW)
-        return Sum(y.x_NCHW, part["6"].bias + self.shortcut.bias, beside.x_NCHW)
+            return Sum(y.products, y.bias_C, x_NCHW)
+        (beside_NCHW,) = self.shortcut.over(x_NCHW).products
+        return Sum(y.products, part["6"].bias + self.shortcut.bias, beside_NCHW)
 
 
 class Attention(nn.Module):
@@ -263,7 +214,7 @@ class Attention(nn.Module):
         attend = F.scaled_dot_product_attention if walk.kernel is None else wide_attention
         y_NHWC = attend(q, k, v)[:, 0].unflatten(1, qkv_NHWC.shape[1:3])
         y_NCHW = F.conv2d(y_NHWC.permute(0, 3, 1, 2), self.proj.weight)
-        return Sum(y_NCHW, self.proj.bias, x_NCHW)
+        return Sum((y_NCHW,), self.proj.bias, x_NCHW)
 
 
 class Downsample(nn.Module):
@@ -277,7 +228,7 @@ class Downsample(nn.Module):
     def forward(self, total: Sum, walk: Walk) -> Sum:
         conv = self.resample["1"]
         padded_NCHW = F.pad(walk.whole(total), (0, 1, 0, 1))
-        half = Sum(F.conv2d(padded_NCHW, conv.weight, stride=2), conv.bias)
+        half = Sum((F.conv2d(padded_NCHW, conv.weight, stride=2),), conv.bias)
         if self.time_conv is None:
             return half
         x_NCHW = walk.whole(half)
@@ -286,7 +237,7 @@ class Downsample(nn.Module):
             return self.time_conv.over(taps_side_by_side(x_NCHW, walk.rows, stride=2))
         walk.keep(x_NCHW, 1)
         later = self.time_conv.over(taps_side_by_side(x_NCHW, walk.rows, stride=2))
-        return Sum(torch.cat([x_NCHW[: walk.rows], walk.whole(later)]))
+        return Sum((torch.cat([x_NCHW[: walk.rows], walk.whole(later)]),))
 
 
 class Upsample(nn.Module):
@@ -310,7 +261,7 @@ class Upsample(nn.Module):
         else:
             pairs_NCHW = walk.whole(self.time_conv.over(walk.gather(total)))
             x_NCHW = _one_after_the_other(pairs_NCHW, walk.rows)
-        return Sum(self._enlarged(x_NCHW), self.resample["1"].bias)
+        return Sum((self._enlarged(x_NCHW),), self.resample["1"].bias)
 
     def fold(self) -> None:
         """Of the nine pixels that a convolution sees of an enlarged picture many are the same: four
