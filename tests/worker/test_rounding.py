@@ -68,10 +68,17 @@ def test_what_computes_is_rounded_once(operation: Callable[[Tensor], Tensor]) ->
         lambda x: torch.stack([x, x]).flatten(),
         lambda x: F.pad(x, (1, 2)),
         lambda x: x.T.contiguous(),
-        lambda x: x.clone().copy_(x.T),
+        lambda x: x.T.clone(),
+        lambda x: x.new_zeros(8, 8).copy_(x.T),
         lambda x: x.unflatten(1, (2, 4)).transpose(1, 2).flatten(),
         lambda x: torch.where(x > 0, x, -x),
         lambda x: x.new_zeros(8).fill_(1.5),
+        lambda x: x.T.reshape(-1),
+        lambda x: x.clamp_min(0.1),
+        lambda x: x.index_select(0, torch.tensor([3, 1])),
+        lambda x: x.repeat_interleave(2, 0),
+        lambda x: x.masked_fill(x > 0, 2.0),
+        lambda x: F.interpolate(x[None, None], scale_factor=2.0, mode="nearest-exact"),
     ],
 )
 @torch.inference_mode()

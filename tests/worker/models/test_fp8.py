@@ -116,7 +116,8 @@ def test_joined_layers_give_what_they_give_apart(device: str) -> None:
     apart = [layer(x) for layer in layers]
     joined = Joined(*layers)
     for got, wanted in zip(joined(x).split([16, 48, 32], -1), apart, strict=True):
-        torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-6)
+        near = 1e-6 if device == "cpu" else 2**-7  # bfloat16, summed in another order
+        torch.testing.assert_close(got, wanted, rtol=near, atol=near)
     assert not list(joined.parameters()), "counted twice"
     assert not joined.state_dict()
 
@@ -266,7 +267,7 @@ def test_products_are_recorded_and_wait_for_nothing() -> None:
             y = compiled(x)
         x.copy_(torch.randn_like(x) * 3)
         graph.replay()
-        torch.testing.assert_close(y, layer(x), rtol=2**-6, atol=2**-5)
+        torch.testing.assert_close(y, layer(x), rtol=2**-6, atol=2**-3)  # a level apart
         assert error(y, product_on_cpu(layer, x)) < 2**-7
 
 
