@@ -83,6 +83,7 @@ def measure(config: BenchConfig) -> dict[str, Any]:
         "device": info.device,
         "device_name": info.device_name,
         "dtype": info.dtype,
+        "attention_ms": {name: round(ms, 4) for name, ms in info.attention_ms.items()},
         "size": str(size),
         "steps": steps,
         "threads": torch.get_num_threads(),

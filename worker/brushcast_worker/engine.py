@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from brushcast.errors import ConfigError
@@ -28,6 +28,8 @@ class EngineInfo:
     that may be asked for. default_size, size_multiple: both sides must be multiples of it.
     description: one line for people. late_frames: so many of a chunk's last pictures come out with
     the next chunk, whatever the steps; where a scene ends its last picture stands for them.
+    attention_ms: torch's attention kernels that were tried at load, the one that is used first:
+    what a layer's attention takes. Empty where none was: torch chooses.
     """
 
     name: str
@@ -41,6 +43,12 @@ class EngineInfo:
     size_multiple: int
     description: str
     late_frames: int = 0
+    attention_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def attention(self) -> str:
+        """For people; "" where torch chooses."""
+        return ", ".join(f"{name} {ms:.2f} ms" for name, ms in self.attention_ms.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

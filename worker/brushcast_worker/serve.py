@@ -143,6 +143,7 @@ def _welcome(info: EngineInfo, warm_up_ns: int) -> Welcome:
         engine=info.name,
         device=info.device,
         device_name=info.device_name,
+        attention=info.attention,
         chunk_frames=info.chunk_frames,
         credit_frames=credit_frames(info),
         warmup_ms=max(LEAST_WARM_UP_MS, min(warm_up_ms, MOST_WARM_UP_MS)),
@@ -153,7 +154,8 @@ def _welcome(info: EngineInfo, warm_up_ns: int) -> Welcome:
 
 
 def _about(info: EngineInfo) -> dict[str, Any]:
-    return {"engine": info.name, "device": info.device, "device_name": info.device_name}
+    about = {"engine": info.name, "device": info.device, "device_name": info.device_name}
+    return about | ({"attention": info.attention} if info.attention else {})
 
 
 def credit_frames(info: EngineInfo) -> int:

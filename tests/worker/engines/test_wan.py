@@ -16,6 +16,8 @@ from brushcast.errors import ConfigError, WeightsError
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import Job, load_engine
+from brushcast_worker.engines import wan
+from brushcast_worker.engines.attention_choice import BACKENDS, AttentionChoice
 from brushcast_worker.engines.causal import CausalEngine
 from brushcast_worker.engines.wan import ROWS, random_wan, wan_from_files
 from brushcast_worker.stages.eager import Eager
@@ -164,3 +166,24 @@ def test_missing_files_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     with pytest.raises(WeightsError, match="brushcast models fetch wan-1.3b` brings it"):
         load_engine("wan-1.3b-tiny", "cpu")
+
+
+def test_the_attention_that_was_measured_is_reported_and_used(
+    monkeypatch: pytest.MonkeyPatch, presets: Presets
+) -> None:
+    """On the CPU the static rows run without graphs, within what was chosen."""
+    chosen = AttentionChoice(times_ms={"efficient": 0.5, "flash": 1.0})
+    monkeypatch.setattr(wan, "choose_attention", lambda *_: chosen)
+    engine = random_wan("wan-small", "cpu")
+    assert dict(engine.info.attention_ms) == {"efficient": 0.5, "flash": 1.0}
+    assert engine.info.attention == "efficient 0.50 ms, flash 1.00 ms"
+    old: Any = engine._networks
+    parts = old._transformer, old._autoencoder, old._dtype, torch.device("cpu")
+    engine._networks = Graphed(*parts, capture=False, pooled=True, kernels=chosen.kernels)
+    orders = []
+    old._transformer.blocks[0].register_forward_pre_hook(
+        lambda *_: orders.append(torch._C._get_sdp_priority_order()[:3])
+    )
+    painted(engine, [presets["ink"]], [2], 16)
+    assert orders
+    assert all(order == [int(BACKENDS[name]) for name in chosen.order] for order in orders)

@@ -23,11 +23,16 @@ from brushcast.folders import prompts_folder
 from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.engine import EngineInfo, StageTimer
+from brushcast_worker.engines.attention_choice import (
+    AttentionChoice,
+    attention_shapes,
+    choose_attention,
+)
 from brushcast_worker.engines.causal import CausalEngine, Looks
 from brushcast_worker.engines.devices import choose_device, choose_dtype, device_name
 from brushcast_worker.models.dit import SIZES, DiT, DiTConfig
 from brushcast_worker.models.keys import last_moments, load_weights, read_weights
-from brushcast_worker.models.light_vae import CHUNK
+from brushcast_worker.models.light_vae import CHUNK, SCALE
 from brushcast_worker.models.tiny_vae import TINY_VAE_SIZES, TinyVAE, TinyVAEConfig
 from brushcast_worker.models.wan_vae import VAE_SIZES, WanVAE, WanVAEConfig
 from brushcast_worker.prompt_cache import EmbeddingCache
@@ -41,6 +46,7 @@ from brushcast_worker.stages.schedule import noise_scale_of, sigma_table, wan_st
 
 Network = TypeVar("Network", bound=nn.Module)
 STEPS = (1, 2, 3, 4)
+DEFAULT_STEPS = 2
 DEFAULT_SIZE = Size(832, 480)
 
 
@@ -215,7 +221,10 @@ def wan_engine(
     parameters = sum(p.numel() for p in transformer.parameters())
     late = 0 if isinstance(autoencoder, WanVAE) else CHUNK - 1
     live = LiveVAE(autoencoder, late=late)
+    attention = attention_of(name, device, dtype)
     if fused and device.type == "cuda":
+        # What was compiled with one kernel must not be taken for what another would be.
+        torch.compiler.config.cache_key_tag = ",".join(attention.order)
         transformer.fuse()
         live.fuse()
     info = EngineInfo(
@@ -225,16 +234,25 @@ def wan_engine(
         dtype=str(dtype).removeprefix("torch."),
         chunk_frames=4,
         steps=STEPS,
-        default_steps=2,
+        default_steps=DEFAULT_STEPS,
         default_size=ROWS[name].default_size,
         size_multiple=16,
         description=f"causal Wan, {parameters / 1e6:.4g} M parameters",
         late_frames=late,
+        attention_ms=attention.times_ms,
     )
     return CausalEngine(
         info=info,
         transformer=transformer,
-        networks=Graphed(transformer, live, dtype, device, capture=True, pooled=True)
+        networks=Graphed(
+            transformer,
+            live,
+            dtype,
+            device,
+            capture=True,
+            pooled=True,
+            kernels=attention.kernels,
+        )
         if device.type == "cuda"
         else Eager(transformer, live, dtype),
         looks=looks,
@@ -242,6 +260,13 @@ def wan_engine(
         schedule=partial(wan_steps, table=sigma_table()),
         timer=timer,
     )
+
+
+def attention_of(name: str, device: torch.device, dtype: torch.dtype) -> AttentionChoice:
+    """What the engine `name` of `ROWS` uses there, tried at its default size and steps."""
+    config, size = ROWS[name].transformer, ROWS[name].default_size
+    tokens = (size.width // SCALE // config.patch) * (size.height // SCALE // config.patch)
+    return choose_attention(attention_shapes(config, tokens, DEFAULT_STEPS), device, dtype)
 
 
 def _networks(

@@ -10,6 +10,7 @@ a cache, N tokens of a latent frame, D width of a token, F numbers of a row.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ from brushcast_worker.stages.denoise import (
 from brushcast_worker.stages.device_motion import measure_rows
 from brushcast_worker.stages.encode import encode
 from brushcast_worker.stages.motion import Motion, Seen, measure
-from brushcast_worker.stages.pool import CachePool
+from brushcast_worker.stages.pool import CachePool, Kernels
 from brushcast_worker.stages.row_graphs import RowGraphs, RowInputs
 
 _OWN = 5  # tensors of a row before its prompt's
@@ -50,12 +51,14 @@ class Graphed:
         *,
         capture: bool,
         pooled: bool = False,
+        kernels: Kernels = nullcontext,
     ) -> None:
-        """`pooled`: caches are too large to be copied (`stages.pool`)."""
+        """`pooled`: caches are too large to be copied (`stages.pool`). `kernels`: of attention,
+        there alone."""
         self._transformer, self._autoencoder, self._dtype = transformer, autoencoder, dtype
         self._device = device
         self.graphs = RowGraphs(device, capture=capture)
-        self._pool = CachePool(transformer, dtype, device, self.graphs) if pooled else None
+        self._pool = CachePool(transformer, dtype, device, self.graphs, kernels) if pooled else None
 
     def cache(self, tokens: int) -> Cache:
         """For one stream and one denoising step."""

@@ -16,13 +16,13 @@ from __future__ import annotations
 import copy
 import itertools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from brushcast_worker.models.attention import StaticRows
 from brushcast_worker.models.dit import DiT, DiTConfig
@@ -30,13 +30,7 @@ from brushcast_worker.stages.cache import Cache, Cursor
 from brushcast_worker.stages.denoise import Row, forward_rows, noise_numbers, prompt_tensors
 from brushcast_worker.stages.row_graphs import Lasting, RowGraphs, RowInputs
 
-# The fastest first (facts of an H200: cuDNN 467 to 671 TFLOP/s, FlashAttention 2 231 to 327).
-ATTENTION = [
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-]
+Kernels = Callable[[], AbstractContextManager[object]]  # within it attention is run by the chosen
 FIRST_ROWS = 2  # a stream of two steps
 _OWN = 3  # tensors of a row before its prompt's
 _NOISE, _CURSORS = 4, 7  # numbers of a row before its cursors, and before its slots'
@@ -127,10 +121,15 @@ class CachePool:
     """
 
     def __init__(
-        self, transformer: DiT, dtype: torch.dtype, device: torch.device, graphs: RowGraphs
+        self,
+        transformer: DiT,
+        dtype: torch.dtype,
+        device: torch.device,
+        graphs: RowGraphs,
+        kernels: Kernels = nullcontext,
     ) -> None:
         self._transformer, self._dtype, self._device = transformer, dtype, device
-        self._graphs = graphs
+        self._graphs, self._kernels = graphs, kernels
         self._banks: weakref.WeakValueDictionary[int, _Bank] = weakref.WeakValueDictionary()
         self._numbers = itertools.count()
 
@@ -155,7 +154,7 @@ class CachePool:
         inputs = [_inputs(rows[n]) for n in order]
         full = all(cache.cursor.filled == cache.cursor.window for cache in caches)
         name = f"denoise, {'full' if full else 'filling'}, {bank.number}.{bank.generation}"
-        with sdpa_kernel(ATTENTION, set_priority=True):
+        with self._kernels():
             (x0_BCHW,) = self._graphs.run(
                 name,
                 partial(self._denoise, bank, full),
