@@ -30,6 +30,7 @@ class EngineInfo:
     the next chunk, whatever the steps; where a scene ends its last picture stands for them.
     attention_ms: torch's attention kernels that were tried at load, the one that is used first:
     what a layer's attention takes. Empty where none was: torch chooses.
+    warm_up_chunks: of one stream, until everything that it needs was built once.
     """
 
     name: str
@@ -43,6 +44,7 @@ class EngineInfo:
     size_multiple: int
     description: str
     late_frames: int = 0
+    warm_up_chunks: int = 2  # the first builds, the second tells the cost
     attention_ms: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -99,9 +101,9 @@ class Engine(Protocol):
         Raises OutOfMemory, PromptError, and what `put` raises.
 
         What comes out is put out as soon as it is there, while the rest is still computed: a
-        stream's pictures in their order, in one call of `put` or in several; none while the stream
-        needs more input (stream batch of n steps: n - 1 times), two chunks' where the number of
-        steps has just fallen.
+        stream's pictures in their order, in one call of `put` or in several. The first chunk's come
+        at once; then none while the stream needs more input (stream batch of n steps: n - 1 times),
+        and two chunks' where the number of steps has just fallen.
         """
         ...
 

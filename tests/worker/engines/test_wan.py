@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,14 @@ from brushcast_worker.engine import Job, load_engine
 from brushcast_worker.engines import wan
 from brushcast_worker.engines.attention_choice import BACKENDS, AttentionChoice
 from brushcast_worker.engines.causal import CausalEngine
+from brushcast_worker.engines.causal_state import CausalState, LatentFrame
 from brushcast_worker.engines.wan import ROWS, random_wan, wan_from_files
+from brushcast_worker.loop import Loop
+from brushcast_worker.mail import new_inbox
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
 from tests.worker.conftest import SIZE, chunks, moving
+from tests.worker.stages.recording import record
 
 Presets = dict[str, Preset]
 NAMES = ("wan-small", "wan-small-tiny")
@@ -187,3 +193,41 @@ def test_the_attention_that_was_measured_is_reported_and_used(
     painted(engine, [presets["ink"]], [2], 16)
     assert orders
     assert all(order == [int(BACKENDS[name]) for name in chosen.order] for order in orders)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_warmed_engine_builds_nothing_more_for_the_next_stream(
+    name: str, presets: Presets
+) -> None:
+    """What would be a CUDA graph each is recorded while it warms up, not before somebody's eyes."""
+    engine = with_networks(name, "cpu", eager=False)
+    networks: Any = engine._networks
+    record(networks.graphs)
+    Loop(
+        engine,
+        inbox=new_inbox(),
+        post=lambda _: None,
+        clock_ns=time.monotonic_ns,
+        stop=threading.Event(),
+    ).warm_up(presets["neon"], SIZE)
+    before = set(networks.graphs._statics)
+    assert {name for name, *_ in before} >= {"encode", "decode", "encode, first", "decode, first"}
+    painted(engine, [presets["ink"]], [engine.info.default_steps], 48)
+    after = {key for key in networks.graphs._statics if key[0] != "motion"}  # its pictures: a GPU's
+    assert after == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_chunk_alone_is_what_it_would_be_in_the_stream_batch(
+    name: str, presets: Presets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steps at once or with those of the chunks behind it: the same pictures."""
+    got = painted(random_wan(name, "cpu"), [presets["ink"]], [3], 40)[0]
+    monkeypatch.setattr(CausalEngine, "_at_once", _lead_alone)
+    wanted = painted(random_wan(name, "cpu"), [presets["ink"]], [3], 40)[0]
+    assert got.shape == wanted.shape
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)
+
+
+def _lead_alone(engine: CausalEngine, state: CausalState, frame: LatentFrame) -> None:
+    frame.lead = [engine._all_steps(state, frame, z_CHW) for z_CHW in frame.lead]

@@ -127,12 +127,40 @@ def test_growing_loses_nothing(transformer: DiT, pool: CachePool) -> None:
     assert len(company) == 6
 
 
-def test_memory_is_given_back_with_the_last_cache(pool: CachePool) -> None:
+def test_memory_that_graphs_know_waits_for_the_next_stream_of_its_size(pool: CachePool) -> None:
     cache: PooledCache | None = pool.cache(TOKENS)
-    assert len(pool._banks) == 1
+    assert cache is not None
+    before = cache.bank.number, cache.bank.generation, cache.bank.k_LBSND.data_ptr()
+    cache = None
+    gc.collect()
+    bank = pool.cache(TOKENS).bank
+    assert (bank.number, bank.generation, bank.k_LBSND.data_ptr()) == before
+
+
+def test_memory_of_another_size_is_given_back_with_its_last_cache(pool: CachePool) -> None:
+    cache = pool.cache(TOKENS)
+    assert list(pool._banks) == [TOKENS]
+    other = pool.cache(2 * TOKENS)
+    assert len(pool._banks) == 2, "a stream has it"
     del cache
     gc.collect()
-    assert len(pool._banks) == 0
+    assert list(pool._banks) == [2 * TOKENS]
+    assert other.bank is pool._banks[2 * TOKENS]
+
+
+@torch.inference_mode()
+def test_what_is_not_finite_stays_with_the_stream_that_made_it(
+    transformer: DiT, pool: CachePool
+) -> None:
+    prompt = context(transformer, 0)
+    bad: PooledCache | None = pool.cache(TOKENS)
+    assert bad is not None
+    bad.bank.k_LBSND.fill_(torch.nan)
+    bad.bank.v_LBSND.fill_(torch.nan)
+    bad = None
+    pair = (pool.cache(TOKENS), own(transformer))
+    got, wanted = both(transformer, pool, [pair], [prompt], 0)
+    torch.testing.assert_close(got, wanted, atol=2e-5, rtol=0)
 
 
 @torch.inference_mode()

@@ -239,6 +239,8 @@ def wan_engine(
         size_multiple=16,
         description=f"causal Wan, {parameters / 1e6:.4g} M parameters",
         late_frames=late,
+        # Graphs of one row and of all steps, of caches that fill and of full ones.
+        warm_up_chunks=transformer.config.window + DEFAULT_STEPS,
         attention_ms=attention.times_ms,
     )
     return CausalEngine(

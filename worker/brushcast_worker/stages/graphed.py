@@ -18,10 +18,10 @@ from torch import Tensor
 from brushcast_worker.chunk import Chunk, as_levels, send_back
 from brushcast_worker.models.attention import CacheRows
 from brushcast_worker.models.dit import DiT
-from brushcast_worker.models.light_vae import Guide
+from brushcast_worker.models.light_vae import CHUNK, Guide
 from brushcast_worker.stages.autoencoder import Autoencoder, Memory
 from brushcast_worker.stages.cache import Cache, rolling_cache
-from brushcast_worker.stages.decode import Decoded, decode
+from brushcast_worker.stages.decode import Decoded
 from brushcast_worker.stages.denoise import (
     Row,
     forward_rows,
@@ -30,7 +30,6 @@ from brushcast_worker.stages.denoise import (
     rolling,
 )
 from brushcast_worker.stages.device_motion import measure_rows
-from brushcast_worker.stages.encode import encode
 from brushcast_worker.stages.motion import Motion, Seen, measure
 from brushcast_worker.stages.pool import CachePool, Kernels
 from brushcast_worker.stages.row_graphs import RowGraphs, RowInputs
@@ -92,49 +91,49 @@ class Graphed:
         """As of `stages.encode`; pictures of all streams have one shape and may have any type."""
         latents: list[Tensor] = [torch.empty(0)] * len(memories)
         after: list[Memory] = [()] * len(memories)
-        begin, go_on = self._beginning(memories)
-        if begin:
-            first = [pictures_TCHW[i].to(self._dtype) for i in begin]
-            for i, z, memory in zip(
-                begin, *encode(self._autoencoder, first, [None] * len(begin)), strict=True
-            ):
-                latents[i], after[i] = z, memory
-        if go_on:
-            pictures, known = pictures_TCHW[go_on[0]], [memories[i] for i in go_on]
+        for name, streams in self._alike("encode", memories):
+            pictures, known = pictures_TCHW[streams[0]], [memories[i] for i in streams]
             count = self._count(pictures, known, 0)
             rows = [
                 RowInputs((pictures_TCHW[i], *_of_row(memories[i], count)), (memories[i] is None,))
-                for i in go_on
+                for i in streams
             ]
             z_BTCHW, *after_B = self.graphs.run(
-                "encode",
+                name,
                 self._encode,
                 rows,
-                lambda: [pictures.to(self._dtype), *self._memory(pictures, known, 0)],
+                lambda x=pictures, known=known: [x.to(self._dtype), *self._memory(x, known, 0)],
             )
             of_rows = zip(*(torch.split(x.clone(), 1) for x in after_B), strict=True)
-            for i, z, memory in zip(go_on, z_BTCHW.clone().unbind(0), of_rows, strict=True):
+            for i, z, memory in zip(streams, z_BTCHW.clone().unbind(0), of_rows, strict=True):
                 latents[i], after[i] = z, memory
         return latents, after
 
     def _encode(self, inputs: Sequence[Tensor], begins_B1: Tensor) -> Sequence[Tensor]:
         video_BTCHW, *memory = inputs
-        begins_B = None if self._autoencoder.begins_apart else begins_B1[:, 0] > 0
-        z_BTCHW, after = self._autoencoder.encode(video_BTCHW, tuple(memory), begins_B)
+        z_BTCHW, after = self._autoencoder.encode(
+            video_BTCHW, tuple(memory) or None, self._begins(begins_B1)
+        )
         return z_BTCHW, *after
 
-    def _beginning(self, memories: Sequence[Memory | None]) -> tuple[list[int], list[int]]:
-        """Streams whose first chunk has a shape of its own, and the others."""
+    def _begins(self, begins_B1: Tensor) -> Tensor | None:
+        return None if self._autoencoder.begins_apart else begins_B1[:, 0] > 0
+
+    def _alike(self, name: str, memories: Sequence[Memory | None]) -> list[tuple[str, list[int]]]:
+        """Streams whose first chunk has a shape of its own, and the others, with the name of what
+        they run."""
         every = range(len(memories))
         begin = [i for i in every if memories[i] is None and self._autoencoder.begins_apart]
-        return begin, [i for i in every if i not in begin]
+        go_on = [i for i in every if i not in begin]
+        return [(n, i) for n, i in ((f"{name}, first", begin), (name, go_on)) if i]
 
     def _memory(
         self, source_TCHW: Tensor, known: Sequence[Memory | None], which: int
     ) -> list[Tensor]:
         """What a row's memory looks like, of what encodes (0) or of what paints (1)."""
-        memory = known[0] if self._autoencoder.begins_apart else None
-        if memory is None:
+        if self._autoencoder.begins_apart:
+            memory = known[0] or ()
+        else:
             memory = self._autoencoder.blank(1, *source_TCHW.shape[2:])[which]
         return [x[0] for x in memory]
 
@@ -190,24 +189,16 @@ class Graphed:
     ) -> Iterator[Decoded]:
         """As of `stages.decode`, with the pictures on their way to the host: all streams' in one
         copy."""
-        begin, go_on = self._beginning(memories)
-        if begin:
-            first = decode(
-                self._autoencoder,
-                [x0_TCHW[i] for i in begin],
-                [sources_TCHW[i].to(self._dtype) for i in begin],
-                [None] * len(begin),
-                [None] * len(begin),
-            )
-            yield from (decoded._replace(stream=begin[decoded.stream]) for decoded in first)
-        of_shape: dict[torch.Size, list[int]] = {}
-        for i in go_on:
-            of_shape.setdefault(x0_TCHW[i].shape, []).append(i)
-        for numbers in of_shape.values():
-            yield from self._decoded(numbers, x0_TCHW, sources_TCHW, memories)
+        for name, streams in self._alike("decode", memories):
+            of_shape: dict[torch.Size, list[int]] = {}
+            for i in streams:
+                of_shape.setdefault(x0_TCHW[i].shape, []).append(i)
+            for numbers in of_shape.values():
+                yield from self._decoded(name, numbers, x0_TCHW, sources_TCHW, memories)
 
     def _decoded(
         self,
+        name: str,
         numbers: Sequence[int],
         x0_TCHW: Sequence[Tensor],
         sources_TCHW: Sequence[Tensor],
@@ -225,9 +216,9 @@ class Graphed:
             )
             for i in numbers
         ]
-        rare = len(z_TCHW) > 1  # the steps have just fallen
+        rare = len(source_TCHW) > CHUNK  # the steps have just fallen
         x_BTCHW, levels_BTHWC, extremes_B2, *after = self.graphs.run(
-            "decode",
+            name,
             self._decode,
             rows,
             lambda: [
@@ -244,8 +235,10 @@ class Graphed:
 
     def _decode(self, inputs: Sequence[Tensor], begins_B1: Tensor) -> Sequence[Tensor]:
         z_BTCHW, source_BTCHW, *memory = inputs
-        begins_B = None if self._autoencoder.begins_apart else begins_B1[:, 0] > 0
-        parts = list(self._autoencoder.paint(z_BTCHW, source_BTCHW, tuple(memory), None, begins_B))
+        painted = self._autoencoder.paint(
+            z_BTCHW, source_BTCHW, tuple(memory) or None, None, self._begins(begins_B1)
+        )
+        parts = list(painted)
         x_BTCHW = torch.cat([x for x, _ in parts], 1) if len(parts) > 1 else parts[0][0]
         x_BTCHW = x_BTCHW.float().clamp(-1, 1)  # NaN stays NaN, for the loop to see
         levels_NHWC = as_levels(x_BTCHW.flatten(0, 1))

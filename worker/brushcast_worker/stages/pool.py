@@ -75,6 +75,8 @@ class _Bank:
             self.owners += [None] * free
             self.generation += 1
         self.owners[free] = weakref.ref(cache)
+        for part_LBSND in (self.k_LBSND, self.v_LBSND):
+            part_LBSND[:, free].zero_()  # of NaN left there a masked one is NaN still
 
     def row(self, cache: PooledCache) -> int:
         """Where the cache is now."""
@@ -131,6 +133,7 @@ class CachePool:
         self._transformer, self._dtype, self._device = transformer, dtype, device
         self._graphs, self._kernels = graphs, kernels
         self._banks: weakref.WeakValueDictionary[int, _Bank] = weakref.WeakValueDictionary()
+        self._last: _Bank | None = None  # stays when its streams are gone: graphs know its memory
         self._numbers = itertools.count()
 
     def cache(self, tokens: int) -> PooledCache:
@@ -138,9 +141,11 @@ class CachePool:
         c = self._transformer.config
         bank = self._banks.get(tokens)
         if bank is None:
+            self._last = None  # its memory may be wanted
             bank = self._banks[tokens] = _Bank(
                 c, tokens, next(self._numbers), self._device, self._dtype
             )
+        self._last = bank
         return PooledCache(bank, Cursor(c.sinks, c.window))
 
     def denoise(self, rows: Sequence[Row]) -> list[Tensor]:
