@@ -10,6 +10,7 @@ from torch import Tensor
 
 from brushcast_worker.engines.wan import ROWS
 from brushcast_worker.models.dit import Context, DiT
+from brushcast_worker.stages import pool as pool_module
 from brushcast_worker.stages.cache import Cache, rolling_cache
 from brushcast_worker.stages.denoise import Row, denoise
 from brushcast_worker.stages.pool import CachePool, PooledCache
@@ -146,6 +147,21 @@ def test_memory_of_another_size_is_given_back_with_its_last_cache(pool: CachePoo
     gc.collect()
     assert list(pool._banks) == [2 * TOKENS]
     assert other.bank is pool._banks[2 * TOKENS]
+
+
+def test_room_is_made_before_it_is_taken(pool: CachePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sizes' memory at once is more than a GPU may have."""
+    pool.cache(TOKENS)  # of a stream that is gone at once
+    held = []
+
+    class Bank(pool_module._Bank):
+        def __init__(self, *arguments: object) -> None:
+            held.append(list(pool._banks))
+            super().__init__(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pool_module, "_Bank", Bank)
+    pool.cache(2 * TOKENS)
+    assert held == [[]]
 
 
 @torch.inference_mode()

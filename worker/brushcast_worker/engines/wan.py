@@ -17,11 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import brushcast
 from brushcast.catalogue import read_catalogue
 from brushcast.errors import OutOfMemory, WeightsError
-from brushcast.folders import prompts_folder
+from brushcast.folders import compiled_folder, prompts_folder
 from brushcast.frame import Size
 from brushcast.presets import Preset
+from brushcast_worker.compile_cache import keep_compiled
 from brushcast_worker.engine import EngineInfo, StageTimer
 from brushcast_worker.engines.attention_choice import (
     AttentionChoice,
@@ -223,6 +225,8 @@ def wan_engine(
     live = LiveVAE(autoencoder, late=late)
     attention = attention_of(name, device, dtype)
     if fused and device.type == "cuda":
+        versions = brushcast.__version__, torch.__version__, device_name(device)
+        keep_compiled(compiled_folder(), versions)
         # What was compiled with one kernel must not be taken for what another would be.
         torch.compiler.config.cache_key_tag = ",".join(attention.order)
         transformer.fuse()
