@@ -242,16 +242,16 @@ class CausalEngine:
             frame = LatentFrame(
                 turn.job.chunk, temporal, z_TCHW[-1], z_TCHW[-1], steps, guide, list(z_TCHW[:-1])
             )
-            self._at_once(turn.state, frame)
             turn.state.under_way.append(frame)
             turn.state.take(turn.job.chunk)
 
-    def _at_once(self, state: CausalState, frame: LatentFrame) -> None:
+    def _at_once(self, state: CausalState) -> None:
         """What a stream begins with takes all its steps at once: the chunk behind a lead is not
         late, and a stream's first pictures do not wait for further ones. The numbers are the
         same: each step's cache takes the same latent frames in the same order."""
+        frame = state.under_way[-1]
         frame.lead = [self._all_steps(state, frame, z_CHW) for z_CHW in frame.lead]
-        if state.shown is None and not state.under_way:
+        if state.shown is None and len(state.under_way) == 1:
             frame.x0_CHW = self._all_steps(state, frame, frame.source_CHW)
             frame.done = len(frame.steps)
 
@@ -267,6 +267,7 @@ class CausalEngine:
         """One forward: each latent frame under way gets its next step, at its own noise level."""
         frames, rows = [], []
         for turn in turns:
+            self._at_once(turn.state)
             context = self._context(turn.state)
             for frame in turn.state.under_way:
                 if frame.over:  # it had fewer steps than one before it, and waits for that
