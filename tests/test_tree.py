@@ -53,6 +53,7 @@ SHARED = (
     "brushcast.errors",
     "brushcast.folders",
     "brushcast.catalogue",
+    "brushcast.gpu_memory",  # one rule for fetching and loading
     "brushcast.child",  # the lines that every child process speaks with the supervisor
     "brushcast.process",  # what a process asks of the system
     "brushcast.__version__",

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from brushcast.errors import ConfigError, WeightsError
+from brushcast.catalogue import read_catalogue
+from brushcast.errors import ConfigError, OutOfMemory, WeightsError
+from brushcast.gpu_memory import Gpu
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import Job, load_engine
@@ -22,7 +24,7 @@ from brushcast_worker.engines import wan
 from brushcast_worker.engines.attention_choice import BACKENDS, AttentionChoice
 from brushcast_worker.engines.causal import CausalEngine
 from brushcast_worker.engines.causal_state import CausalState
-from brushcast_worker.engines.wan import ROWS, random_wan, wan_from_files
+from brushcast_worker.engines.wan import ROWS, check_room, random_wan, wan_from_files
 from brushcast_worker.loop import Loop
 from brushcast_worker.mail import new_inbox
 from brushcast_worker.stages.eager import Eager
@@ -235,3 +237,26 @@ def test_the_first_chunk_alone_is_what_it_would_be_in_the_stream_batch(
 def _lead_alone(engine: CausalEngine, state: CausalState) -> None:
     frame = state.under_way[-1]
     frame.lead = [engine._all_steps(state, frame, z_CHW) for z_CHW in frame.lead]
+
+
+@pytest.mark.parametrize(
+    ("gib", "level", "words"),
+    [(12.0, "INFO", "X has 12 GiB: enough."), (7.7, "WARNING", "for small pictures or one stream")],
+)
+def test_the_memory_is_judged_before_anything_is_loaded(
+    gib: float, level: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As fetching judges it: a card of 8 GB may report a little less."""
+    with caplog.at_level("INFO"):
+        check_room(read_catalogue()["wan-1.3b"], Gpu(name="X", gib=gib))
+    (record,) = caplog.records
+    assert record.levelname == level
+    assert words in record.message
+
+
+def test_too_little_memory_is_refused_with_what_fits() -> None:
+    models = read_catalogue()
+    with pytest.raises(OutOfMemory, match="X has 24 GiB: too little. wan-1.3b fits"):
+        check_room(models["wan-14b"], Gpu(name="X", gib=24))
+    with pytest.raises(OutOfMemory, match="X has 4 GiB: too little. pocket fits"):
+        check_room(models["wan-1.3b"], Gpu(name="X", gib=4))

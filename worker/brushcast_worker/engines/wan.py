@@ -7,6 +7,7 @@ With the published weights, or with random ones: then every size and every step 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import brushcast
-from brushcast.catalogue import read_catalogue
+from brushcast.catalogue import Model, read_catalogue
 from brushcast.errors import OutOfMemory, WeightsError
 from brushcast.folders import compiled_folder, prompts_folder
 from brushcast.frame import Size
+from brushcast.gpu_memory import Gpu, has_room, verdict
 from brushcast.presets import Preset
 from brushcast_worker.compile_cache import keep_compiled
 from brushcast_worker.engine import EngineInfo, StageTimer
@@ -45,6 +47,8 @@ from brushcast_worker.stages.live_vae import LiveVAE
 from brushcast_worker.stages.look import Look
 from brushcast_worker.stages.noise import NoiseConfig
 from brushcast_worker.stages.schedule import noise_scale_of, sigma_table, wan_steps
+
+log = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
 STEPS = (1, 2, 3, 4)
@@ -152,11 +156,7 @@ def load_wan(name: str, device: str, timer: StageTimer | None = None) -> CausalE
     place, model = choose_device(device), read_catalogue()[name.removesuffix("-tiny")]
     if place.type == "cuda":
         gib = torch.cuda.get_device_properties(place).total_memory / 2**30
-        if gib < model.gpu_gib_least:
-            raise OutOfMemory(
-                f"{name} wants {model.gpu_gib_least:g} GiB of GPU memory, {device_name(place)} has "
-                f"{gib:.1f}: pocket runs there, and every smaller model of `brushcast models list`"
-            )
+        check_room(model, Gpu(name=device_name(place), gib=gib))
     files = model.paths()
     missing = [path for path in files.values() if not path.is_file()]
     if missing:
@@ -166,6 +166,15 @@ def load_wan(name: str, device: str, timer: StageTimer | None = None) -> CausalE
     texts = TextFiles(weights=files["text_encoder"], tokenizer=files["tokenizer"])
     prompts = Prompts(texts, EmbeddingCache(prompts_folder()))
     return wan_from_files(name, files, prompts, place, timer)
+
+
+def check_room(model: Model, gpu: Gpu) -> None:
+    """Says what the GPU's memory will do, before anything is loaded. Raises OutOfMemory, with what
+    fits, where it will never do."""
+    said = verdict(model, gpu, read_catalogue().values())
+    if not has_room(gpu, model.gpu_gib_least):
+        raise OutOfMemory(said)
+    log.log(logging.INFO if has_room(gpu, model.gpu_gib) else logging.WARNING, "%s", said)
 
 
 def wan_from_files(
