@@ -75,7 +75,12 @@ TABLE = (
             "brushcast_worker.quality",
             "brushcast_worker.prompt_cache",
             "brushcast_worker.text_step",
+            "brushcast_worker.stages.tensorrt_decoder",
         ),
+    ),
+    Rule(
+        who="brushcast_worker.stages.tensorrt_decoder",
+        may=("torch", "torch_tensorrt", "brushcast.errors"),
     ),
     Rule(  # the text encoder's own process, and what it shares with the engines
         who="brushcast_worker.text_step",
@@ -148,9 +153,13 @@ ONLY_IN = {
     "transformers": ("brushcast_worker.text_step",),
     "tokenizers": ("brushcast_worker.text_step",),
     "ftfy": ("brushcast_worker.prompt_cache",),
+    "torch_tensorrt": ("brushcast_worker.stages.tensorrt_decoder",),
 }
 # Imported inside a function only: a machine without them must get a sentence, not an ImportError.
-LAZY = ("pyvirtualcam", "obsws_python", "transformers", "tokenizers", "ftfy")
+LAZY = (
+    *("pyvirtualcam", "obsws_python", "transformers", "tokenizers", "ftfy"),
+    "torch_tensorrt",
+)
 # Reading them can run foreign code.
 UNSAFE = ("pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib")
 HARMLESS = ("pickle.UnpicklingError",)  # an error's name, for whom torch.load raises it

@@ -16,6 +16,7 @@ _FOR_TESTS = ("wan-small", "wan-small-tiny")
 # With random weights: for tests, and for measuring how fast they are.
 RANDOM = tuple(f"{name}-random" for name in (*_LOADED, *_FOR_TESTS))
 ENGINES = (*_LOADED, *RANDOM)
+DECODERS = ("torch", "tensorrt")
 EngineState = Any  # opaque: made by Engine.open, changed by Engine.step, of one stream only
 
 
@@ -115,19 +116,28 @@ class StageTimer(Protocol):
     def begin(self, stage: str) -> None: ...
 
 
-def load_engine(name: str, device: str, timer: StageTimer | None = None) -> Engine:
-    """The engine of that name on `device` (`auto`, `cpu`, `cuda`, `cuda:1`, `mps`).
+def load_engine(
+    name: str, device: str, timer: StageTimer | None = None, *, decoder: str = DECODERS[0]
+) -> Engine:
+    """The engine of that name on `device` (`auto`, `cpu`, `cuda`, `cuda:1`, `mps`). decoder: what a
+    Wan autoencoder's decoder is compiled with on a GPU, of DECODERS.
 
-    Raises ConfigError for an unknown name or an absent device, WeightsError for bad weights.
+    Raises ConfigError for an unknown name, an absent device or a decoder that it cannot have,
+    WeightsError for bad weights.
     """
+    if decoder not in DECODERS:
+        raise ConfigError(f"decoder {decoder!r}: wanted {' or '.join(DECODERS)}")
     if name not in ENGINES:
         raise ConfigError(f"unknown engine {name!r}: there is {', '.join(ENGINES)}")
     if name.startswith("wan"):
         from brushcast_worker.engines.wan import load_wan, random_wan
 
         if name in RANDOM:
-            return random_wan(name.removesuffix("-random"), device, timer=timer)
-        return load_wan(name, device, timer)
+            name = name.removesuffix("-random")
+            return random_wan(name, device, timer=timer, decoder=decoder)
+        return load_wan(name, device, timer, decoder=decoder)
+    if decoder != DECODERS[0]:
+        raise ConfigError(f"--decoder {decoder}: {name} has none; wanted one of the Wan engines")
     from brushcast_worker.engines.pocket import load_pocket, random_pocket
 
     return load_pocket(device, timer) if name == "pocket" else random_pocket(device, timer=timer)

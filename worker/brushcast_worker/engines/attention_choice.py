@@ -187,10 +187,13 @@ def _time_ms(run: Callable[[], object]) -> float:
 
 
 def _round_ms(run: Callable[[], object], calls: int) -> float:
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin, end = (
+        torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # not in its stubs
+        for _ in range(2)
+    )
     begin.record()
     for _ in range(calls):
         run()
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end) / calls
+    return float(begin.elapsed_time(end)) / calls

@@ -47,6 +47,7 @@ from brushcast_worker.stages.live_vae import LiveVAE
 from brushcast_worker.stages.look import Look
 from brushcast_worker.stages.noise import NoiseConfig
 from brushcast_worker.stages.schedule import noise_scale_of, sigma_table, wan_steps
+from brushcast_worker.stages.tensorrt_decoder import tensorrt_compiler
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,9 @@ class RandomLooks:
         return ""
 
 
-def load_wan(name: str, device: str, timer: StageTimer | None = None) -> CausalEngine:
+def load_wan(
+    name: str, device: str, timer: StageTimer | None = None, *, decoder: str = "torch"
+) -> CausalEngine:
     """The engine `name` of `ROWS` with the published weights. Raises ConfigError for an absent
     device, OutOfMemory where its memory will never do, WeightsError for files that are missing or
     not this model's."""
@@ -165,7 +168,7 @@ def load_wan(name: str, device: str, timer: StageTimer | None = None) -> CausalE
         )
     texts = TextFiles(weights=files["text_encoder"], tokenizer=files["tokenizer"])
     prompts = Prompts(texts, EmbeddingCache(prompts_folder()))
-    return wan_from_files(name, files, prompts, place, timer)
+    return wan_from_files(name, files, prompts, place, timer, decoder=decoder)
 
 
 def check_room(model: Model, gpu: Gpu) -> None:
@@ -183,6 +186,8 @@ def wan_from_files(
     prompts: PromptTokens,
     device: torch.device,
     timer: StageTimer | None = None,
+    *,
+    decoder: str = "torch",
 ) -> CausalEngine:
     """`files`: by role, as `catalogue.Model.paths` gives them. Raises WeightsError."""
     dtype = choose_dtype(device)
@@ -195,7 +200,7 @@ def wan_from_files(
     for network, path in found:
         load_weights(network, last_moments(read_weights(path), network), path.name)
     looks = WanLooks(prompts, transformer.config, device, dtype)
-    return wan_engine(name, transformer, autoencoder, looks, device, dtype, timer)
+    return wan_engine(name, transformer, autoencoder, looks, device, dtype, timer, decoder=decoder)
 
 
 def random_wan(
@@ -205,6 +210,7 @@ def random_wan(
     timer: StageTimer | None = None,
     *,
     fused: bool = True,
+    decoder: str = "torch",
 ) -> CausalEngine:
     """The engine `name` of `ROWS` with random weights: everything but the picture is real.
     Raises ConfigError for an absent device, OutOfMemory."""
@@ -214,7 +220,9 @@ def random_wan(
         torch.manual_seed(seed)
         transformer, autoencoder = _networks(row, place, dtype)
     looks = RandomLooks(transformer.config, place, dtype)
-    return wan_engine(name, transformer, autoencoder, looks, place, dtype, timer, fused=fused)
+    return wan_engine(
+        name, transformer, autoencoder, looks, place, dtype, timer, fused=fused, decoder=decoder
+    )
 
 
 def wan_engine(
@@ -227,8 +235,11 @@ def wan_engine(
     timer: StageTimer | None,
     *,
     fused: bool = True,
+    decoder: str = "torch",
 ) -> CausalEngine:
-    """An engine around networks that are on `device` already, on a GPU `fused`: compiled."""
+    """An engine around networks that are on `device` already, on a GPU `fused`: compiled, the
+    autoencoder's `decoder` by one of `engine.DECODERS`. Raises ConfigError."""
+    compile_decoder = tensorrt_compiler(device) if decoder == "tensorrt" else None
     parameters = sum(p.numel() for p in transformer.parameters())
     late = 0 if isinstance(autoencoder, WanVAE) else CHUNK - 1
     live = LiveVAE(autoencoder, late=late)
@@ -239,7 +250,7 @@ def wan_engine(
         # What was compiled with one kernel must not be taken for what another would be.
         torch.compiler.config.cache_key_tag = ",".join(attention.order)
         transformer.fuse()
-        live.fuse()
+        live.fuse(compile_decoder)
     info = EngineInfo(
         name=name,
         device=str(device),

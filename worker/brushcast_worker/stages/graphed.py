@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -98,12 +99,8 @@ class Graphed:
                 RowInputs((pictures_TCHW[i], *_of_row(memories[i], count)), (memories[i] is None,))
                 for i in streams
             ]
-            z_BTCHW, *after_B = self.graphs.run(
-                name,
-                self._encode,
-                rows,
-                lambda x=pictures, known=known: [x.to(self._dtype), *self._memory(x, known, 0)],
-            )
+            like = partial(self._encoder_row, pictures, known)
+            z_BTCHW, *after_B = self.graphs.run(name, self._encode, rows, like)
             of_rows = zip(*(torch.split(x.clone(), 1) for x in after_B), strict=True)
             for i, z, memory in zip(streams, z_BTCHW.clone().unbind(0), of_rows, strict=True):
                 latents[i], after[i] = z, memory
@@ -115,6 +112,9 @@ class Graphed:
             video_BTCHW, tuple(memory) or None, self._begins(begins_B1)
         )
         return z_BTCHW, *after
+
+    def _encoder_row(self, pictures_TCHW: Tensor, known: Sequence[Memory | None]) -> list[Tensor]:
+        return [pictures_TCHW.to(self._dtype), *self._memory(pictures_TCHW, known, 0)]
 
     def _begins(self, begins_B1: Tensor) -> Tensor | None:
         return None if self._autoencoder.begins_apart else begins_B1[:, 0] > 0

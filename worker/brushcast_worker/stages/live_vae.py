@@ -14,8 +14,8 @@ chunk's last three are painted with the next.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -42,11 +42,12 @@ class LiveVAE:
         self._autoencoder, self._late = autoencoder, late
         self._encode, self._decode = autoencoder.encode, autoencoder.decode
 
-    def fuse(self) -> None:
-        """Compiles the steady state (torch.compile), for every size anew."""
+    def fuse(self, compile_decoder: Callable[[Any], Any] | None = None) -> None:
+        """Compiles the steady state (torch.compile), for every size anew; the decoder by another
+        compiler where one is given."""
         fused = functools.partial(torch.compile, dynamic=False)
         self._encode = fused(self._autoencoder.encode)
-        self._decode = fused(self._autoencoder.decode)
+        self._decode = (compile_decoder or fused)(self._autoencoder.decode)
 
     def encode(
         self, video_BTCHW: Tensor, state: Memory | None = None, begins_B: Tensor | None = None
