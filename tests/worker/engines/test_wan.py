@@ -260,3 +260,24 @@ def test_too_little_memory_is_refused_with_what_fits() -> None:
         check_room(models["wan-14b"], Gpu(name="X", gib=24))
     with pytest.raises(OutOfMemory, match="X has 4 GiB: too little. pocket fits"):
         check_room(models["wan-1.3b"], Gpu(name="X", gib=4))
+
+
+def test_a_process_compiles_as_many_shapes_as_streams_can_make(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With torch's own limit the ninth ends in an error, in the middle of somebody's stream."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    monkeypatch.setattr(torch.compiler.config, "cache_key_tag", "")
+    wan.prepare_compiling(AttentionChoice(times_ms={"cudnn": 1.0, "flash": 2.0}))
+    assert torch.compiler.config.cache_key_tag == "cudnn,flash,math"
+    seen = []
+
+    def compiled(graph: torch.fx.GraphModule, _: object) -> object:
+        seen.append(graph)
+        return graph.forward
+
+    fused = torch.compile(lambda x: 2 * x + 1, backend=compiled, fullgraph=True, dynamic=False)
+    for rows in range(2, 32):
+        x = torch.ones(rows, 3)
+        assert torch.equal(fused(x), 3 * x)
+    assert len(seen) == 30

@@ -54,6 +54,7 @@ log = logging.getLogger(__name__)
 Network = TypeVar("Network", bound=nn.Module)
 STEPS = (1, 2, 3, 4)
 DEFAULT_STEPS = 2
+SHAPES = 64  # that are compiled of one function in a process: rows of 16 streams, at a few sizes
 DEFAULT_SIZE = Size(832, 480)
 
 
@@ -245,10 +246,10 @@ def wan_engine(
     live = LiveVAE(autoencoder, late=late)
     attention = attention_of(name, device, dtype)
     if fused and device.type == "cuda":
-        versions = brushcast.__version__, torch.__version__, device_name(device)
-        keep_compiled(compiled_folder(), versions)
-        # What was compiled with one kernel must not be taken for what another would be.
-        torch.compiler.config.cache_key_tag = ",".join(attention.order)
+        keep_compiled(
+            compiled_folder(), (brushcast.__version__, torch.__version__, device_name(device))
+        )
+        prepare_compiling(attention)
         transformer.fuse()
         live.fuse(compile_decoder)
     info = EngineInfo(
@@ -286,6 +287,14 @@ def wan_engine(
         schedule=partial(wan_steps, table=sigma_table()),
         timer=timer,
     )
+
+
+def prepare_compiling(attention: AttentionChoice) -> None:
+    """torch's own settings, of this process."""
+    # What was compiled with one kernel must not be taken for what another would be.
+    torch.compiler.config.cache_key_tag = ",".join(attention.order)
+    # Every number of rows at every size is compiled for itself; after 8 torch gives up.
+    torch._dynamo.config.recompile_limit = SHAPES
 
 
 def attention_of(name: str, device: torch.device, dtype: torch.dtype) -> AttentionChoice:
