@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import threading
 import time
@@ -281,3 +282,23 @@ def test_a_process_compiles_as_many_shapes_as_streams_can_make(
         x = torch.ones(rows, 3)
         assert torch.equal(fused(x), 3 * x)
     assert len(seen) == 30
+
+
+def test_a_streams_beginning_needs_no_compiled_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, presets: Presets
+) -> None:
+    """10 s for each: the lead runs as it is, what follows as in the steady state."""
+    seen = []
+
+    def compiled(graph: torch.fx.GraphModule, _: object) -> object:
+        seen.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compiled))
+    engine = with_networks("wan-small", "cpu", eager=False)
+    wanted = painted(engine, [presets["ink"]], [2], 24)[0]
+    networks: Any = engine._networks
+    networks._autoencoder.fuse()
+    got = painted(engine, [presets["ink"]], [2], 24)[0]
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)
+    assert len(seen) == 2, "to encode, and to decode"
