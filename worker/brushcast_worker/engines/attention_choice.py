@@ -102,19 +102,23 @@ def choose_attention(
     at load, on the GPU thread."""
     if device.type != "cuda":
         return AttentionChoice()
+    # `math` takes gigabytes for a moment. Where they are not there it is refused, nothing more.
     begun_ns = time.perf_counter_ns()
-    generator = torch.Generator(device).manual_seed(0)  # nobody's random numbers move on
-    with (
-        torch.inference_mode(),
-        torch.cuda.device(device),
-        warnings.catch_warnings(action="ignore"),
-    ):
-        trials = [trial(shape, generator, dtype) for shape in shapes]
-        choice = choose(trials, {name: partial(_attend, name) for name in BACKENDS}, _time_ms)
-        del trials
+    with torch.inference_mode(), torch.cuda.device(device):
+        choice = where_there_is_room(lambda: _measured(shapes, device, dtype))
         torch.cuda.empty_cache()  # what `math` took is wanted elsewhere
+        torch.cuda.reset_peak_memory_stats(device)  # the engine needs less
     log.info("attention: %s (tried in %d ms)", choice, (time.perf_counter_ns() - begun_ns) / 1e6)
     return choice
+
+
+def where_there_is_room(measure: Callable[[], AttentionChoice]) -> AttentionChoice:
+    """What was measured; where the memory is taken, by another worker say, nothing was."""
+    try:
+        return measure()
+    except torch.OutOfMemoryError as error:
+        log.warning("attention: not measured, torch chooses: %s", error)
+        return AttentionChoice()
 
 
 def choose(
@@ -172,6 +176,15 @@ def off_by(y_BKNE: Tensor, wanted_BKNE: Tensor) -> float:
 def tolerance(dtype: torch.dtype) -> float:
     """Relative: each rounding is at most half the distance between two numbers of the type."""
     return max(ROUNDINGS * torch.finfo(dtype).eps / 2, FLOAT32_ERROR)
+
+
+def _measured(
+    shapes: Sequence[AttentionShape], device: torch.device, dtype: torch.dtype
+) -> AttentionChoice:
+    generator = torch.Generator(device).manual_seed(0)  # nobody's random numbers move on
+    trials = [trial(shape, generator, dtype) for shape in shapes]
+    with warnings.catch_warnings(action="ignore"):  # why a kernel cannot be used
+        return choose(trials, {name: partial(_attend, name) for name in BACKENDS}, _time_ms)
 
 
 def _attend(name: str, q_BKNE: Tensor, k_BKME: Tensor, v_BKME: Tensor) -> Tensor:
