@@ -53,6 +53,7 @@ SHARED = (
     "brushcast.errors",
     "brushcast.folders",
     "brushcast.catalogue",
+    "brushcast.gpu_memory",  # one rule for fetching and loading
     "brushcast.child",  # the lines that every child process speaks with the supervisor
     "brushcast.process",  # what a process asks of the system
     "brushcast.__version__",
@@ -80,7 +81,12 @@ TABLE = (
             "brushcast_worker.quality",
             "brushcast_worker.prompt_cache",
             "brushcast_worker.text_step",
+            "brushcast_worker.stages.tensorrt_decoder",
         ),
+    ),
+    Rule(
+        who="brushcast_worker.stages.tensorrt_decoder",
+        may=("torch", "torch_tensorrt", "brushcast.errors"),
     ),
     Rule(  # the text encoder's own process, and what it shares with the engines
         who="brushcast_worker.text_step",
@@ -155,9 +161,13 @@ ONLY_IN = {
     "triton": ("brushcast_worker.models.moments_triton",),  # itself imported on a GPU only
     "tokenizers": ("brushcast_worker.text_step",),
     "ftfy": ("brushcast_worker.prompt_cache",),
+    "torch_tensorrt": ("brushcast_worker.stages.tensorrt_decoder",),
 }
 # Imported inside a function only: a machine without them must get a sentence, not an ImportError.
-LAZY = ("pyvirtualcam", "obsws_python", "transformers", "tokenizers", "ftfy")
+LAZY = (
+    *("pyvirtualcam", "obsws_python", "transformers", "tokenizers", "ftfy"),
+    "torch_tensorrt",
+)
 # Reading them can run foreign code.
 UNSAFE = ("pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib")
 HARMLESS = ("pickle.UnpicklingError",)  # an error's name, for whom torch.load raises it

@@ -177,6 +177,7 @@ class Board:
             "source": self._source.title,
             "engine": welcome.engine if welcome else None,
             "device": welcome.device_name or welcome.device if welcome else None,
+            "attention": welcome.attention if welcome else None,
             "model_size": str(self._model_size),
             "frames_in": self._counts["frames_in"],
             "frames_sent": self._counts["frames_sent"],

@@ -31,10 +31,16 @@ LOOPBACK_ADVICE = (
 )
 _TORCH_PROBE = """
 import json, torch
-name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+name, attention = "", {}
+if torch.cuda.is_available():
+    from brushcast_worker.engines.devices import choose_dtype
+    from brushcast_worker.engines.wan import attention_of
+    device = torch.device("cuda", 0)
+    name = torch.cuda.get_device_name(device)
+    attention = dict(attention_of("wan-1.3b", device, choose_dtype(device)).times_ms)
 mps = torch.backends.mps.is_available()
 print(json.dumps({"torch": torch.__version__, "cuda": name, "mps": mps,
-                  "threads": torch.get_num_threads()}))
+                  "attention": attention, "threads": torch.get_num_threads()}))
 """
 
 
@@ -94,7 +100,9 @@ def _worker() -> Finding:
             "worker", "bad", f"torch does not start: {error}", "python3 -m installer setup"
         )
     if seen["cuda"]:
-        return _finding("worker", "ok", f"torch {seen['torch']} on {seen['cuda']}")
+        tried = ", ".join(f"{kernel} {ms:.2f} ms" for kernel, ms in seen["attention"].items())
+        message = f"torch {seen['torch']} on {seen['cuda']}"
+        return _finding("worker", "ok", message + f"; attention of wan-1.3b: {tried}" * bool(tried))
     if seen["mps"]:
         return _finding("worker", "ok", f"torch {seen['torch']} on Apple's GPU")
     message = f"torch {seen['torch']} on the CPU, {seen['threads']} threads"

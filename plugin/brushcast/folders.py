@@ -18,6 +18,11 @@ def models_folder() -> Path:
     return Path(platformdirs.user_data_dir(APP, appauthor=False)) / "models"
 
 
+def compiled_folder() -> Path:
+    """Where a GPU's worker keeps what it compiled, so that the next start need not."""
+    return Path(platformdirs.user_cache_dir(APP, appauthor=False)) / "compiled"
+
+
 def prompts_folder() -> Path:
     """Where embeddings of prompts are kept, so that the text encoder need not run again."""
     return Path(platformdirs.user_cache_dir(APP, appauthor=False)) / "prompts"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from brushcast.catalogue import Model
 
 PATIENCE_S = 10.0
+AS_SOLD = 0.95  # a card of 8 GB shows 7.8 GiB to its driver, and up to 3 % less to torch
 _MIB_A_GIB = 1024
 _FP8 = 8.9  # compute capability from which a GPU multiplies 8-bit floats
 
@@ -39,6 +40,12 @@ def find_gpu(ask: Callable[[], str] | None = None) -> Gpu | None:
     return max(found, key=lambda gpu: gpu.gib, default=None)
 
 
+def has_room(gpu: Gpu, wanted_gib: float) -> bool:
+    """The one rule, of fetching and of loading: whether it is a card of so many GB, of which it may
+    report a little less (AS_SOLD)."""
+    return gpu.gib >= AS_SOLD * wanted_gib
+
+
 def verdict(model: Model, gpu: Gpu | None, others: Iterable[Model]) -> str:
     """One sentence: whether the model fits, and what would."""
     needs = f"{model.name} wants a GPU with {model.gpu_gib:g} GiB"
@@ -47,12 +54,11 @@ def verdict(model: Model, gpu: Gpu | None, others: Iterable[Model]) -> str:
     has = f"{gpu.name} has {gpu.gib:.0f} GiB"
     if not _computes(gpu, model):
         return f"{model.name} wants a GPU that multiplies 8-bit floats, {gpu.name} does not."
-    # A card sold as 12 GB reports a little less.
-    if gpu.gib >= 0.95 * model.gpu_gib:
+    if has_room(gpu, model.gpu_gib):
         return f"{needs}, and {has}: enough."
-    if gpu.gib >= 0.95 * model.gpu_gib_least:
+    if has_room(gpu, model.gpu_gib_least):
         return f"{needs}, and {has}: enough for small pictures or one stream."
-    fitting = [m for m in others if gpu.gib >= 0.95 * m.gpu_gib_least and _computes(gpu, m)]
+    fitting = [m for m in others if has_room(gpu, m.gpu_gib_least) and _computes(gpu, m)]
     best = max(fitting, key=lambda m: m.gpu_gib_least, default=None)
     return f"{needs}, and {has}: too little. {best.name if best else 'pocket'} fits."
 

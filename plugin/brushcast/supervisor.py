@@ -205,7 +205,11 @@ class Supervisor:
         elif event.kind == "ready":
             self._tell_bridge_of_worker(state="READY", message="")
             where = event.data.get("device_name", event.data.get("device", ""))
-            self._tell_once(f"Worker: {event.data.get('engine')} on {where}")
+            attention = event.data.get("attention", "")
+            self._tell_once(
+                f"Worker: {event.data.get('engine')} on {where}"
+                + (f"; attention: {attention}" if attention else "")
+            )
             if self._config.engine == "pocket" and self._spare is None:
                 self._due["spare"] = time.monotonic() + SPARE_DELAY_S
 

@@ -1,6 +1,10 @@
 """The doctor tells what is there and what to do, and never breaks."""
 
+import importlib.util
+import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +68,27 @@ def test_it_prints_every_finding(tmp_path: Path, capsys: pytest.CaptureFixture[s
     doctor.print_findings(findings)
     shown = capsys.readouterr().out
     assert all(finding["name"] in shown for finding in findings)
+
+
+def test_a_gpu_is_told_with_the_attention_that_was_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = {"torch": "2.0", "cuda": "Some GPU", "mps": False, "threads": 1}
+
+    def probe(attention: dict[str, float]) -> str:
+        said = json.dumps({**seen, "attention": attention})
+        done = subprocess.CompletedProcess([], 0, said, "")
+        monkeypatch.setattr(doctor.subprocess, "run", lambda *_, **__: done)
+        return doctor._worker()["message"]
+
+    told = probe({"cudnn": 0.3, "math": 9.0})
+    assert told == "torch 2.0 on Some GPU; attention of wan-1.3b: cudnn 0.30 ms, math 9.00 ms"
+    assert probe({}) == "torch 2.0 on Some GPU"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+def test_the_probe_runs_on_this_machine() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", doctor._TORCH_PROBE], capture_output=True, text=True, check=True
+    )
+    assert {"torch", "cuda", "mps", "attention", "threads"} == set(json.loads(done.stdout))

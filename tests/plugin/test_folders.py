@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from brushcast.folders import models_folder, prompts_folder
+from brushcast.folders import compiled_folder, models_folder, prompts_folder
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="XDG folders are Linux's")
@@ -16,4 +16,5 @@ def test_folders_follow_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert models_folder() == tmp_path / "data" / "brushcast" / "models"
     assert prompts_folder() == tmp_path / "cache" / "brushcast" / "prompts"
+    assert compiled_folder() == tmp_path / "cache" / "brushcast" / "compiled"
     assert not list(tmp_path.iterdir())

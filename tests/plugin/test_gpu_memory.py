@@ -35,6 +35,8 @@ def test_the_largest_gpu_is_found(said: str, wanted: tuple[str, int, float] | No
         ),
         ("wan-14b-fp8", 32, "wan-14b-fp8 wants a GPU with 31 GiB, and X has 32 GiB: enough."),
         ("wan-1.3b", 12, "wants a GPU with 12 GiB, and X has 12 GiB: enough."),
+        ("wan-1.3b", 7.7, "enough for small pictures"),
+        ("wan-1.3b", 7.5, "too little. pocket fits."),
         ("wan-1.3b", 8, "enough for small pictures"),
         ("wan-1.3b", 4, "too little. pocket fits."),
         ("wan-14b", 24, "wan-14b wants a GPU with 42 GiB, and X has 24 GiB: too little. wan-1.3b"),

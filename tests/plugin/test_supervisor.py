@@ -195,3 +195,14 @@ def test_the_run_ends_in_time_with_a_report(tmp_path: Path) -> None:
     assert report["frames_out"] == 0
     assert not any(child.alive for child in PaperChild.made)
     assert not supervisor._ring.path.exists(), "nothing stays in shared memory"
+
+
+def test_the_attention_that_the_worker_chose_is_told(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    worker = run.child("worker")
+    run.event(worker, "listening", endpoint="tcp://127.0.0.1:7000")
+    run.event(
+        worker, "ready", engine="wan-1.3b", device="cuda:0", device_name="X",
+        attention="cudnn 0.30 ms, math 9.00 ms",
+    )  # fmt: skip
+    assert "Worker: wan-1.3b on X; attention: cudnn 0.30 ms, math 9.00 ms" in run.told

@@ -25,6 +25,8 @@ def test_every_figure_is_there(steps: int) -> None:
     assert all(ms >= 0 for ms in result["stages_ms"].values())
     assert result["fps"] > 0
     assert result["first_frame_ms"] > 0
+    assert result["first_frame_warm_ms"] > 0
+    assert result["attention_ms"] == {}, "nothing to choose from"
     assert result["peak_memory_mb"] > 10
     assert (result["size"], result["steps"], result["device"]) == ("64x48", steps, "cpu")
     assert set(result["versions"]) == {"brushcast", "torch", "cuda", "python"}

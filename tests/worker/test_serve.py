@@ -13,20 +13,25 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from brushcast import codec
+from brushcast.errors import ConfigError, OutOfMemory
 from brushcast.frame import Size
+from brushcast.presets import Preset
 from brushcast.wire import events as wire
 from brushcast.wire.link import LOCAL_TIMES, ClientLink
 from brushcast.wire.messages import Codec, StreamState
 from brushcast.wire.sockets import Context, Dialler, parse_endpoint
+from brushcast_worker import serve
+from brushcast_worker.compile_cache import INDUCTOR
 from brushcast_worker.engine import EngineInfo
-from brushcast_worker.serve import credit_frames
-from tests.worker.conftest import moving
+from brushcast_worker.serve import _warmed_up, credit_frames
+from tests.worker.conftest import SIZE, moving
 
 PATIENCE_S = 120
 STATE = StreamState(
@@ -202,3 +207,58 @@ def test_credit_is_enough_for_the_most_steps_and_for_what_comes_late(
     )  # fmt: skip
     assert credit_frames(info) == wanted
     assert credit_frames(info) - late >= 4 * max(steps)
+
+
+class Warming:
+    """A loop that fails to warm up as often as it is told."""
+
+    def __init__(self, failures: int, error: Exception) -> None:
+        self.failures, self.error, self.sizes = failures, error, list[Size]()
+
+    def warm_up(self, preset: Preset, size: Size) -> int:
+        self.sizes.append(size)
+        if len(self.sizes) <= self.failures:
+            raise self.error
+        return 5
+
+
+@pytest.fixture
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a damaged kernel of an earlier start."""
+    monkeypatch.setattr(serve, "compiled_folder", lambda: tmp_path)
+    monkeypatch.setenv(INDUCTOR, str(tmp_path / "a"))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "kernel").write_bytes(b"damaged")
+    return tmp_path / "a" / "kernel"
+
+
+def test_a_damaged_compile_cache_is_built_anew_once(compiled: Path) -> None:
+    loop: Any = Warming(1, RuntimeError("device kernel image is invalid"))
+    assert _warmed_up(loop, SIZE) == 5
+    assert loop.sizes == [SIZE, SIZE]
+    assert not compiled.exists()
+    loop = Warming(2, RuntimeError("another reason"))
+    with pytest.raises(RuntimeError, match="another reason"):
+        _warmed_up(loop, SIZE)
+    assert len(loop.sizes) == 2
+
+
+@pytest.mark.parametrize("error", [OutOfMemory("80 GB wanted"), ConfigError("no such size")])
+def test_what_the_cache_is_not_to_blame_for_ends_the_start(
+    compiled: Path, error: Exception
+) -> None:
+    loop: Any = Warming(1, error)
+    with pytest.raises(type(error)):
+        _warmed_up(loop, SIZE)
+    assert compiled.exists()
+
+
+def test_without_a_compile_cache_nothing_is_tried_twice(
+    compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(INDUCTOR)
+    loop: Any = Warming(1, RuntimeError("broken"))
+    with pytest.raises(RuntimeError, match="broken"):
+        _warmed_up(loop, SIZE)
+    assert len(loop.sizes) == 1
+    assert compiled.exists()

@@ -91,6 +91,13 @@ def cli(verbose: bool) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--threads", default=0, show_default=True, help="Of a CPU; 0: one per physical core.")
 @click.option(
+    "--decoder",
+    default="torch",
+    show_default=True,
+    type=click.Choice(["torch", "tensorrt"]),
+    help="What compiles a Wan model's decoder; tensorrt wants brushcast[tensorrt].",
+)
+@click.option(
     "--standby",
     is_flag=True,
     help="Load and warm up, but listen only once told so on standard input.",
@@ -106,6 +113,7 @@ def serve(
     engine: str,
     device: str,
     threads: int,
+    decoder: str,
     standby: bool,
     supervised: bool,
     as_json: bool,
@@ -118,6 +126,7 @@ def serve(
             engine=engine,
             device=device,
             threads=threads,
+            decoder=decoder,
             supervised=supervised,
             standby=standby,
         )
@@ -139,9 +148,23 @@ def serve(
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--seconds", default=8.0, show_default=True, help="How long to measure.")
 @click.option("--threads", default=0, show_default=True, help="Of a CPU; 0: one per physical core.")
+@click.option(
+    "--decoder",
+    default="torch",
+    show_default=True,
+    type=click.Choice(["torch", "tensorrt"]),
+    help="What compiles a Wan model's decoder; tensorrt wants brushcast[tensorrt].",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
 def bench(
-    engine: str, size: str, steps: int, device: str, seconds: float, threads: int, as_json: bool
+    engine: str,
+    size: str,
+    steps: int,
+    device: str,
+    seconds: float,
+    threads: int,
+    decoder: str,
+    as_json: bool,
 ) -> None:
     """Measure this machine: pictures per second from host memory to host memory, and where the time
     goes."""
@@ -152,6 +175,7 @@ def bench(
         steps=steps,
         seconds=seconds,
         threads=threads,
+        decoder=decoder,
     )
     from brushcast_worker.bench import measure
 

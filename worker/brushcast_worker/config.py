@@ -22,7 +22,7 @@ class ServeConfig:
     """`brushcast-worker serve`. threads: of torch on a CPU, 0 = one per physical core.
 
     supervised: standard input is the lifeline. standby: loaded and warm, but nothing is bound
-    before a line arrives.
+    before a line arrives. decoder: as of engine.load_engine.
     """
 
     bind: Endpoint
@@ -31,6 +31,7 @@ class ServeConfig:
     threads: int = 0
     supervised: bool = False
     standby: bool = False
+    decoder: str = "torch"
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
@@ -48,7 +49,7 @@ class ServeConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchConfig:
     """`brushcast-worker bench`. size None, steps 0: the engine's choice. clip None: a picture that
-    moves by itself."""
+    moves by itself. decoder: as of engine.load_engine."""
 
     engine: str = "pocket"
     device: str = "auto"
@@ -56,6 +57,7 @@ class BenchConfig:
     steps: int = 0
     seconds: float = 8.0
     threads: int = 0
+    decoder: str = "torch"
 
     def __post_init__(self) -> None:
         check_threads(self.threads)

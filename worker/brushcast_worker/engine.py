@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from brushcast.errors import ConfigError
@@ -19,6 +19,7 @@ _FOR_TESTS = ("wan-small", "wan-small-tiny", "wan-small-fp8")
 # With random weights: for tests, and for measuring how fast they are.
 RANDOM = tuple(f"{name}-random" for name in (*_LOADED, *_FOR_TESTS))
 ENGINES = (*_LOADED, *RANDOM)
+DECODERS = ("torch", "tensorrt")
 EngineState = Any  # opaque: made by Engine.open, changed by Engine.step, of one stream only
 
 
@@ -31,6 +32,9 @@ class EngineInfo:
     that may be asked for. default_size, size_multiple: both sides must be multiples of it.
     description: one line for people. late_frames: so many of a chunk's last pictures come out with
     the next chunk, whatever the steps; where a scene ends its last picture stands for them.
+    attention_ms: torch's attention kernels that were tried at load, the one that is used first:
+    what a layer's attention takes. Empty where none was: torch chooses.
+    warm_up_chunks: of one stream, until everything that it needs was built once.
     """
 
     name: str
@@ -44,6 +48,13 @@ class EngineInfo:
     size_multiple: int
     description: str
     late_frames: int = 0
+    warm_up_chunks: int = 2  # the first builds, the second tells the cost
+    attention_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def attention(self) -> str:
+        """For people; "" where torch chooses."""
+        return ", ".join(f"{name} {ms:.2f} ms" for name, ms in self.attention_ms.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +105,9 @@ class Engine(Protocol):
         Raises OutOfMemory, PromptError, and what `put` raises.
 
         What comes out is put out as soon as it is there, while the rest is still computed: a
-        stream's pictures in their order, in one call of `put` or in several; none while the stream
-        needs more input (stream batch of n steps: n - 1 times), two chunks' where the number of
-        steps has just fallen.
+        stream's pictures in their order, in one call of `put` or in several. The first chunk's come
+        at once; then none while the stream needs more input (stream batch of n steps: n - 1 times),
+        and two chunks' where the number of steps has just fallen.
         """
         ...
 
@@ -108,19 +119,28 @@ class StageTimer(Protocol):
     def begin(self, stage: str) -> None: ...
 
 
-def load_engine(name: str, device: str, timer: StageTimer | None = None) -> Engine:
-    """The engine of that name on `device` (`auto`, `cpu`, `cuda`, `cuda:1`, `mps`).
+def load_engine(
+    name: str, device: str, timer: StageTimer | None = None, *, decoder: str = DECODERS[0]
+) -> Engine:
+    """The engine of that name on `device` (`auto`, `cpu`, `cuda`, `cuda:1`, `mps`). decoder: what a
+    Wan autoencoder's decoder is compiled with on a GPU, of DECODERS.
 
-    Raises ConfigError for an unknown name or an absent device, WeightsError for bad weights.
+    Raises ConfigError for an unknown name, an absent device or a decoder that it cannot have,
+    WeightsError for bad weights.
     """
+    if decoder not in DECODERS:
+        raise ConfigError(f"decoder {decoder!r}: wanted {' or '.join(DECODERS)}")
     if name not in ENGINES:
         raise ConfigError(f"unknown engine {name!r}: there is {', '.join(ENGINES)}")
     if name.startswith("wan"):
         from brushcast_worker.engines.wan import load_wan, random_wan
 
         if name in RANDOM:
-            return random_wan(name.removesuffix("-random"), device, timer=timer)
-        return load_wan(name, device, timer)
+            name = name.removesuffix("-random")
+            return random_wan(name, device, timer=timer, decoder=decoder)
+        return load_wan(name, device, timer, decoder=decoder)
+    if decoder != DECODERS[0]:
+        raise ConfigError(f"--decoder {decoder}: {name} has none; wanted one of the Wan engines")
     from brushcast_worker.engines.pocket import load_pocket, random_pocket
 
     return load_pocket(device, timer) if name == "pocket" else random_pocket(device, timer=timer)

@@ -50,8 +50,8 @@ log = logging.getLogger(__name__)
 
 STATUS_EVERY_NS = 500_000_000
 LONGEST_WAIT_NS = 250_000_000  # how long stopping may take, and how old a status may get
+WARM_UP_LEVELS = 8  # of 255 apart: not still, so everything is computed, and no cut
 FAILURES_IN_A_ROW = 3  # of the engine, for reasons unknown: then this process is not worth keeping
-WARM_UP_CHUNKS = 2  # the first builds the kernels, the second tells the cost
 
 
 @dataclass(slots=True)
@@ -92,15 +92,15 @@ class Loop:
         self._status_ns = 0
 
     def warm_up(self, preset: Preset, size: Size) -> int:
-        """Runs the engine on grey pictures, so that the first real chunk is not the slow one. The
-        cost in ns."""
+        """Runs the engine on grey pictures, so that no chunk of the first real stream is a slow
+        one. The last chunk's cost in ns."""
         info = self._engine.info
         grey = torch.full((size.height, size.width, 3), 127, dtype=torch.uint8).numpy()
         state = self._engine.open(preset, size)
         took_ns = 0
-        for number in range(WARM_UP_CHUNKS * info.default_steps):
+        for number in range(info.warm_up_chunks):
             wanted = self._engine.frames_wanted(state)
-            shade = grey + 40 * (number % 2)  # not still: everything is computed
+            shade = grey + WARM_UP_LEVELS * (number % 2)
             frames = [Frame(shade.copy(), PADDING_SEQ, 0) for _ in range(wanted)]
             begun_ns = self._clock_ns()
             chunk = chunk_from_frames(frames, self._device)

@@ -21,9 +21,13 @@ import torch
 
 import brushcast
 from brushcast.child import read_messages
+from brushcast.errors import InputError, OutOfMemory
+from brushcast.folders import compiled_folder
+from brushcast.frame import Size
 from brushcast.presets import Preset, load_presets
 from brushcast.wire.messages import Welcome
 from brushcast.wire.sockets import Context, Endpoint, RouterSocket, Waker, parse_endpoint
+from brushcast_worker.compile_cache import forget_compiled
 from brushcast_worker.config import ServeConfig, physical_cores
 from brushcast_worker.engine import EngineInfo, load_engine
 from brushcast_worker.loop import Loop
@@ -51,10 +55,10 @@ def run_worker(config: ServeConfig, tell: Tell) -> int:
     try:
         socket = None if config.standby else RouterSocket(context, config.bind)
         torch.set_num_threads(config.threads or physical_cores())
-        engine = load_engine(config.engine, config.device)
+        engine = load_engine(config.engine, config.device, decoder=config.decoder)
         inbox, outbox = new_inbox(), Outbox(waker.wake, stop)
         loop = Loop(engine, inbox=inbox, post=outbox.post, clock_ns=time.monotonic_ns, stop=stop)
-        took_ns = loop.warm_up(_some_preset(), engine.info.default_size)
+        took_ns = _warmed_up(loop, engine.info.default_size)
         if socket is None:
             tell("standby", **_about(engine.info))
             endpoint = _wait_to_serve(messages, config.bind)
@@ -90,6 +94,21 @@ def run_worker(config: ServeConfig, tell: Tell) -> int:
             socket.close()
         waker.close()
         context.term()
+
+
+def _warmed_up(loop: Loop, size: Size) -> int:
+    """The cost of a chunk in ns. What was compiled in an earlier start may be damaged in ways that
+    torch does not notice: then it is built anew, once."""
+    try:
+        return loop.warm_up(_some_preset(), size)
+    except (InputError, OutOfMemory):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever damaged code can raise; raised again below
+        if not forget_compiled(compiled_folder()):
+            raise
+        log.warning("warming up failed (%s); what was compiled before is built anew", error)
+        torch.compiler.reset()
+        return loop.warm_up(_some_preset(), size)
 
 
 def _serve_links(server: Server, stop: threading.Event) -> None:
@@ -143,6 +162,7 @@ def _welcome(info: EngineInfo, warm_up_ns: int) -> Welcome:
         engine=info.name,
         device=info.device,
         device_name=info.device_name,
+        attention=info.attention,
         chunk_frames=info.chunk_frames,
         credit_frames=credit_frames(info),
         warmup_ms=max(LEAST_WARM_UP_MS, min(warm_up_ms, MOST_WARM_UP_MS)),
@@ -153,7 +173,8 @@ def _welcome(info: EngineInfo, warm_up_ns: int) -> Welcome:
 
 
 def _about(info: EngineInfo) -> dict[str, Any]:
-    return {"engine": info.name, "device": info.device, "device_name": info.device_name}
+    about = {"engine": info.name, "device": info.device, "device_name": info.device_name}
+    return about | ({"attention": info.attention} if info.attention else {})
 
 
 def credit_frames(info: EngineInfo) -> int:

@@ -91,6 +91,7 @@ class Welcome:
     result. revision: of the state that it acknowledges. warmup_ms: how long the first chunk may
     take (after connecting, and after a change of preset, prompt, size or steps). size_multiple:
     both sides must be multiples of it. default_width, default_height: the engine's preferred size.
+    attention: the kernels that it tried, the one that it uses first; "" where there was no choice.
     """
 
     worker: str
@@ -105,9 +106,10 @@ class Welcome:
     size_multiple: int = 2
     default_width: int = 512
     default_height: int = 288
+    attention: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("worker", "version", "engine", "device", "device_name"):
+        for name in ("worker", "version", "engine", "device", "device_name", "attention"):
             _label(name, getattr(self, name))
         _whole("chunk_frames", self.chunk_frames, 1, MAX_CREDIT_FRAMES)
         _whole("credit_frames", self.credit_frames, 1, MAX_CREDIT_FRAMES)

@@ -67,6 +67,7 @@ WELCOMES = st.builds(
     size_multiple=st.integers(1, 1024),
     default_width=st.integers(2, 8192),
     default_height=st.integers(2, 8192),
+    attention=LABELS,
 )
 BODIES: dict[Kind, st.SearchStrategy[Control]] = {
     Kind.HELLO: st.builds(Hello, client=LABELS, version=LABELS, state=STATES),

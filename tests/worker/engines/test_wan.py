@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +16,22 @@ import pytest
 import torch
 
 from brushcast.catalogue import read_catalogue
-from brushcast.errors import ConfigError, WeightsError
+from brushcast.errors import ConfigError, OutOfMemory, WeightsError
+from brushcast.gpu_memory import Gpu
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk, read_back
 from brushcast_worker.engine import ENGINES, Job, load_engine
 from brushcast_worker.engines import wan
+from brushcast_worker.engines.attention_choice import BACKENDS, AttentionChoice
 from brushcast_worker.engines.causal import CausalEngine
-from brushcast_worker.engines.wan import ROWS, random_wan, wan_from_files
+from brushcast_worker.engines.causal_state import CausalState
+from brushcast_worker.engines.wan import ROWS, check_room, random_wan, wan_from_files
+from brushcast_worker.loop import Loop
+from brushcast_worker.mail import new_inbox
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.resident import Resident
 from tests.worker.conftest import SIZE, chunks, moving
+from tests.worker.stages.recording import record
 
 Presets = dict[str, Preset]
 NAMES = ("wan-small", "wan-small-tiny", "wan-small-fp8")
@@ -193,3 +202,135 @@ def test_missing_files_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.M
     for name, model in (("wan-1.3b-tiny", "wan-1.3b"), ("wan-14b-tiny-fp8", "wan-14b-fp8")):
         with pytest.raises(WeightsError, match=f"brushcast models fetch {model}` brings it"):
             load_engine(name, "cpu")
+
+
+def test_the_attention_that_was_measured_is_reported_and_used(
+    monkeypatch: pytest.MonkeyPatch, presets: Presets
+) -> None:
+    """On the CPU the static rows run without graphs, within what was chosen."""
+    chosen = AttentionChoice(times_ms={"efficient": 0.5, "flash": 1.0})
+    monkeypatch.setattr(wan, "choose_attention", lambda *_: chosen)
+    engine = random_wan("wan-small", "cpu")
+    assert dict(engine.info.attention_ms) == {"efficient": 0.5, "flash": 1.0}
+    assert engine.info.attention == "efficient 0.50 ms, flash 1.00 ms"
+    old: Any = engine._networks
+    parts = old._transformer, old._autoencoder, old._dtype, torch.device("cpu")
+    engine._networks = Resident(*parts, capture=False, kernels=chosen.kernels)
+    orders = []
+    old._transformer.blocks[0].register_forward_pre_hook(
+        lambda *_: orders.append(torch._C._get_sdp_priority_order()[:3])
+    )
+    painted(engine, [presets["ink"]], [2], 16)
+    assert orders
+    assert all(order == [int(BACKENDS[name]) for name in chosen.order] for order in orders)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_warmed_engine_builds_nothing_more_for_the_next_stream(
+    name: str, presets: Presets, device: str
+) -> None:
+    """What would be a CUDA graph each is recorded while it warms up, not before somebody's eyes."""
+    engine = with_networks(name, device, eager=False)
+    networks: Any = engine._networks
+    of_networks = networks.graphs, networks._painting
+    if device == "cpu":
+        for graphs in of_networks:
+            record(graphs)
+    Loop(
+        engine,
+        inbox=new_inbox(),
+        post=lambda _: None,
+        clock_ns=time.monotonic_ns,
+        stop=threading.Event(),
+    ).warm_up(presets["neon"], SIZE)
+    before = {key for graphs in of_networks for key in graphs._statics}
+    assert {name for name, *_ in before} >= {
+        "encode, 0",
+        "decode, 1",
+        "encode, first",
+        "decode, first",
+    }
+    assert sum(graphs.recorded for graphs in of_networks) == len(before)
+    painted(engine, [presets["ink"]], [engine.info.default_steps], 48)
+    more = {key for graphs in of_networks for key in graphs._statics} - before
+    assert {name for name, *_ in more} <= ({"motion"} if device == "cpu" else set())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_chunk_alone_is_what_it_would_be_in_the_stream_batch(
+    name: str, presets: Presets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steps at once or with those of the chunks behind it: the same pictures."""
+    got = painted(random_wan(name, "cpu"), [presets["ink"]], [3], 40)[0]
+    monkeypatch.setattr(CausalEngine, "_at_once", _lead_alone)
+    wanted = painted(random_wan(name, "cpu"), [presets["ink"]], [3], 40)[0]
+    assert got.shape == wanted.shape
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)
+
+
+def _lead_alone(engine: CausalEngine, state: CausalState) -> None:
+    frame = state.under_way[-1]
+    frame.lead = [engine._all_steps(state, frame, z_CHW) for z_CHW in frame.lead]
+
+
+@pytest.mark.parametrize(
+    ("gib", "level", "words"),
+    [(12.0, "INFO", "X has 12 GiB: enough."), (7.7, "WARNING", "for small pictures or one stream")],
+)
+def test_the_memory_is_judged_before_anything_is_loaded(
+    gib: float, level: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As fetching judges it: a card of 8 GB may report a little less."""
+    with caplog.at_level("INFO"):
+        check_room(read_catalogue()["wan-1.3b"], Gpu(name="X", gib=gib, capability=8.9))
+    (record,) = caplog.records
+    assert record.levelname == level
+    assert words in record.message
+
+
+def test_too_little_memory_is_refused_with_what_fits() -> None:
+    models = read_catalogue()
+    with pytest.raises(OutOfMemory, match="X has 24 GiB: too little. wan-1.3b fits"):
+        check_room(models["wan-14b"], Gpu(name="X", gib=24, capability=8.9))
+    with pytest.raises(OutOfMemory, match="X has 4 GiB: too little. pocket fits"):
+        check_room(models["wan-1.3b"], Gpu(name="X", gib=4, capability=8.9))
+
+
+def test_a_process_compiles_as_many_shapes_as_streams_can_make() -> None:
+    """With torch's own limit the ninth ends in an error, in the middle of somebody's stream."""
+    seen = []
+
+    def compiled(graph: torch.fx.GraphModule, _: object) -> object:
+        seen.append(graph)
+        return graph.forward
+
+    settings = torch._dynamo.config.patch(recompile_limit=8)
+    with settings, torch.compiler.config.patch(cache_key_tag=""):
+        wan.prepare_compiling(AttentionChoice(times_ms={"cudnn": 1.0, "flash": 2.0}))
+        assert torch.compiler.config.cache_key_tag == "cudnn,flash,math"
+        fused = torch.compile(lambda x: 2 * x + 1, backend=compiled, fullgraph=True, dynamic=False)
+        for rows in range(2, 32):
+            x = torch.ones(rows, 3)
+            assert torch.equal(fused(x), 3 * x)
+    assert len(seen) == 30
+
+
+def test_a_streams_beginning_needs_no_compiled_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, presets: Presets
+) -> None:
+    """10 s for each: the lead runs as it is, what follows as in the steady state."""
+    seen = []
+
+    def compiled(graph: torch.fx.GraphModule, _: object) -> object:
+        seen.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compiled))
+    engine = with_networks("wan-small", "cpu", eager=False)
+    wanted = painted(engine, [presets["ink"]], [2], 24)[0]
+    networks: Any = engine._networks
+    networks._autoencoder.fuse()
+    got = painted(engine, [presets["ink"]], [2], 24)[0]
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)
+    assert len(seen) == 2, "to encode, and to decode"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from brushcast_worker.engines.wan import ROWS
 from brushcast_worker.models.dit import Context, DiT
+from brushcast_worker.stages import pool as pool_module
 from brushcast_worker.stages.cache import Cache, rolling_cache
 from brushcast_worker.stages.denoise import Row, denoise
 from brushcast_worker.stages.pool import CachePool, PooledCache
@@ -127,12 +128,55 @@ def test_growing_loses_nothing(transformer: DiT, pool: CachePool) -> None:
     assert len(company) == 6
 
 
-def test_memory_is_given_back_with_the_last_cache(pool: CachePool) -> None:
+def test_memory_that_graphs_know_waits_for_the_next_stream_of_its_size(pool: CachePool) -> None:
     cache: PooledCache | None = pool.cache(TOKENS)
-    assert len(pool._banks) == 1
+    assert cache is not None
+    before = cache.bank.number, cache.bank.generation, cache.bank.k_LBSND.data_ptr()
+    cache = None
+    gc.collect()
+    bank = pool.cache(TOKENS).bank
+    assert (bank.number, bank.generation, bank.k_LBSND.data_ptr()) == before
+
+
+def test_memory_of_another_size_is_given_back_with_its_last_cache(pool: CachePool) -> None:
+    cache = pool.cache(TOKENS)
+    assert list(pool._banks) == [TOKENS]
+    other = pool.cache(2 * TOKENS)
+    assert len(pool._banks) == 2, "a stream has it"
     del cache
     gc.collect()
-    assert len(pool._banks) == 0
+    assert list(pool._banks) == [2 * TOKENS]
+    assert other.bank is pool._banks[2 * TOKENS]
+
+
+def test_room_is_made_before_it_is_taken(pool: CachePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sizes' memory at once is more than a GPU may have."""
+    pool.cache(TOKENS)  # of a stream that is gone at once
+    held = []
+
+    class Bank(pool_module._Bank):
+        def __init__(self, *arguments: object) -> None:
+            held.append(list(pool._banks))
+            super().__init__(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pool_module, "_Bank", Bank)
+    pool.cache(2 * TOKENS)
+    assert held == [[]]
+
+
+@torch.inference_mode()
+def test_what_is_not_finite_stays_with_the_stream_that_made_it(
+    transformer: DiT, pool: CachePool
+) -> None:
+    prompt = context(transformer, 0)
+    bad: PooledCache | None = pool.cache(TOKENS)
+    assert bad is not None
+    bad.bank.k_LBSND.fill_(torch.nan)
+    bad.bank.v_LBSND.fill_(torch.nan)
+    bad = None
+    pair = (pool.cache(TOKENS), own(transformer))
+    got, wanted = both(transformer, pool, [pair], [prompt], 0)
+    torch.testing.assert_close(got, wanted, atol=2e-5, rtol=0)
 
 
 @torch.inference_mode()

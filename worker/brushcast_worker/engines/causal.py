@@ -5,7 +5,8 @@ Letters: B rows, T pictures (or latent frames), C channels, H height, W width.
 Stream batch (StreamDiffusionV2, arXiv 2511.07399, section 3.2): every tick one forward holds all
 latent frames that are under way, of every stream: a stream of n steps has n of them, each at its
 own noise level and with its own cache, and the oldest comes out. So a chunk comes out n - 1 ticks
-after it went in, and a step more costs delay before it costs rate.
+after it went in, and a step more costs delay before it costs rate. A stream's first chunk alone
+takes all its steps in one tick: somebody waits for a picture.
 """
 
 from __future__ import annotations
@@ -241,27 +242,32 @@ class CausalEngine:
             frame = LatentFrame(
                 turn.job.chunk, temporal, z_TCHW[-1], z_TCHW[-1], steps, guide, list(z_TCHW[:-1])
             )
-            self._lead(turn.state, frame)
             turn.state.under_way.append(frame)
             turn.state.take(turn.job.chunk)
 
-    def _lead(self, state: CausalState, frame: LatentFrame) -> None:
-        """What a stream begins with takes all its steps at once: the caches know it then, and the
-        chunk behind it is not late."""
-        temporal, done = frame.temporal, []
-        for z_CHW in frame.lead:
-            x0_CHW = z_CHW
-            context = self._context(state) if state.context is None else state.context
-            for step, cache in zip(frame.steps, temporal.caches, strict=False):
-                row = Row(x0_CHW, z_CHW, temporal.noise_CHW, step, cache, context)
-                (x0_CHW,) = self._networks.denoise([row])
-            done.append(x0_CHW)
-        frame.lead = done
+    def _at_once(self, state: CausalState) -> None:
+        """What a stream begins with takes all its steps at once: the chunk behind a lead is not
+        late, and a stream's first pictures do not wait for further ones. The numbers are the
+        same: each step's cache takes the same latent frames in the same order."""
+        frame = state.under_way[-1]
+        frame.lead = [self._all_steps(state, frame, z_CHW) for z_CHW in frame.lead]
+        if state.shown is None and len(state.under_way) == 1:
+            frame.x0_CHW = self._all_steps(state, frame, frame.source_CHW)
+            frame.done = len(frame.steps)
+
+    def _all_steps(self, state: CausalState, frame: LatentFrame, z_CHW: Tensor) -> Tensor:
+        temporal, x0_CHW = frame.temporal, z_CHW
+        context = self._context(state) if state.context is None else state.context
+        for step, cache in zip(frame.steps, temporal.caches, strict=False):
+            row = Row(x0_CHW, z_CHW, temporal.noise_CHW, step, cache, context)
+            (x0_CHW,) = self._networks.denoise([row])
+        return x0_CHW
 
     def _denoise(self, turns: Sequence[_Turn]) -> None:
         """One forward: each latent frame under way gets its next step, at its own noise level."""
         frames, rows = [], []
         for turn in turns:
+            self._at_once(turn.state)
             context = self._context(turn.state)
             for frame in turn.state.under_way:
                 if frame.over:  # it had fewer steps than one before it, and waits for that
@@ -270,7 +276,7 @@ class CausalEngine:
                 noise_CHW, cache = temporal.noise_CHW, temporal.caches[frame.done]
                 frames.append(frame)
                 rows.append(Row(frame.x0_CHW, frame.source_CHW, noise_CHW, step, cache, context))
-        for frame, x0_CHW in zip(frames, self._networks.denoise(rows), strict=True):
+        for frame, x0_CHW in zip(frames, self._networks.denoise(rows) if rows else [], strict=True):
             frame.x0_CHW = x0_CHW
             frame.done += 1
 

@@ -7,6 +7,7 @@ With the published weights, or with random ones: then every size and every step 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,18 +18,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brushcast.catalogue import read_catalogue
+import brushcast
+from brushcast.catalogue import Model, read_catalogue
 from brushcast.errors import ConfigError, OutOfMemory, WeightsError
-from brushcast.folders import prompts_folder
+from brushcast.folders import compiled_folder, prompts_folder
 from brushcast.frame import Size
+from brushcast.gpu_memory import Gpu, has_room, verdict
 from brushcast.presets import Preset
+from brushcast_worker.compile_cache import keep_compiled
 from brushcast_worker.engine import EngineInfo, StageTimer
+from brushcast_worker.engines.attention_choice import (
+    AttentionChoice,
+    attention_shapes,
+    choose_attention,
+)
 from brushcast_worker.engines.causal import CausalEngine, Looks
 from brushcast_worker.engines.devices import choose_device, choose_dtype, device_name
 from brushcast_worker.models.dit import SIZES, DiT, DiTConfig
 from brushcast_worker.models.fp8 import NEEDS, multiplies_fp8
 from brushcast_worker.models.keys import last_moments, load_weights, read_weights
-from brushcast_worker.models.light_vae import CHUNK
+from brushcast_worker.models.light_vae import CHUNK, SCALE
 from brushcast_worker.models.tiny_vae import TINY_VAE_SIZES, TinyVAE, TinyVAEConfig
 from brushcast_worker.models.wan_vae import VAE_SIZES, WanVAE, WanVAEConfig
 from brushcast_worker.prompt_cache import EmbeddingCache
@@ -39,9 +48,14 @@ from brushcast_worker.stages.look import Look
 from brushcast_worker.stages.noise import NoiseConfig
 from brushcast_worker.stages.resident import Resident
 from brushcast_worker.stages.schedule import noise_scale_of, sigma_table, wan_steps
+from brushcast_worker.stages.tensorrt_decoder import tensorrt_compiler
+
+log = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
 STEPS = (1, 2, 3, 4)
+DEFAULT_STEPS = 2
+SHAPES = 64  # that are compiled of one function in a process: rows of 16 streams, at a few sizes
 DEFAULT_SIZE = Size(832, 480)
 
 
@@ -156,18 +170,18 @@ class RandomLooks:
         return ""
 
 
-def load_wan(name: str, device: str, timer: StageTimer | None = None) -> CausalEngine:
+def load_wan(
+    name: str, device: str, timer: StageTimer | None = None, *, decoder: str = "torch"
+) -> CausalEngine:
     """The engine `name` of `ROWS` with the published weights. Raises ConfigError for a device that
     is absent or cannot compute it, OutOfMemory where its memory will never do, WeightsError for
     files that are missing or not this model's."""
     place, model = _place(name, device), read_catalogue()[ROWS[name].model]
     if place.type == "cuda":
-        gib = torch.cuda.get_device_properties(place).total_memory / 2**30
-        if gib < model.gpu_gib_least:
-            raise OutOfMemory(
-                f"{name} wants {model.gpu_gib_least:g} GiB of GPU memory, {device_name(place)} has "
-                f"{gib:.1f}: pocket runs there, and every smaller model of `brushcast models list`"
-            )
+        card = torch.cuda.get_device_properties(place)
+        capability = card.major + card.minor / 10
+        gib = card.total_memory / 2**30
+        check_room(model, Gpu(name=device_name(place), gib=gib, capability=capability))
     files = model.paths()
     missing = [path for path in files.values() if not path.is_file()]
     if missing:
@@ -176,7 +190,16 @@ def load_wan(name: str, device: str, timer: StageTimer | None = None) -> CausalE
         )
     texts = TextFiles(weights=files["text_encoder"], tokenizer=files["tokenizer"])
     prompts = Prompts(texts, EmbeddingCache(prompts_folder()))
-    return wan_from_files(name, files, prompts, place, timer)
+    return wan_from_files(name, files, prompts, place, timer, decoder=decoder)
+
+
+def check_room(model: Model, gpu: Gpu) -> None:
+    """Says what the GPU's memory will do, before anything is loaded. Raises OutOfMemory, with what
+    fits, where it will never do."""
+    said = verdict(model, gpu, read_catalogue().values())
+    if not has_room(gpu, model.gpu_gib_least):
+        raise OutOfMemory(said)
+    log.log(logging.INFO if has_room(gpu, model.gpu_gib) else logging.WARNING, "%s", said)
 
 
 def wan_from_files(
@@ -185,6 +208,8 @@ def wan_from_files(
     prompts: PromptTokens,
     device: torch.device,
     timer: StageTimer | None = None,
+    *,
+    decoder: str = "torch",
 ) -> CausalEngine:
     """`files`: by role, as `catalogue.Model.paths` gives them. Raises WeightsError."""
     dtype = choose_dtype(device)
@@ -197,7 +222,7 @@ def wan_from_files(
     for network, path in found:
         load_weights(network, last_moments(read_weights(path), network), path.name)
     looks = WanLooks(prompts, transformer.config, device, dtype)
-    return wan_engine(name, transformer, autoencoder, looks, device, dtype, timer)
+    return wan_engine(name, transformer, autoencoder, looks, device, dtype, timer, decoder=decoder)
 
 
 def random_wan(
@@ -207,6 +232,7 @@ def random_wan(
     timer: StageTimer | None = None,
     *,
     fused: bool = True,
+    decoder: str = "torch",
 ) -> CausalEngine:
     """The engine `name` of `ROWS` with random weights: everything but the picture is real.
     Raises ConfigError for a device that is absent or cannot compute it, OutOfMemory."""
@@ -216,7 +242,9 @@ def random_wan(
         torch.manual_seed(seed)
         transformer, autoencoder = _networks(row, place, dtype)
     looks = RandomLooks(transformer.config, place, dtype)
-    return wan_engine(name, transformer, autoencoder, looks, place, dtype, timer, fused=fused)
+    return wan_engine(
+        name, transformer, autoencoder, looks, place, dtype, timer, fused=fused, decoder=decoder
+    )
 
 
 def wan_engine(
@@ -229,20 +257,28 @@ def wan_engine(
     timer: StageTimer | None,
     *,
     fused: bool = True,
+    decoder: str = "torch",
 ) -> CausalEngine:
     """An engine around networks that are on `device` already, on a GPU `fused`: compiled, or with
-    kernels of our own."""
+    kernels of our own; the autoencoder's `decoder` by one of `engine.DECODERS`. Raises
+    ConfigError."""
+    compile_decoder = tensorrt_compiler(device) if decoder == "tensorrt" else None
     parameters = sum(p.numel() for p in transformer.parameters())
     late = 0 if isinstance(autoencoder, WanVAE) else CHUNK - 1
     live = LiveVAE(autoencoder, late=late)
+    attention = attention_of(name, device, dtype)
     if fused and device.type == "cuda":
+        keep_compiled(
+            compiled_folder(), (brushcast.__version__, torch.__version__, device_name(device))
+        )
+        prepare_compiling(attention)
         transformer.fuse()
-        if isinstance(autoencoder, WanVAE):
+        if isinstance(autoencoder, WanVAE) and compile_decoder is None:
             from brushcast_worker.models.moments_triton import gather
 
             autoencoder.fuse(gather)
         else:
-            live.fuse()
+            live.fuse(compile_decoder)
     info = EngineInfo(
         name=name,
         device=str(device),
@@ -250,16 +286,19 @@ def wan_engine(
         dtype=str(dtype).removeprefix("torch.") + (", fp8" if transformer.config.fp8 else ""),
         chunk_frames=4,
         steps=STEPS,
-        default_steps=2,
+        default_steps=DEFAULT_STEPS,
         default_size=ROWS[name].default_size,
         size_multiple=16,
         description=f"causal Wan, {parameters / 1e6:.4g} M parameters",
         late_frames=late,
+        # Graphs of one row and of all steps, of caches that fill and of full ones.
+        warm_up_chunks=transformer.config.window + DEFAULT_STEPS,
+        attention_ms=attention.times_ms,
     )
     return CausalEngine(
         info=info,
         transformer=transformer,
-        networks=Resident(transformer, live, dtype, device, capture=True)
+        networks=Resident(transformer, live, dtype, device, capture=True, kernels=attention.kernels)
         if device.type == "cuda"
         else Eager(transformer, live, dtype),
         looks=looks,
@@ -281,6 +320,21 @@ def _place(name: str, device: str) -> torch.device:
             f"{name.removesuffix('-fp8')} runs there"
         )
     return place
+
+
+def prepare_compiling(attention: AttentionChoice) -> None:
+    """torch's own settings, of this process."""
+    # What was compiled with one kernel must not be taken for what another would be.
+    torch.compiler.config.cache_key_tag = ",".join(attention.order)
+    # Every number of rows at every size is compiled for itself; after 8 torch gives up.
+    torch._dynamo.config.recompile_limit = SHAPES
+
+
+def attention_of(name: str, device: torch.device, dtype: torch.dtype) -> AttentionChoice:
+    """What the engine `name` of `ROWS` uses there, tried at its default size and steps."""
+    config, size = ROWS[name].transformer, ROWS[name].default_size
+    tokens = (size.width // SCALE // config.patch) * (size.height // SCALE // config.patch)
+    return choose_attention(attention_shapes(config, tokens, DEFAULT_STEPS), device, dtype)
 
 
 def _networks(

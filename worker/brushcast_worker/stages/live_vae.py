@@ -5,16 +5,17 @@ Letters: B rows (streams), T pictures or latent frames, C channels, H height, W 
 Wan's first latent frame stands for a single picture (arXiv 2503.20314, section 4.1), and there are
 two ways to begin with it.  The exact autoencoder's next latent frame is the four pictures after
 that: so a stream's first picture stands in front of it once more, becomes a latent frame of its own
-(the lead), and what is painted of that is dropped.  The tiny one looks three pictures ahead: its
-first latent frame is made of the first four pictures and stands for the first; every chunk's last
-three are painted with the next.
+(the lead), and what is painted of that is dropped.  The lead goes through alone: what follows has
+the shapes of the steady state, for which kernels are there.  The tiny one looks three pictures
+ahead: its first latent frame is made of the first four pictures and stands for the first; every
+chunk's last three are painted with the next.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -39,20 +40,25 @@ class LiveVAE:
         self._autoencoder, self._late = autoencoder, late
         self._encode, self._decode = autoencoder.encode, autoencoder.decode
 
-    def fuse(self) -> None:
-        """Compiles the steady state (torch.compile), for every size anew."""
+    def fuse(self, compile_decoder: Callable[[Any], Any] | None = None) -> None:
+        """Compiles the steady state (torch.compile), for every size anew; the decoder by another
+        compiler where one is given."""
         fused = functools.partial(torch.compile, dynamic=False)
         self._encode = fused(self._autoencoder.encode)
-        self._decode = fused(self._autoencoder.decode)
+        self._decode = (compile_decoder or fused)(self._autoencoder.decode)
 
     def encode(
         self, video_BTCHW: Tensor, state: Memory | None = None, begins_B: Tensor | None = None
     ) -> tuple[Tensor, Memory]:
         """``[B T/4 16 H/8 W/8]``, and the lead before them where a stream begins with one."""
         assert begins_B is None
-        if state is None and not self._late:
-            return self._autoencoder.encode(torch.cat([video_BTCHW[:, :1], video_BTCHW], 1))
-        return self._encode(video_BTCHW, state)
+        if state is not None:
+            return self._encode(video_BTCHW, state)
+        if self._late:
+            return self._autoencoder.encode(video_BTCHW)
+        lead_BTCHW, state = self._autoencoder.encode(video_BTCHW[:, :1])
+        z_BTCHW, state = self._encode(video_BTCHW, state)
+        return torch.cat([lead_BTCHW, z_BTCHW], 1), state
 
     def paint(
         self,
@@ -72,8 +78,13 @@ class LiveVAE:
         """What is shown of the latents, and the memory."""
         if state is not None:
             return self._decode(z_BTCHW, state)
-        x_BTCHW, after = self._autoencoder.decode(z_BTCHW)
-        return x_BTCHW[:, self._late or 1 :], after
+        if self._late:
+            x_BTCHW, after = self._autoencoder.decode(z_BTCHW)
+            return x_BTCHW[:, self._late :], after
+        _, state = self._autoencoder.decode(z_BTCHW[:, :1])
+        # A tensor of its own: of a part of another the compiler would make all of it anew.
+        rest_BTCHW = z_BTCHW[:, 1:].clone(memory_format=torch.contiguous_format)
+        return self._decode(rest_BTCHW, state)
 
     def guide(self, source_BTCHW: Tensor) -> Guide | None:
         """None: these decoders never see the source."""

@@ -16,13 +16,13 @@ from __future__ import annotations
 import copy
 import itertools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from brushcast_worker.models.attention import StaticRows
 from brushcast_worker.models.dit import DiT, DiTConfig
@@ -30,13 +30,7 @@ from brushcast_worker.stages.cache import Cache, Cursor
 from brushcast_worker.stages.denoise import Row, forward_rows, noise_numbers, prompt_tensors
 from brushcast_worker.stages.row_graphs import Lasting, RowGraphs, RowInputs
 
-# The fastest first (facts of an H200: cuDNN 467 to 671 TFLOP/s, FlashAttention 2 231 to 327).
-ATTENTION = [
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-]
+Kernels = Callable[[], AbstractContextManager[object]]  # within it attention is run by the chosen
 FIRST_ROWS = 2  # a stream of two steps
 _OWN = 3  # tensors of a row before its prompt's
 _NOISE, _CURSORS = 4, 7  # numbers of a row before its cursors, and before its slots'
@@ -81,6 +75,8 @@ class _Bank:
             self.owners += [None] * free
             self.generation += 1
         self.owners[free] = weakref.ref(cache)
+        for part_LBSND in (self.k_LBSND, self.v_LBSND):
+            part_LBSND[:, free].zero_()  # of NaN left there a masked one is NaN still
 
     def row(self, cache: PooledCache) -> int:
         """Where the cache is now."""
@@ -127,11 +123,17 @@ class CachePool:
     """
 
     def __init__(
-        self, transformer: DiT, dtype: torch.dtype, device: torch.device, graphs: RowGraphs
+        self,
+        transformer: DiT,
+        dtype: torch.dtype,
+        device: torch.device,
+        graphs: RowGraphs,
+        kernels: Kernels = nullcontext,
     ) -> None:
         self._transformer, self._dtype, self._device = transformer, dtype, device
-        self._graphs = graphs
+        self._graphs, self._kernels = graphs, kernels
         self._banks: weakref.WeakValueDictionary[int, _Bank] = weakref.WeakValueDictionary()
+        self._last: _Bank | None = None  # stays when its streams are gone: graphs know its memory
         self._numbers = itertools.count()
 
     def cache(self, tokens: int) -> PooledCache:
@@ -139,9 +141,11 @@ class CachePool:
         c = self._transformer.config
         bank = self._banks.get(tokens)
         if bank is None:
+            self._last = None  # its memory may be wanted
             bank = self._banks[tokens] = _Bank(
                 c, tokens, next(self._numbers), self._device, self._dtype
             )
+        self._last = bank
         return PooledCache(bank, Cursor(c.sinks, c.window))
 
     def denoise(self, rows: Sequence[Row]) -> list[Tensor]:
@@ -155,7 +159,7 @@ class CachePool:
         inputs = [_inputs(rows[n]) for n in order]
         full = all(cache.cursor.filled == cache.cursor.window for cache in caches)
         name = f"denoise, {'full' if full else 'filling'}, {bank.number}.{bank.generation}"
-        with sdpa_kernel(ATTENTION, set_priority=True):
+        with self._kernels():
             (x0_BCHW,) = self._graphs.run(
                 name,
                 partial(self._denoise, bank, full),

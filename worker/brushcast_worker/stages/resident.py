@@ -14,7 +14,7 @@ Letters: B rows, T pictures (or latent frames), C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -30,7 +30,7 @@ from brushcast_worker.stages.device_motion import measure_together
 from brushcast_worker.stages.live_vae import LiveVAE
 from brushcast_worker.stages.motion import Motion, Seen
 from brushcast_worker.stages.places import Place, Places
-from brushcast_worker.stages.pool import CachePool, PooledCache
+from brushcast_worker.stages.pool import CachePool, Kernels, PooledCache
 from brushcast_worker.stages.row_graphs import RowGraphs, RowInputs
 
 GRAPHS = 64  # two of every stream's autoencoder, and the transformer's of every number of rows
@@ -47,10 +47,12 @@ class Resident:
         device: torch.device,
         *,
         capture: bool,
+        kernels: Kernels = nullcontext,
     ) -> None:
+        """`kernels`: of attention."""
         self._transformer, self._autoencoder, self._dtype = transformer, autoencoder, dtype
         self.graphs = RowGraphs(device, capture=capture, kept=GRAPHS)
-        self._pool = CachePool(transformer, dtype, device, self.graphs)
+        self._pool = CachePool(transformer, dtype, device, self.graphs, kernels)
         self._places = Places()
         # Graphs that run at the same time must not share their memory.
         self._painting = RowGraphs(device, capture=capture, kept=GRAPHS)
