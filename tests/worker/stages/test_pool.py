@@ -10,6 +10,7 @@ from torch import Tensor
 
 from brushcast_worker.engines.wan import ROWS
 from brushcast_worker.models.dit import Context, DiT
+from brushcast_worker.quirks import DEFAULT
 from brushcast_worker.stages.cache import Cache, rolling_cache
 from brushcast_worker.stages.denoise import Row, denoise
 from brushcast_worker.stages.pool import CachePool, PooledCache
@@ -19,6 +20,7 @@ from brushcast_worker.stages.schedule import Step
 CPU = torch.device("cpu")
 CONFIG = ROWS["wan-small"].transformer
 HEIGHT, WIDTH = 4, 6  # of a latent frame
+GRID = HEIGHT, WIDTH
 TOKENS = 6
 
 
@@ -46,7 +48,7 @@ def row(seed: int, step: Step, cache: Cache, prompt: Context) -> Row:
 
 
 def own(transformer: DiT) -> Cache:
-    return rolling_cache(transformer.config, TOKENS, CPU, torch.float32)
+    return rolling_cache(transformer.config, GRID, CPU, torch.float32, DEFAULT)
 
 
 def both(
@@ -65,7 +67,7 @@ def both(
 @torch.inference_mode()
 def test_streams_in_any_company_get_what_they_get_alone(transformer: DiT, pool: CachePool) -> None:
     """Filling, full, the ring turned twice; rows that come later, and in another order."""
-    pairs = [(pool.cache(TOKENS), own(transformer)) for _ in range(3)]
+    pairs = [(pool.cache(GRID), own(transformer)) for _ in range(3)]
     prompts = [context(transformer, seed) for seed in range(3)]
     for tick in range(3 * CONFIG.window):
         who = [[0], [0, 1], [2, 0], [2, 1, 0], [1]][tick % 5]
@@ -78,7 +80,7 @@ def test_streams_in_any_company_get_what_they_get_alone(transformer: DiT, pool: 
 @torch.inference_mode()
 def test_another_prompt_takes_its_place(transformer: DiT, pool: CachePool) -> None:
     pair, prompts = (
-        (pool.cache(TOKENS), own(transformer)),
+        (pool.cache(GRID), own(transformer)),
         [context(transformer, n) for n in (1, 2)],
     )
     seen = []
@@ -91,7 +93,7 @@ def test_another_prompt_takes_its_place(transformer: DiT, pool: CachePool) -> No
 
 @torch.inference_mode()
 def test_a_fork_knows_the_same_and_goes_its_own_way(transformer: DiT, pool: CachePool) -> None:
-    pair, prompt = (pool.cache(TOKENS), own(transformer)), context(transformer, 0)
+    pair, prompt = (pool.cache(GRID), own(transformer)), context(transformer, 0)
     for tick in range(CONFIG.window + 1):
         both(transformer, pool, [pair], [prompt], tick)
     fork = (pair[0].fork(), pair[1].fork())
@@ -102,15 +104,15 @@ def test_a_fork_knows_the_same_and_goes_its_own_way(transformer: DiT, pool: Cach
 
 @torch.inference_mode()
 def test_rows_are_given_back_and_the_pool_grows_only_when_it_must(pool: CachePool) -> None:
-    first = pool.cache(TOKENS)
+    first = pool.cache(GRID)
     bank = first.bank
     rows = len(bank.owners)
     for _ in range(20):
-        other = pool.cache(TOKENS)
+        other = pool.cache(GRID)
         assert bank.row(other) != bank.row(first)
         del other
     assert len(bank.owners) == rows
-    more = [pool.cache(TOKENS) for _ in range(rows)]
+    more = [pool.cache(GRID) for _ in range(rows)]
     assert len(bank.owners) == 2 * rows
     assert len({bank.row(cache) for cache in (first, *more)}) == rows + 1
     assert bank.k_LBSND.shape == (CONFIG.layers, 2 * rows, CONFIG.window, TOKENS, CONFIG.dim)
@@ -118,17 +120,17 @@ def test_rows_are_given_back_and_the_pool_grows_only_when_it_must(pool: CachePoo
 
 @torch.inference_mode()
 def test_growing_loses_nothing(transformer: DiT, pool: CachePool) -> None:
-    pair, prompt = (pool.cache(TOKENS), own(transformer)), context(transformer, 0)
+    pair, prompt = (pool.cache(GRID), own(transformer)), context(transformer, 0)
     for tick in range(CONFIG.window + 2):
         both(transformer, pool, [pair], [prompt], tick)
-    company = [pool.cache(TOKENS) for _ in range(6)]
+    company = [pool.cache(GRID) for _ in range(6)]
     got, wanted = both(transformer, pool, [pair], [prompt], 99)
     torch.testing.assert_close(got, wanted, atol=2e-5, rtol=0)
     assert len(company) == 6
 
 
 def test_memory_is_given_back_with_the_last_cache(pool: CachePool) -> None:
-    cache: PooledCache | None = pool.cache(TOKENS)
+    cache: PooledCache | None = pool.cache(GRID)
     assert len(pool._banks) == 1
     del cache
     gc.collect()
@@ -138,7 +140,7 @@ def test_memory_is_given_back_with_the_last_cache(pool: CachePool) -> None:
 @torch.inference_mode()
 def test_a_copied_prompt_is_not_mistaken_for_the_old_one(transformer: DiT, pool: CachePool) -> None:
     """A prompt that is let go and another in its place in memory."""
-    pair = (pool.cache(TOKENS), own(transformer))
+    pair = (pool.cache(GRID), own(transformer))
     for tick in range(8):
         got, wanted = both(transformer, pool, [pair], [context(transformer, tick)], tick)
         torch.testing.assert_close(got, wanted, atol=2e-5, rtol=0)

@@ -36,8 +36,9 @@ from brushcast_worker.engines.causal_state import (
 from brushcast_worker.models.dit import Context, DiT
 from brushcast_worker.models.light_vae import CHUNK, SCALE, Guide
 from brushcast_worker.models.side_by_side import on_one_core
+from brushcast_worker.quirks import DEFAULT, Quirks
 from brushcast_worker.stages.autoencoder import Memory
-from brushcast_worker.stages.cache import Cache
+from brushcast_worker.stages.cache import Cache, Grid
 from brushcast_worker.stages.decode import Decoded
 from brushcast_worker.stages.denoise import Row
 from brushcast_worker.stages.look import Fade, Look
@@ -70,8 +71,8 @@ class Networks(Protocol):
     """How the transformer and the autoencoder are run: `Eager`, or on a GPU `Graphed`. Each is
     given all streams of a step; see the stages of these names."""
 
-    def cache(self, tokens: int) -> Cache:
-        """For one stream and one denoising step, of latent frames of so many tokens."""
+    def cache(self, grid: Grid) -> Cache:
+        """For one stream and one denoising step, of latent frames of that height and width."""
         ...
 
     def measure(self, chunks: Sequence[Chunk], seen: Sequence[Seen | None]) -> list[Motion]: ...
@@ -117,6 +118,7 @@ class CausalEngine:
         noise: NoiseConfig,
         schedule: Schedule,
         timer: StageTimer | None = None,
+        quirks: Quirks = DEFAULT,
     ) -> None:
         self.info = info
         self._transformer = transformer
@@ -125,7 +127,7 @@ class CausalEngine:
         self._schedule = schedule
         self._device = torch.device(info.device)
         self._dtype = next(transformer.parameters()).dtype
-        self._networks = networks
+        self._networks, self._quirks = networks, quirks
         self._begin = timer.begin if timer is not None else _no_timer
 
     @torch.inference_mode()
@@ -166,6 +168,8 @@ class CausalEngine:
                 self._begin("encode")
                 self._encode(moving)
                 self._begin("denoise")
+                if self._quirks.recache:
+                    self._recache(moving)
                 self._denoise(moving)
                 self._begin("decode")
                 self._decode(moving)
@@ -185,6 +189,7 @@ class CausalEngine:
         if state.wording != (preset.prompt, preset.strength):
             state.fade = state.fade.towards(self._looks.look(preset))
             state.wording = (preset.prompt, preset.strength)
+            state.look, state.coming = state.look + 1, None
         if state.seed != preset.seed:
             state.seed = preset.seed
             state.temporal, state.seen = (
@@ -192,8 +197,11 @@ class CausalEngine:
                 None,
             )
         caches = state.temporal.caches
+        under_way = [frame for frame in state.under_way if frame.temporal is state.temporal]
+        del caches[max([job.steps, *(len(frame.steps) for frame in under_way)]) :]
         while len(caches) < job.steps:  # a further step starts with what the one before it knows
             caches.append(caches[-1].fork())
+        state.note_sinks()
         return _Turn(job, state, put)
 
     def _still_or_cut(self, turn: _Turn, motion: Motion) -> None:
@@ -213,7 +221,7 @@ class CausalEngine:
         """Whether the last output stands for this chunk too; then it is put out again."""
         state, chunk = turn.state, turn.job.chunk
         below = LOSSLESS_STILL_BELOW if turn.job.lossless else STILL_BELOW
-        if motion.peak >= below or not state.fade.over:
+        if motion.peak >= below or self._changing(state):
             state.still_chunks = 0
             return False
         # What is under way must be still too, or the output would jump back to it.
@@ -258,6 +266,31 @@ class CausalEngine:
             done.append(x0_CHW)
         frame.lead = done
 
+    def _recache(self, turns: Sequence[_Turn]) -> None:
+        """One sink of each stream that was made under another look is made anew under the one that
+        is coming, from its source and through all steps, in every cache of the scene: a sink a
+        chunk, so that none takes long. The rolling latent frames give way by themselves."""
+        states = [turn.state for turn in turns]
+        due = [(s, sink) for s in states if (sink := s.temporal.stale_sink(s.look)) is not None]
+        x0_CHW = [state.temporal.caches[0].source(sink) for state, sink in due]
+        for number in range(max((len(state.temporal.caches) for state, _ in due), default=0)):
+            who = [n for n, (state, _) in enumerate(due) if number < len(state.temporal.caches)]
+            rows = [self._again(*due[n], number, x0_CHW[n]) for n in who]
+            for n, x in zip(who, self._networks.denoise(rows), strict=True):
+                x0_CHW[n] = x
+        for state, sink in due:
+            state.temporal.made_under[sink] = state.look
+            state.counts["sinks made anew"] += 1
+
+    def _again(self, state: CausalState, sink: int, number: int, x0_CHW: Tensor) -> Row:
+        """The row of a sink that is made anew, before its step of that number."""
+        temporal = state.temporal
+        assert temporal.level is not None, "measured before"
+        step = self._schedule(len(temporal.caches), temporal.level)[number]
+        source_CHW = temporal.caches[0].source(sink)
+        cache, coming = temporal.caches[number], self._coming(state)
+        return Row(x0_CHW, source_CHW, temporal.noise_CHW, step, cache, coming, sink)
+
     def _denoise(self, turns: Sequence[_Turn]) -> None:
         """One forward: each latent frame under way gets its next step, at its own noise level."""
         frames, rows = [], []
@@ -301,8 +334,23 @@ class CausalEngine:
     def _context(self, state: CausalState) -> Context:
         """The prompt's keys and values: made anew only while the look changes."""
         if state.context is None or not state.fade.over:
-            state.context = self._transformer.context(state.fade.advance().tokens_BLC)
+            look = state.fade.advance()
+            if state.fade.over:
+                state.context = self._coming(state)
+            else:
+                state.context = self._transformer.context(look.tokens_BLC)
         return state.context
+
+    def _coming(self, state: CausalState) -> Context:
+        """As `_context`, of the look that the fade leads to."""
+        if state.coming is None:
+            state.coming = self._transformer.context(state.fade.end.tokens_BLC)
+        return state.coming
+
+    def _changing(self, state: CausalState) -> bool:
+        """Whether the same picture would now be painted otherwise."""
+        stale = self._quirks.recache and state.temporal.stale_sink(state.look) is not None
+        return stale or not state.fade.over
 
     def _temporal(self, size: Size, seed: int, steps: int, after: int = 0) -> Temporal:
         config, device, dtype = self._transformer.config, self._device, self._dtype
@@ -310,9 +358,8 @@ class CausalEngine:
         shape_CHW = (config.latent_channels, height, width)
         strokes = self._noise.strokes
         noise_CHW = open_noise(shape_CHW, seed, device, dtype, strokes=strokes).noise_CHW
-        tokens = -(-height // config.patch) * -(-width // config.patch)
-        caches = [self._networks.cache(tokens) for _ in range(steps)]
-        return Temporal(noise_CHW, caches, after)
+        caches = [self._networks.cache((height, width)) for _ in range(steps)]
+        return Temporal(noise_CHW, caches, config.sinks, after)
 
 
 @contextmanager

@@ -160,7 +160,8 @@ class StaticRows:
     k, v: of every slot, keys rotated already.  slot: where the current latent frame belongs;
     position: its time position.  turned_on: the slots whose keys go one position back before the
     current latent frame comes in (those of a full ring).  filled: slots that are visible, or None:
-    all of them, and nothing is masked.
+    all of them, and nothing is masked.  means: a list that each layer's mean key (not rotated) and
+    value of the current latent frame are added to, ``[B D]`` float32; None: nobody asks.
     """
 
     k_LBSND: Tensor
@@ -170,6 +171,7 @@ class StaticRows:
     turned_on_BS: Tensor  # bool
     filled_B: Tensor | None
     sinks: int  # the first slots never turn
+    means: list[tuple[Tensor, Tensor]] | None = None
 
 
 class StaticAttention:
@@ -202,6 +204,9 @@ class StaticAttention:
 
     def __call__(self, q_BTND: Tensor, k_BTND: Tensor, v_BTND: Tensor, layer: int) -> Tensor:
         rows = self.rows
+        if rows.means is not None:
+            k_BD, v_BD = (x_BTND[:, 0].mean(1, dtype=torch.float32) for x_BTND in (k_BTND, v_BTND))
+            rows.means.append((k_BD, v_BD))
         q, k, v = (x[:, 0].unflatten(-1, (self.heads, -1)) for x in (q_BTND, k_BTND, v_BTND))
         stored = tuple(
             x_LBSND[layer].unflatten(-1, (self.heads, -1))

@@ -18,8 +18,9 @@ from brushcast_worker.chunk import Chunk, as_levels, send_back
 from brushcast_worker.models.attention import CacheRows
 from brushcast_worker.models.dit import DiT
 from brushcast_worker.models.light_vae import Guide
+from brushcast_worker.quirks import DEFAULT, Quirks
 from brushcast_worker.stages.autoencoder import Autoencoder, Memory
-from brushcast_worker.stages.cache import Cache, rolling_cache
+from brushcast_worker.stages.cache import Cache, Grid, rolling_cache
 from brushcast_worker.stages.decode import Decoded, decode
 from brushcast_worker.stages.denoise import (
     Row,
@@ -50,18 +51,22 @@ class Graphed:
         *,
         capture: bool,
         pooled: bool = False,
+        quirks: Quirks = DEFAULT,
     ) -> None:
         """`pooled`: caches are too large to be copied (`stages.pool`)."""
         self._transformer, self._autoencoder, self._dtype = transformer, autoencoder, dtype
-        self._device = device
+        self._device, self._quirks = device, quirks
         self.graphs = RowGraphs(device, capture=capture)
-        self._pool = CachePool(transformer, dtype, device, self.graphs) if pooled else None
+        self._pool: CachePool | None = None
+        if pooled:
+            self._pool = CachePool(transformer, dtype, device, self.graphs, quirks)
 
-    def cache(self, tokens: int) -> Cache:
+    def cache(self, grid: Grid) -> Cache:
         """For one stream and one denoising step."""
         if self._pool is not None:
-            return self._pool.cache(tokens)
-        return rolling_cache(self._transformer.config, tokens, self._device, self._dtype)
+            return self._pool.cache(grid)
+        config = self._transformer.config
+        return rolling_cache(config, grid, self._device, self._dtype, self._quirks)
 
     # ------------------------------------------------------------------ motion
 
@@ -151,8 +156,8 @@ class Graphed:
         if self._pool is not None:
             return self._pool.denoise(rows)
         caches = [rolling(row.cache) for row in rows]
-        for cache in caches:
-            cache.begin()
+        for row, cache in zip(rows, caches, strict=True):
+            cache.begin(row.again)
         inputs = [RowInputs(_tensors(row), _numbers(row)) for row in rows]
         x0_BCHW, *written = self.graphs.run(
             "denoise", self._denoise, inputs, lambda: _tensors(rows[0])
@@ -161,8 +166,8 @@ class Graphed:
             written, zip(*(cache.current() for cache in caches), strict=True), strict=True
         ):
             torch._foreach_copy_(list(views), list(part.unbind(0)))
-        for cache in caches:
-            cache.end()
+        for row, cache in zip(rows, caches, strict=True):
+            cache.end(row.source_CHW)
         return list(x0_BCHW.clone().unbind(0))
 
     def _denoise(self, inputs: Sequence[Tensor], numbers_BF: Tensor) -> Sequence[Tensor]:
