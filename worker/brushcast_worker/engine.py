@@ -10,6 +10,7 @@ from brushcast.errors import ConfigError
 from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
+from brushcast_worker.quirks import DEFAULT, Quirks
 
 _LOADED = ("pocket", "wan-1.3b", "wan-1.3b-tiny", "wan-14b", "wan-14b-tiny")
 _FOR_TESTS = ("wan-small", "wan-small-tiny")
@@ -105,10 +106,13 @@ class StageTimer(Protocol):
     def begin(self, stage: str) -> None: ...
 
 
-def load_engine(name: str, device: str, timer: StageTimer | None = None) -> Engine:
+def load_engine(
+    name: str, device: str, timer: StageTimer | None = None, quirks: Quirks = DEFAULT
+) -> Engine:
     """The engine of that name on `device` (`auto`, `cpu`, `cuda`, `cuda:1`, `mps`).
 
-    Raises ConfigError for an unknown name or an absent device, WeightsError for bad weights.
+    Raises ConfigError for an unknown name, an absent device or a quirk that the engine cannot have,
+    WeightsError for bad weights.
     """
     if name not in ENGINES:
         raise ConfigError(f"unknown engine {name!r}: there is {', '.join(ENGINES)}")
@@ -116,8 +120,10 @@ def load_engine(name: str, device: str, timer: StageTimer | None = None) -> Engi
         from brushcast_worker.engines.wan import load_wan, random_wan
 
         if name in RANDOM:
-            return random_wan(name.removesuffix("-random"), device, timer=timer)
-        return load_wan(name, device, timer)
+            return random_wan(name.removesuffix("-random"), device, 0, timer, quirks)
+        return load_wan(name, device, timer, quirks)
     from brushcast_worker.engines.pocket import load_pocket, random_pocket
 
-    return load_pocket(device, timer) if name == "pocket" else random_pocket(device, timer=timer)
+    if name == "pocket":
+        return load_pocket(device, timer, quirks)
+    return random_pocket(device, 0, timer, quirks)

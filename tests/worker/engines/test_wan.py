@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import Job, load_engine
 from brushcast_worker.engines.causal import CausalEngine
 from brushcast_worker.engines.wan import ROWS, random_wan, wan_from_files
+from brushcast_worker.quirks import DEFAULT, Quirks, Rope
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
 from tests.worker.conftest import SIZE, chunks, moving
@@ -26,27 +27,36 @@ Presets = dict[str, Preset]
 NAMES = ("wan-small", "wan-small-tiny")
 
 
-def with_networks(name: str, device: str, *, eager: bool) -> CausalEngine:
+def with_networks(
+    name: str, device: str, *, eager: bool, quirks: Quirks = DEFAULT
+) -> CausalEngine:
     """Operator by operator, or by way of static rows: on a GPU with graphs."""
-    engine = random_wan(name, device, fused=False)
+    engine = random_wan(name, device, quirks=quirks, fused=False)
     old: Any = engine._networks
     parts = old._transformer, old._autoencoder, old._dtype
     capture = device == "cuda"
     engine._networks = (
-        Eager(*parts)
+        Eager(*parts, quirks=quirks)
         if eager
-        else Graphed(*parts, torch.device(device), capture=capture, pooled=True)
+        else Graphed(*parts, torch.device(device), capture=capture, pooled=True, quirks=quirks)
     )
     return engine
 
 
 def painted(
-    engine: CausalEngine, looks: Sequence[Preset], steps: Sequence[int], pictures: int = 40
+    engine: CausalEngine,
+    looks: Sequence[Preset],
+    steps: Sequence[int],
+    pictures: int = 40,
+    then: Mapping[int, Preset] | None = None,
 ) -> list[torch.Tensor]:
-    """Streams that come and go, with steps that change; of each all its pictures."""
+    """Streams that come and go, with steps that change; of each all its pictures. `then`: from
+    which tick on the first has another look."""
     states = [engine.open(look, SIZE) for look in looks]
     out: list[list[torch.Tensor]] = [[] for _ in looks]
+    looks = list(looks)
     for tick, chunk in enumerate(chunks(moving(pictures), engine.info.device)):
+        looks[0] = (then or {}).get(tick, looks[0])
         levels = torch.from_numpy(np.stack(chunk.pixels)).to(engine.info.device)
         sent = dataclasses.replace(chunk, levels_THWC=levels)
         who = [n for n in range(len(looks)) if len(looks) == 1 or (tick + n) % 3]
@@ -73,6 +83,36 @@ def test_static_rows_paint_what_operators_paint(
     near = 1e-4 if device == "cpu" else 0.06  # bfloat16, of a range of 2
     for a, b in zip(got, wanted, strict=True):
         torch.testing.assert_close(a, b, atol=near, rtol=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("rope", ["slot", "frame"])
+@pytest.mark.parametrize(("streams", "steps"), [(1, [2]), (3, [1]), (1, [1, 1, 3, 3, 3, 2])])
+def test_a_change_of_prompt_is_the_same_by_static_rows(
+    streams: int, steps: list[int], rope: Rope, presets: Presets, device: str
+) -> None:
+    """With sinks that give way, too; the second change comes while the first is under way."""
+    looks = [dataclasses.replace(presets["ink"], seed=seed) for seed in range(streams)]
+    then = {7: presets["neon"], 9: presets["oil"], 14: presets["ink"]}
+    quirks = Quirks(rope=rope, sinks=0.9)
+    wanted, got = (
+        painted(with_networks("wan-small", device, eager=eager, quirks=quirks), looks, steps, 80,
+                then)
+        for eager in (True, False)
+    )  # fmt: skip
+    near = 1e-4 if device == "cpu" else 0.06
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, atol=near, rtol=0)
+
+
+def test_wans_encoding_is_normalised_where_it_is_asked_for(presets: Presets) -> None:
+    plain, other = (
+        random_wan("wan-small", "cpu", quirks=Quirks(normalise_encoded=on)) for on in (False, True)
+    )
+    one, two = (painted(engine, [presets["ink"]], [1], 12)[0] for engine in (plain, other))
+    assert float((one - two).abs().mean()) > 1e-3
+    with pytest.raises(ConfigError, match="the tiny autoencoder knows no such thing"):
+        random_wan("wan-small-tiny", "cpu", quirks=Quirks(normalise_encoded=True))
 
 
 def test_a_prompt_is_seen(presets: Presets) -> None:

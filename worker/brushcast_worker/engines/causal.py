@@ -272,22 +272,24 @@ class CausalEngine:
         chunk, so that none takes long. The rolling latent frames give way by themselves."""
         states = [turn.state for turn in turns]
         due = [(s, sink) for s in states if (sink := s.temporal.stale_sink(s.look)) is not None]
-        x0_CHW = [state.temporal.caches[0].source(sink) for state, sink in due]
+        source_CHW = [state.temporal.caches[0].source(sink) for state, sink in due]
+        x0_CHW = list(source_CHW)
         for number in range(max((len(state.temporal.caches) for state, _ in due), default=0)):
             who = [n for n, (state, _) in enumerate(due) if number < len(state.temporal.caches)]
-            rows = [self._again(*due[n], number, x0_CHW[n]) for n in who]
+            rows = [self._again(*due[n], number, x0_CHW[n], source_CHW[n]) for n in who]
             for n, x in zip(who, self._networks.denoise(rows), strict=True):
                 x0_CHW[n] = x
         for state, sink in due:
             state.temporal.made_under[sink] = state.look
             state.counts["sinks made anew"] += 1
 
-    def _again(self, state: CausalState, sink: int, number: int, x0_CHW: Tensor) -> Row:
+    def _again(
+        self, state: CausalState, sink: int, number: int, x0_CHW: Tensor, source_CHW: Tensor
+    ) -> Row:
         """The row of a sink that is made anew, before its step of that number."""
         temporal = state.temporal
         assert temporal.level is not None, "measured before"
         step = self._schedule(len(temporal.caches), temporal.level)[number]
-        source_CHW = temporal.caches[0].source(sink)
         cache, coming = temporal.caches[number], self._coming(state)
         return Row(x0_CHW, source_CHW, temporal.noise_CHW, step, cache, coming, sink)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brushcast.catalogue import read_catalogue
-from brushcast.errors import OutOfMemory, WeightsError
+from brushcast.errors import ConfigError, OutOfMemory, WeightsError
 from brushcast.folders import prompts_folder
 from brushcast.frame import Size
 from brushcast.presets import Preset
@@ -32,6 +32,7 @@ from brushcast_worker.models.tiny_vae import TINY_VAE_SIZES, TinyVAE, TinyVAECon
 from brushcast_worker.models.wan_vae import VAE_SIZES, WanVAE, WanVAEConfig
 from brushcast_worker.prompt_cache import EmbeddingCache
 from brushcast_worker.prompts import Prompts, TextFiles
+from brushcast_worker.quirks import DEFAULT, Quirks
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
 from brushcast_worker.stages.live_vae import LiveVAE
@@ -137,9 +138,11 @@ class RandomLooks:
         return ""
 
 
-def load_wan(name: str, device: str, timer: StageTimer | None = None) -> CausalEngine:
+def load_wan(
+    name: str, device: str, timer: StageTimer | None = None, quirks: Quirks = DEFAULT
+) -> CausalEngine:
     """The engine `name` of `ROWS` with the published weights. Raises ConfigError for an absent
-    device, OutOfMemory where its memory will never do, WeightsError for files that are missing or
+    device and a quirk that it cannot have, OutOfMemory where its memory will never do, WeightsError for files that are missing or
     not this model's."""
     place, model = choose_device(device), read_catalogue()[name.removesuffix("-tiny")]
     if place.type == "cuda":
@@ -157,7 +160,7 @@ def load_wan(name: str, device: str, timer: StageTimer | None = None) -> CausalE
         )
     texts = TextFiles(weights=files["text_encoder"], tokenizer=files["tokenizer"])
     prompts = Prompts(texts, EmbeddingCache(prompts_folder()))
-    return wan_from_files(name, files, prompts, place, timer)
+    return wan_from_files(name, files, prompts, place, timer, quirks)
 
 
 def wan_from_files(
@@ -166,10 +169,11 @@ def wan_from_files(
     prompts: PromptTokens,
     device: torch.device,
     timer: StageTimer | None = None,
+    quirks: Quirks = DEFAULT,
 ) -> CausalEngine:
     """`files`: by role, as `catalogue.Model.paths` gives them. Raises WeightsError."""
     dtype = choose_dtype(device)
-    transformer, autoencoder = _networks(ROWS[name], device, dtype)
+    transformer, autoencoder = _networks(ROWS[name], device, dtype, quirks)
     vae = files["vae" if isinstance(autoencoder, WanVAE) else "tiny_vae"]
     found: tuple[tuple[nn.Module, Path], ...] = (
         (transformer, files["transformer"]),
@@ -178,7 +182,7 @@ def wan_from_files(
     for network, path in found:
         load_weights(network, last_moments(read_weights(path), network), path.name)
     looks = WanLooks(prompts, transformer.config, device, dtype)
-    return wan_engine(name, transformer, autoencoder, looks, device, dtype, timer)
+    return wan_engine(name, transformer, autoencoder, looks, device, dtype, timer, quirks)
 
 
 def random_wan(
@@ -186,18 +190,21 @@ def random_wan(
     device: str,
     seed: int = 0,
     timer: StageTimer | None = None,
+    quirks: Quirks = DEFAULT,
     *,
     fused: bool = True,
 ) -> CausalEngine:
     """The engine `name` of `ROWS` with random weights: everything but the picture is real.
-    Raises ConfigError for an absent device, OutOfMemory."""
+    Raises ConfigError for an absent device and a quirk that it cannot have, OutOfMemory."""
     row, place = ROWS[name], choose_device(device)
     dtype = choose_dtype(place)
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
-        transformer, autoencoder = _networks(row, place, dtype)
+        transformer, autoencoder = _networks(row, place, dtype, quirks)
     looks = RandomLooks(transformer.config, place, dtype)
-    return wan_engine(name, transformer, autoencoder, looks, place, dtype, timer, fused=fused)
+    return wan_engine(
+        name, transformer, autoencoder, looks, place, dtype, timer, quirks, fused=fused
+    )
 
 
 def wan_engine(
@@ -208,6 +215,7 @@ def wan_engine(
     device: torch.device,
     dtype: torch.dtype,
     timer: StageTimer | None,
+    quirks: Quirks = DEFAULT,
     *,
     fused: bool = True,
 ) -> CausalEngine:
@@ -234,21 +242,29 @@ def wan_engine(
     return CausalEngine(
         info=info,
         transformer=transformer,
-        networks=Graphed(transformer, live, dtype, device, capture=True, pooled=True)
+        networks=Graphed(
+            transformer, live, dtype, device, capture=True, pooled=True, quirks=quirks
+        )
         if device.type == "cuda"
-        else Eager(transformer, live, dtype),
+        else Eager(transformer, live, dtype, quirks=quirks),
         looks=looks,
         noise=NoiseConfig(),
         schedule=partial(wan_steps, table=sigma_table()),
         timer=timer,
+        quirks=quirks,
     )
 
 
 def _networks(
-    row: WanRow, device: torch.device, dtype: torch.dtype
+    row: WanRow, device: torch.device, dtype: torch.dtype, quirks: Quirks
 ) -> tuple[DiT, WanVAE | TinyVAE]:
+    vae = row.autoencoder
+    if isinstance(vae, WanVAEConfig):
+        vae = replace(vae, normalise_encoded=quirks.normalise_encoded)
+    elif quirks.normalise_encoded:
+        raise ConfigError("quirk normalise_encoded: the tiny autoencoder knows no such thing")
     transformer = _made(partial(DiT, row.transformer), device, dtype)
-    return transformer, _made(partial(_autoencoder, row.autoencoder), device, dtype)
+    return transformer, _made(partial(_autoencoder, vae), device, dtype)
 
 
 def _autoencoder(config: WanVAEConfig | TinyVAEConfig) -> WanVAE | TinyVAE:

@@ -74,7 +74,7 @@ class Cache(Protocol):
         ...
 
     def source(self, sink: int) -> Tensor:
-        """The clean source latent ``[C H W]`` of a sink that is filled, a view."""
+        """The clean source latent ``[C H W]`` of a sink that is filled, a copy."""
         ...
 
     def fork(self) -> Self:
@@ -204,7 +204,7 @@ class RollingCache:
     def source(self, sink: int) -> Tensor:
         """As of ``Cache``."""
         assert self._source_SCHW is not None
-        return self._source_SCHW[sink]
+        return self._source_SCHW[sink].clone()
 
     @property
     def filled(self) -> int:

@@ -66,8 +66,8 @@ class PooledCache:
         return int(self.bank.told_B[self.bank.row(self)])
 
     def source(self, sink: int) -> Tensor:
-        """As of ``Cache``."""
-        return self.bank.sinks.source_1BPCHW[0, self.bank.row(self), sink]
+        """As of ``Cache``: rows move."""
+        return self.bank.sinks.source_1BPCHW[0, self.bank.row(self), sink].clone()
 
     def fork(self) -> Self:
         """As of ``Cache``."""
@@ -98,10 +98,11 @@ class _Bank:
             free = len(self.owners)
             self.k_LBSND, self.v_LBSND = _doubled(self.k_LBSND), _doubled(self.v_LBSND)
             self.sinks = SinkRows(*map(_doubled, self.sinks.parts))
-            self.told_B = host_copy(self.sinks.replaced_1B[0])
+            told_B, self.told_B = self.told_B, host_copy(self.sinks.replaced_1B[0])
+            self.told_B[:free] = told_B
             self.owners += [None] * free
             self.generation += 1
-        self.sinks.replaced_1B[:, free] = 0
+        self.sinks.replaced_1B[:, free] = self.told_B[free] = 0
         self.owners[free] = weakref.ref(cache)
 
     def row(self, cache: PooledCache) -> int:
@@ -113,6 +114,7 @@ class _Bank:
         a, b = self.row(start), self.row(end)
         for part in self._parts:
             part[:, b].copy_(part[:, a])
+        self.told_B[b] = self.told_B[a]
 
     def to_the_front(self, caches: Sequence[PooledCache]) -> list[int]:
         """The rows of the caches, once they are the first ones, in any order."""
