@@ -24,8 +24,17 @@ from brushcast.frame import Size
 from brushcast.process import keep_freed_memory
 from brushcast.wire.sockets import parse_endpoint
 from brushcast_worker.config import DRIFT_S, BenchConfig, QualityConfig, ServeConfig
+from brushcast_worker.quirks import parse_quirks
 
 APP = "brushcast-worker"
+QUIRKS = click.option(
+    "--quirks",
+    default="",
+    envvar="BRUSHCAST_QUIRKS",
+    show_envvar=True,
+    help="NAME=VALUE,...: rope=slot|frame, normalise_encoded=on|off, sinks=COSINE|off, "
+    "recache=on|off.",
+)
 PATH = click.Path(path_type=Path)
 PROGRESS = "... "  # how a line that tells how far it is begins
 
@@ -84,6 +93,7 @@ def cli(verbose: bool) -> None:
 @click.option("--engine", default="pocket", show_default=True, help="The model.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--threads", default=0, show_default=True, help="Of a CPU; 0: one per physical core.")
+@QUIRKS
 @click.option(
     "--standby",
     is_flag=True,
@@ -100,6 +110,7 @@ def serve(
     engine: str,
     device: str,
     threads: int,
+    quirks: str,
     standby: bool,
     supervised: bool,
     as_json: bool,
@@ -114,6 +125,7 @@ def serve(
             threads=threads,
             supervised=supervised,
             standby=standby,
+            quirks=parse_quirks(quirks),
         )
         from brushcast_worker.serve import run_worker
 
@@ -133,9 +145,17 @@ def serve(
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--seconds", default=8.0, show_default=True, help="How long to measure.")
 @click.option("--threads", default=0, show_default=True, help="Of a CPU; 0: one per physical core.")
+@QUIRKS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
 def bench(
-    engine: str, size: str, steps: int, device: str, seconds: float, threads: int, as_json: bool
+    engine: str,
+    size: str,
+    steps: int,
+    device: str,
+    seconds: float,
+    threads: int,
+    quirks: str,
+    as_json: bool,
 ) -> None:
     """Measure this machine: pictures per second from host memory to host memory, and where the time
     goes."""
@@ -146,6 +166,7 @@ def bench(
         steps=steps,
         seconds=seconds,
         threads=threads,
+        quirks=parse_quirks(quirks),
     )
     from brushcast_worker.bench import measure
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from brushcast.errors import ConfigError
 from brushcast.frame import Size
 from brushcast.wire.sockets import Endpoint
+from brushcast_worker.quirks import DEFAULT, Quirks
 
 MAX_THREADS = 1024
 LEAST_PICTURES, MOST_PICTURES = 16, 960  # of a clip whose quality is measured
@@ -30,6 +31,7 @@ class ServeConfig:
     threads: int = 0
     supervised: bool = False
     standby: bool = False
+    quirks: Quirks = DEFAULT
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
@@ -55,6 +57,7 @@ class BenchConfig:
     steps: int = 0
     seconds: float = 8.0
     threads: int = 0
+    quirks: Quirks = DEFAULT
 
     def __post_init__(self) -> None:
         check_threads(self.threads)

@@ -51,7 +51,7 @@ def run_worker(config: ServeConfig, tell: Tell) -> int:
     try:
         socket = None if config.standby else RouterSocket(context, config.bind)
         torch.set_num_threads(config.threads or physical_cores())
-        engine = load_engine(config.engine, config.device)
+        engine = load_engine(config.engine, config.device, quirks=config.quirks)
         inbox, outbox = new_inbox(), Outbox(waker.wake, stop)
         loop = Loop(engine, inbox=inbox, post=outbox.post, clock_ns=time.monotonic_ns, stop=stop)
         took_ns = loop.warm_up(_some_preset(), engine.info.default_size)
