@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,6 +85,11 @@ class Engine(Protocol):
 
     def frames_wanted(self, state: EngineState) -> int:
         """How many pictures the next chunk of this stream must have."""
+        ...
+
+    def counts(self, state: EngineState) -> Mapping[str, int]:
+        """What the engine's memory did for this stream so far; the names are the engine's own.
+        Waits for no device: what a device alone knows may be a step old."""
         ...
 
     def step(self, jobs: Sequence[Job], put: Put) -> None:

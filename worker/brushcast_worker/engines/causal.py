@@ -10,6 +10,7 @@ after it went in, and a step more costs delay before it costs rate.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,6 +154,14 @@ class CausalEngine:
         """Always 4."""
         return CHUNK
 
+    def counts(self, state: CausalState) -> dict[str, int]:
+        """See `engine.Engine.counts`: `chunks`; of them `remembered`, with a memory of their scene
+        (neither a stream's first nor behind a cut), and `still`, answered with what was shown;
+        `cuts`; sinks that were `replaced` and `made anew`."""
+        names = "chunks", "remembered", "still", "cuts", "made anew", "replaced"
+        told = state.counts + Counter(replaced=state.temporal.caches[0].replaced)
+        return {name: told[name] for name in names}
+
     @torch.inference_mode()
     def step(self, jobs: Sequence[Job], put: Put) -> None:
         """Advance every job's stream by one chunk; see `engine.Engine.step`."""
@@ -192,10 +201,7 @@ class CausalEngine:
             state.look, state.coming = state.look + 1, None
         if state.seed != preset.seed:
             state.seed = preset.seed
-            state.temporal, state.seen = (
-                self._temporal(state.size, preset.seed, job.steps, state.came),
-                None,
-            )
+            self._new_scene(state, job.steps)
         caches = state.temporal.caches
         under_way = [frame for frame in state.under_way if frame.temporal is state.temporal]
         del caches[max([job.steps, *(len(frame.steps) for frame in under_way)]) :]
@@ -208,11 +214,15 @@ class CausalEngine:
         """A cut is a new scene without a past; a chunk with nothing new is answered at once."""
         state, chunk = turn.state, turn.job.chunk
         if motion.cut > CUT_ABOVE:
-            state.temporal = self._temporal(state.size, state.seed, turn.job.steps, state.came)
-            (motion,), state.seen = self._networks.measure([chunk], [None]), None
+            self._new_scene(state, turn.job.steps)
+            state.counts["cuts"] += 1
+            (motion,) = self._networks.measure([chunk], [None])
         before, s0 = state.temporal.level, state.fade.now().s0
         state.temporal.level = noise_level(motion.rms, s0, before, self._noise)
         turn.still = self._repeat(turn, motion)
+        state.counts["chunks"] += 1
+        state.counts["still"] += turn.still
+        state.counts["remembered"] += state.temporal.caches[0].filled > 0
         levels = chunk.levels_THWC
         last = Picture(chunk.pixels[-1], None if levels is None else levels[-1])
         state.seen = Seen(state.seen.reference if state.seen and turn.still else last, last)
@@ -281,7 +291,7 @@ class CausalEngine:
                 x0_CHW[n] = x
         for state, sink in due:
             state.temporal.made_under[sink] = state.look
-            state.counts["sinks made anew"] += 1
+            state.counts["made anew"] += 1
 
     def _again(
         self, state: CausalState, sink: int, number: int, x0_CHW: Tensor, source_CHW: Tensor
@@ -353,6 +363,12 @@ class CausalEngine:
         """Whether the same picture would now be painted otherwise."""
         stale = self._quirks.recache and state.temporal.stale_sink(state.look) is not None
         return stale or not state.fade.over
+
+    def _new_scene(self, state: CausalState, steps: int) -> None:
+        """A memory without a past."""
+        state.counts["replaced"] += state.temporal.caches[0].replaced
+        state.temporal = self._temporal(state.size, state.seed, steps, state.came)
+        state.seen = None
 
     def _temporal(self, size: Size, seed: int, steps: int, after: int = 0) -> Temporal:
         config, device, dtype = self._transformer.config, self._device, self._dtype
