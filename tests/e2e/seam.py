@@ -113,7 +113,9 @@ def measured(asked: argparse.Namespace) -> dict[str, Any]:
     size = Size.parse(asked.size)
     told: dict[str, Any] = {"asked": {k: str(v) for k, v in vars(asked).items()}}
     for rope in get_args(Rope):
-        engine = random_wan(asked.engine, asked.device, quirks=Quirks(rope=rope), fused=not asked.plain)
+        engine = random_wan(
+            asked.engine, asked.device, quirks=Quirks(rope=rope), fused=not asked.plain
+        )
         sharpen(engine)
         at = refreshes(asked.latents, engine._transformer.config.window)
         told[rope] = judged(jumps(engine, size, asked.latents, asked.steps, asked.still), at)

@@ -78,7 +78,7 @@ class FakeEngine:
         return []
 
     def counts(self, state: list[Chunk]) -> dict[str, int]:
-        return {"chunks": len(state)}
+        return {"opened": len(self.opened)}
 
     def frames_wanted(self, state: object) -> int:
         return 4
@@ -439,4 +439,4 @@ def test_a_closed_stream_is_summed_up(clock: Clock, caplog: pytest.LogCaptureFix
     rig.inbox.put(Closed(A))
     rig.turn()
     assert "'results': 4" in caplog.text
-    assert "memory {'chunks': 1}" in caplog.text
+    assert "memory {'opened': 1}" in caplog.text

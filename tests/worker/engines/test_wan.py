@@ -27,9 +27,7 @@ Presets = dict[str, Preset]
 NAMES = ("wan-small", "wan-small-tiny")
 
 
-def with_networks(
-    name: str, device: str, *, eager: bool, quirks: Quirks = DEFAULT
-) -> CausalEngine:
+def with_networks(name: str, device: str, *, eager: bool, quirks: Quirks = DEFAULT) -> CausalEngine:
     """Operator by operator, or by way of static rows: on a GPU with graphs."""
     engine = random_wan(name, device, quirks=quirks, fused=False)
     old: Any = engine._networks
@@ -150,8 +148,9 @@ def test_an_engine_that_is_not_there_is_named() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile wants g++ on a CPU")
-def test_compiled_parts_paint_the_same(presets: Presets) -> None:
-    plain, fused = (with_networks("wan-small", "cpu", eager=False) for _ in range(2))
+@pytest.mark.parametrize("quirks", [DEFAULT, Quirks(sinks=0.9)])
+def test_compiled_parts_paint_the_same(quirks: Quirks, presets: Presets) -> None:
+    plain, fused = (with_networks("wan-small", "cpu", eager=False, quirks=quirks) for _ in range(2))
     fused._transformer.fuse()
     one, two = (painted(engine, [presets["ink"]], [2], 28)[0] for engine in (plain, fused))
     torch.testing.assert_close(two, one, atol=1e-4, rtol=0)

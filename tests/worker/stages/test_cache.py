@@ -121,7 +121,7 @@ def test_a_sink_made_again_sees_what_it_saw_at_first(positions: str) -> None:
     stood = c.slot, c.filled, c.position, c.positions
     for sink in range(2):
         c.begin(again=sink)
-        k, _ = c.update(0, frame(100 + sink), frame(0))
+        k, _ = c.update(0, frame(100 + sink), -frame(100 + sink))
         assert k[0, :, 0].tolist() == [100.0, 101.0][: sink + 1]
         assert (c.position, c.positions) == (sink, tuple(range(sink + 1)))
         c.end()

@@ -37,9 +37,7 @@ class Both:
         self.transformer = DiT(CONFIG).eval().requires_grad_(False).to(device)
         self.quirks = Quirks(**quirks)  # type: ignore[arg-type]
         graphs = RowGraphs(self.device, capture=device == "cuda")
-        self.pool = CachePool(
-            self.transformer, torch.float32, self.device, graphs, self.quirks
-        )
+        self.pool = CachePool(self.transformer, torch.float32, self.device, graphs, self.quirks)
 
     def open(self) -> Pair:
         own = rolling_cache(CONFIG, GRID, self.device, torch.float32, self.quirks)
@@ -74,7 +72,10 @@ class Both:
 def latent(scene: int, number: int) -> Tensor:
     """A scene's mean colour is its own; a little of it moves."""
     its = torch.Generator().manual_seed(1000 + scene)
-    mean_C11, still_CHW = torch.randn(16, 1, 1, generator=its), torch.randn(16, *GRID, generator=its)
+    mean_C11, still_CHW = (
+        torch.randn(16, 1, 1, generator=its),
+        torch.randn(16, *GRID, generator=its),
+    )
     moved = torch.randn(16, *GRID, generator=torch.Generator().manual_seed(10_000 + number))
     return 2 * mean_C11 + 0.5 * still_CHW + 0.2 * moved
 

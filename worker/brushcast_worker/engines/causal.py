@@ -297,9 +297,10 @@ class CausalEngine:
         self, state: CausalState, sink: int, number: int, x0_CHW: Tensor, source_CHW: Tensor
     ) -> Row:
         """The row of a sink that is made anew, before its step of that number."""
-        temporal = state.temporal
+        temporal, fade = state.temporal, state.fade
         assert temporal.level is not None, "measured before"
-        step = self._schedule(len(temporal.caches), temporal.level)[number]
+        level = temporal.level + fade.end.s0 - fade.now().s0  # of the look that is coming
+        step = self._schedule(len(temporal.caches), min(max(level, 0.0), 1.0))[number]
         cache, coming = temporal.caches[number], self._coming(state)
         return Row(x0_CHW, source_CHW, temporal.noise_CHW, step, cache, coming, sink)
 

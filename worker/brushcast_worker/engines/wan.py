@@ -142,8 +142,8 @@ def load_wan(
     name: str, device: str, timer: StageTimer | None = None, quirks: Quirks = DEFAULT
 ) -> CausalEngine:
     """The engine `name` of `ROWS` with the published weights. Raises ConfigError for an absent
-    device and a quirk that it cannot have, OutOfMemory where its memory will never do, WeightsError for files that are missing or
-    not this model's."""
+    device and a quirk that it cannot have, OutOfMemory where its memory will never do, WeightsError
+    for files that are missing or not this model's."""
     place, model = choose_device(device), read_catalogue()[name.removesuffix("-tiny")]
     if place.type == "cuda":
         gib = torch.cuda.get_device_properties(place).total_memory / 2**30
@@ -242,9 +242,7 @@ def wan_engine(
     return CausalEngine(
         info=info,
         transformer=transformer,
-        networks=Graphed(
-            transformer, live, dtype, device, capture=True, pooled=True, quirks=quirks
-        )
+        networks=Graphed(transformer, live, dtype, device, capture=True, pooled=True, quirks=quirks)
         if device.type == "cuda"
         else Eager(transformer, live, dtype, quirks=quirks),
         looks=looks,

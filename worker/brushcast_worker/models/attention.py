@@ -247,12 +247,32 @@ def store(
     return rotated(q_BNKE, cos, sin)
 
 
+def repeat(
+    k_LBSNKE: Tensor,
+    v_LBSNKE: Tensor,
+    every_B: Tensor,
+    from_B: Tensor,
+    to_B: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+) -> None:
+    """Keys and values of one slot of each row to another too, the keys turned back by time; in
+    place. ``cos``, ``sin``: ``[1 B 1 1 pairs]`` of the pairs that turn with the time.
+    """
+    k_LBNKE, v_LBNKE = k_LBSNKE[:, every_B, from_B], v_LBSNKE[:, every_B, from_B]
+    time = 2 * cos.shape[-1]
+    turned_k = torch.cat([rotated(k_LBNKE[..., :time], cos, -sin), k_LBNKE[..., time:]], -1)
+    k_LBSNKE[:, every_B, to_B] = turned_k
+    v_LBSNKE[:, every_B, to_B] = v_LBNKE
+
+
 @dataclass(frozen=True, slots=True)
 class RotaryParts:
-    """What ``StaticAttention`` does around the attention, as it is or compiled."""
+    """What is done to static rows around the attention, as it is or compiled."""
 
     store: Callable[..., Tensor] = store
     turn_back: Callable[[Tensor, Tensor, Tensor, Tensor], None] = turn_back
+    repeat: Callable[..., None] = repeat
 
 
 def split_heads(x_BMD: Tensor, heads: int) -> Tensor:

@@ -288,9 +288,7 @@ class RollingCache:
         return k_BSND[:, : self.filled].flatten(1, 2), v_BSND[:, : self.filled].flatten(1, 2)
 
 
-def likeness(
-    k_LBSD: Tensor, v_LBSD: Tensor, k_new_LBD: Tensor, v_new_LBD: Tensor
-) -> Tensor:
+def likeness(k_LBSD: Tensor, v_LBSD: Tensor, k_new_LBD: Tensor, v_new_LBD: Tensor) -> Tensor:
     """How much each sink is like the new latent frame, ``[B S]`` from -1 to 1: the mean over layers
     of the cosines of frame-mean keys (not rotated) and values (published code).
     """

@@ -228,7 +228,9 @@ class CachePool:
         )
         own, prompt = inputs[:_OWN], inputs[_OWN:]
         x0_BCHW = forward_rows(self._transformer, own, prompt, noise_BF, caches)
-        close(bank.sinks.first(rows), caches, own[_SOURCE], threshold_B, self._transformer.rope)
+        rope, parts = self._transformer.rope, self._transformer.rotary
+        assert isinstance(rope, Tensor)
+        close(bank.sinks.first(rows), caches, own[_SOURCE], threshold_B, rope, parts)
         return (x0_BCHW,)
 
     def _inputs(self, row: Row) -> RowInputs:
@@ -250,4 +252,3 @@ def _pooled(cache: Cache) -> PooledCache:
 def _tensors(row: Row) -> list[Tensor]:
     """What `_denoise` takes, in its order: the row's own and then the prompt's."""
     return [row.x0_CHW, row.source_CHW, row.noise_CHW, *prompt_tensors(row.context)]
-

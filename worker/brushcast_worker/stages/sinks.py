@@ -18,12 +18,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from brushcast_worker.models.attention import StaticRows, rotated, time_pairs
+from brushcast_worker.models.attention import RotaryParts, StaticRows, time_pairs
 from brushcast_worker.models.dit import DiTConfig
 from brushcast_worker.stages.cache import Grid, likeness
 
 NEVER = -2.0  # a threshold that no cosine falls below
-_LAYERS_AT_ONCE = 8  # of the copies: 25 MB a row in the 1.3 B transformer
+_LAYERS_AT_ONCE = 10  # of the copies: 30 MB a row in the 1.3 B transformer
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,12 @@ class SinkRows:
 
 
 def close(
-    sinks: SinkRows, rows: StaticRows, source_BCHW: Tensor, threshold_B: Tensor, rope: Tensor
+    sinks: SinkRows,
+    rows: StaticRows,
+    source_BCHW: Tensor,
+    threshold_B: Tensor,
+    rope: Tensor,
+    parts: RotaryParts,
 ) -> None:
     """Ends a latent frame of each row, in place: a sink's source (and means) are kept; where the
     rule is in use (`rows.means`), the least similar sink gives way if its likeness is below the
@@ -75,21 +80,20 @@ def close(
         sinks.k_LBPD[:, every_B, place_B] = k_LBD
         sinks.v_LBPD[:, every_B, place_B] = v_LBD
         sinks.replaced_1B[0] += gone_B
-        _copy(rows, torch.where(gone_B, least_B, rows.slot_B), gone_B, rope)
+        _copy(rows, torch.where(gone_B, least_B, rows.slot_B), gone_B, rope, parts)
     sinks.source_1BPCHW[0, every_B, place_B] = source_BCHW
 
 
-def _copy(rows: StaticRows, to_B: Tensor, gone_B: Tensor, rope: Tensor) -> None:
+def _copy(rows: StaticRows, to_B: Tensor, gone_B: Tensor, rope: Tensor, parts: RotaryParts) -> None:
     """The current latent frame's keys and values to those slots too; a key is turned to the sink's
     position, which is its slot."""
-    time = time_pairs(rope)
+    time, width = time_pairs(rope), 2 * rope.shape[1]
     back_B = torch.where(gone_B, rows.position_B - to_B, 0)
-    cos, sin = rope[back_B, :time, :][None, :, None, None].unbind(-1)  # [1 B 1 1 pairs]
-    every_B, pairs = torch.arange(len(to_B), device=to_B.device), rope.shape[1]
-    layers = zip(rows.k_LBSND.split(_LAYERS_AT_ONCE), rows.v_LBSND.split(_LAYERS_AT_ONCE), strict=True)
-    for k_LBSND, v_LBSND in layers:
-        k_LBNKE = k_LBSND[:, every_B, rows.slot_B].unflatten(-1, (-1, 2 * pairs))
-        turning = k_LBNKE[..., : 2 * time]
-        turning.copy_(rotated(turning, cos, -sin))
-        k_LBSND[:, every_B, to_B] = k_LBNKE.flatten(-2)
-        v_LBSND[:, every_B, to_B] = v_LBSND[:, every_B, rows.slot_B]
+    cos, sin = rope[back_B, :time][None, :, None, None].unbind(-1)
+    every_B = torch.arange(len(to_B), device=to_B.device)
+    for first in range(0, len(rows.k_LBSND), _LAYERS_AT_ONCE):
+        k_LBSNKE, v_LBSNKE = (
+            part[first : first + _LAYERS_AT_ONCE].unflatten(-1, (-1, width))
+            for part in (rows.k_LBSND, rows.v_LBSND)
+        )
+        parts.repeat(k_LBSNKE, v_LBSNKE, every_B, rows.slot_B, to_B, cos, sin)
