@@ -91,9 +91,10 @@ def _copy(rows: StaticRows, to_B: Tensor, gone_B: Tensor, rope: Tensor, parts: R
     back_B = torch.where(gone_B, rows.position_B - to_B, 0)
     cos, sin = rope[back_B, :time][None, :, None, None].unbind(-1)
     every_B = torch.arange(len(to_B), device=to_B.device)
-    for first in range(0, len(rows.k_LBSND), _LAYERS_AT_ONCE):
+    k, v = rows.k_LBSND, rows.v_LBSND
+    for first in range(0, len(k), _LAYERS_AT_ONCE):
         k_LBSNKE, v_LBSNKE = (
-            part[first : first + _LAYERS_AT_ONCE].unflatten(-1, (-1, width))
-            for part in (rows.k_LBSND, rows.v_LBSND)
+            part.view(*part.shape[:-1], -1, width)
+            for part in (k[first : first + _LAYERS_AT_ONCE], v[first : first + _LAYERS_AT_ONCE])
         )
         parts.repeat(k_LBSNKE, v_LBSNKE, every_B, rows.slot_B, to_B, cos, sin)
