@@ -7,7 +7,7 @@ import math
 import pytest
 
 from brushcast.errors import ConfigError
-from brushcast_worker.quirks import DEFAULT, PUBLISHED_SINK_THRESHOLD, Quirks, parse_quirks
+from brushcast_worker.quirks import DEFAULT, Quirks, parse_quirks
 
 
 def test_nothing_is_the_default() -> None:
@@ -16,9 +16,7 @@ def test_nothing_is_the_default() -> None:
 
 def test_each_is_set_by_its_name() -> None:
     found = parse_quirks("rope=frame, sinks = 0.2,recache=off,normalise_encoded=on")
-    assert found == Quirks(
-        rope="frame", sinks=PUBLISHED_SINK_THRESHOLD, recache=False, normalise_encoded=True
-    )
+    assert found == Quirks(rope="frame", sinks=0.2, recache=False, normalise_encoded=True)
     assert parse_quirks("sinks=off").sinks is None
 
 

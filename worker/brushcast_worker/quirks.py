@@ -9,7 +9,6 @@ from typing import Literal, cast, get_args
 from brushcast.errors import ConfigError
 
 Rope = Literal["slot", "frame"]
-PUBLISHED_SINK_THRESHOLD = 0.2  # the published code's cosine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +18,8 @@ class Quirks:
     normalise_encoded: Wan's encoder gives latents of mean 0 and deviation 1, as its decoder wants
     them; off is what the published live pipeline does. rope: time positions by ``slot`` of the
     cache, which never grow, or by latent ``frame``, which start again at 50 (published). sinks: the
-    cosine below which the least similar sink gives way to the current latent frame; None: sinks
-    stay. recache: sinks are made anew under a new prompt.
+    cosine below which the least similar sink gives way to the current latent frame (published:
+    0.2); None: sinks stay. recache: sinks are made anew under a new prompt.
     """
 
     normalise_encoded: bool = False
