@@ -78,6 +78,9 @@ class FakeEngine:
         self.opened.append(size)
         return []
 
+    def counts(self, state: list[Chunk]) -> dict[str, int]:
+        return {"opened": len(self.opened)}
+
     def frames_wanted(self, state: object) -> int:
         return 4
 
@@ -445,3 +448,12 @@ def test_stops_when_asked(clock: Clock) -> None:
     rig.stop.set()
     thread.join(5)
     assert not thread.is_alive()
+
+
+def test_a_closed_stream_is_summed_up(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    rig = Rig(clock).open().send(0, 1, 2, 3).turn(2)
+    rig.inbox.put(Closed(A))
+    rig.turn()
+    assert "'results': 4" in caplog.text
+    assert "memory {'opened': 1}" in caplog.text

@@ -20,6 +20,8 @@ from brushcast_worker.__main__ import run_command
         (["serve", "--threads", "many"], "many"),
         (["serve", "--standby"], "--supervised"),
         (["bench", "--size", "large"], "large"),
+        (["bench", "--quirks", "rope=time"], "wanted slot or frame"),
+        (["serve", "--quirks", "rope"], "quirk 'rope'"),
         (["bench", "--seconds", "-1"], "--seconds -1"),
         (["quality", "--size", "500x288"], "multiples of 16"),
         (["quality", "--pictures", "3"], "--pictures 3"),
@@ -76,3 +78,12 @@ def test_the_compiler_of_torch_is_not_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_quirks_come_from_the_environment_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that they reach a worker whom the supervisor starts."""
+    monkeypatch.setenv("BRUSHCAST_QUIRKS", "sinks=much")
+    assert run_command(["serve"]) == 2
+    assert "quirk sinks 'much'" in capsys.readouterr().err

@@ -30,8 +30,17 @@ from brushcast_worker.config import (
     QualityConfig,
     ServeConfig,
 )
+from brushcast_worker.quirks import parse_quirks
 
 APP = "brushcast-worker"
+QUIRKS = click.option(
+    "--quirks",
+    default="",
+    envvar="BRUSHCAST_QUIRKS",
+    show_envvar=True,
+    help="NAME=VALUE,...: rope=slot|frame, normalise_encoded=on|off, sinks=COSINE|off, "
+    "recache=on|off.",
+)
 PATH = click.Path(path_type=Path)
 PROGRESS = "... "  # how a line that tells how far it is begins
 
@@ -90,6 +99,7 @@ def cli(verbose: bool) -> None:
 @click.option("--engine", default="pocket", show_default=True, help="The model.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--threads", default=0, show_default=True, help="Of a CPU; 0: one per physical core.")
+@QUIRKS
 @click.option(
     "--decoder",
     default="torch",
@@ -114,6 +124,7 @@ def serve(
     device: str,
     threads: int,
     decoder: str,
+    quirks: str,
     standby: bool,
     supervised: bool,
     as_json: bool,
@@ -129,6 +140,7 @@ def serve(
             decoder=decoder,
             supervised=supervised,
             standby=standby,
+            quirks=parse_quirks(quirks),
         )
         from brushcast_worker.serve import run_worker
 
@@ -155,6 +167,7 @@ def serve(
     type=click.Choice(["torch", "tensorrt"]),
     help="What compiles a Wan model's decoder; tensorrt wants brushcast[tensorrt].",
 )
+@QUIRKS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
 def bench(
     engine: str,
@@ -164,6 +177,7 @@ def bench(
     seconds: float,
     threads: int,
     decoder: str,
+    quirks: str,
     as_json: bool,
 ) -> None:
     """Measure this machine: pictures per second from host memory to host memory, and where the time
@@ -176,6 +190,7 @@ def bench(
         seconds=seconds,
         threads=threads,
         decoder=decoder,
+        quirks=parse_quirks(quirks),
     )
     from brushcast_worker.bench import measure
 

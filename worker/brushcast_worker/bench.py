@@ -59,7 +59,7 @@ def measure(config: BenchConfig) -> dict[str, Any]:
     torch.set_num_threads(config.threads or physical_cores())
     clock = StageClock(time.perf_counter_ns)
     begun_ns = time.perf_counter_ns()
-    engine = load_engine(config.engine, config.device, clock, decoder=config.decoder)
+    engine = load_engine(config.engine, config.device, clock, config.quirks, decoder=config.decoder)
     clock.device = torch.device(engine.info.device)
     load_ms = (time.perf_counter_ns() - begun_ns) / 1e6
     size = config.size or engine.info.default_size

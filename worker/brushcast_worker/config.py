@@ -10,6 +10,7 @@ from pathlib import Path
 from brushcast.errors import ConfigError
 from brushcast.frame import Size
 from brushcast.wire.sockets import Endpoint
+from brushcast_worker.quirks import DEFAULT, Quirks
 
 MAX_THREADS = 1024
 LEAST_PICTURES, MOST_PICTURES = 16, 960  # of a clip whose quality is measured
@@ -32,6 +33,7 @@ class ServeConfig:
     supervised: bool = False
     standby: bool = False
     decoder: str = "torch"
+    quirks: Quirks = DEFAULT
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
@@ -58,6 +60,7 @@ class BenchConfig:
     seconds: float = 8.0
     threads: int = 0
     decoder: str = "torch"
+    quirks: Quirks = DEFAULT
 
     def __post_init__(self) -> None:
         check_threads(self.threads)

@@ -10,6 +10,7 @@ from brushcast.errors import ConfigError
 from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
+from brushcast_worker.quirks import DEFAULT, Quirks
 
 _LOADED = (
     *("pocket", "wan-1.3b", "wan-1.3b-tiny", "wan-14b", "wan-14b-tiny"),
@@ -100,6 +101,11 @@ class Engine(Protocol):
         """How many pictures the next chunk of this stream must have."""
         ...
 
+    def counts(self, state: EngineState) -> Mapping[str, int]:
+        """What the engine's memory did for this stream so far; the names are the engine's own.
+        Waits for no device: what a device alone knows may be a step old."""
+        ...
+
     def step(self, jobs: Sequence[Job], put: Put) -> None:
         """Advance each stream by one chunk, all in one forward. Jobs of one call have one size.
         Raises OutOfMemory, PromptError, and what `put` raises.
@@ -120,13 +126,18 @@ class StageTimer(Protocol):
 
 
 def load_engine(
-    name: str, device: str, timer: StageTimer | None = None, *, decoder: str = DECODERS[0]
+    name: str,
+    device: str,
+    timer: StageTimer | None = None,
+    quirks: Quirks = DEFAULT,
+    *,
+    decoder: str = DECODERS[0],
 ) -> Engine:
     """The engine of that name on `device` (`auto`, `cpu`, `cuda`, `cuda:1`, `mps`). decoder: what a
     Wan autoencoder's decoder is compiled with on a GPU, of DECODERS.
 
-    Raises ConfigError for an unknown name, an absent device or a decoder that it cannot have,
-    WeightsError for bad weights.
+    Raises ConfigError for an unknown name, an absent device, a decoder or a quirk that it cannot
+    have, WeightsError for bad weights.
     """
     if decoder not in DECODERS:
         raise ConfigError(f"decoder {decoder!r}: wanted {' or '.join(DECODERS)}")
@@ -137,10 +148,12 @@ def load_engine(
 
         if name in RANDOM:
             name = name.removesuffix("-random")
-            return random_wan(name, device, timer=timer, decoder=decoder)
-        return load_wan(name, device, timer, decoder=decoder)
+            return random_wan(name, device, 0, timer, quirks, decoder=decoder)
+        return load_wan(name, device, timer, quirks, decoder=decoder)
     if decoder != DECODERS[0]:
         raise ConfigError(f"--decoder {decoder}: {name} has none; wanted one of the Wan engines")
     from brushcast_worker.engines.pocket import load_pocket, random_pocket
 
-    return load_pocket(device, timer) if name == "pocket" else random_pocket(device, timer=timer)
+    if name == "pocket":
+        return load_pocket(device, timer, quirks)
+    return random_pocket(device, 0, timer, quirks)

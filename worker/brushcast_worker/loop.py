@@ -150,6 +150,13 @@ class Loop:
             self._follow(session, letter)
         elif isinstance(letter, Closed):
             del self._sessions[letter.stream]
+            self._sum_up(session)
+
+    def _sum_up(self, session: Session) -> None:
+        """What became of a stream's pictures, and what the engine's memory did for them."""
+        state = session.engine_state
+        memory = {} if state is None else dict(self._engine.counts(state))
+        log.info("stream %x: %s, memory %s", session.stream.session, dict(session.counts), memory)
 
     def _follow(self, session: Session, letter: Opened | Changed) -> None:
         """A new look, if the engine can make anything of it; otherwise the last good one stays."""

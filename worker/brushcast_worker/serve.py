@@ -55,7 +55,9 @@ def run_worker(config: ServeConfig, tell: Tell) -> int:
     try:
         socket = None if config.standby else RouterSocket(context, config.bind)
         torch.set_num_threads(config.threads or physical_cores())
-        engine = load_engine(config.engine, config.device, decoder=config.decoder)
+        engine = load_engine(
+            config.engine, config.device, quirks=config.quirks, decoder=config.decoder
+        )
         inbox, outbox = new_inbox(), Outbox(waker.wake, stop)
         loop = Loop(engine, inbox=inbox, post=outbox.post, clock_ns=time.monotonic_ns, stop=stop)
         took_ns = _warmed_up(loop, engine.info.default_size)

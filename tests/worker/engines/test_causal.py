@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +15,13 @@ from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import Job
 from brushcast_worker.engines.causal import CausalEngine, CausalState
 from brushcast_worker.engines.pocket import random_pocket
+from brushcast_worker.engines.wan import ROWS, random_wan, wan_engine
+from brushcast_worker.models.dit import DiT
+from brushcast_worker.quirks import Quirks
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
 from brushcast_worker.stages.look import FADE_CHUNKS
+from brushcast_worker.stages.schedule import sigma_table, wan_steps
 from tests.worker.conftest import SIZE, chunks, moving, outcome
 
 Presets = dict[str, Preset]
@@ -183,3 +189,107 @@ def test_other_errors_of_a_model_stay_what_they_are(
 )
 def test_graphs_are_for_gpus_alone(device: str, networks: type) -> None:
     assert type(random_pocket(device)._networks) is networks
+
+
+def painted(
+    engine: CausalEngine, names: Sequence[str], presets: Presets, steps: Sequence[int]
+) -> tuple[list[torch.Tensor], CausalState]:
+    """A steadily moving scene, one look a chunk: the pictures that came out, and the state."""
+    state, seen = engine.open(presets[names[0]], SIZE), []
+    for tick, chunk in enumerate(chunks(moving(4 * len(names)))):
+        result = step(engine, state, chunk, presets[names[tick]], steps[tick % len(steps)])
+        if result is not None:
+            seen.append(result.x_TCHW.clone())
+    return seen, state
+
+
+def keys(state: CausalState) -> torch.Tensor:
+    """Of the sinks of every step."""
+    sinks = state.temporal.sinks
+    return torch.stack([cache.stored()[0][:, :sinks] for cache in state.temporal.caches])
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_new_prompt_leaves_no_sink_of_the_old_one(steps: int, presets: Presets) -> None:
+    """What a stream has that never had another, where the noise is the same."""
+    made, kept = (random_wan("wan-small", "cpu", quirks=Quirks(recache=on)) for on in (True, False))
+    for engine in (made, kept):
+        engine._schedule = lambda count, _: wan_steps(count, 0.5, sigma_table())
+    names = ["ink"] * 7 + ["neon"] * 6
+    _, ever = painted(made, ["neon"] * 13, presets, [steps])
+    _, anew = painted(made, names, presets, [steps])
+    _, stale = painted(kept, names, presets, [steps])
+    off, off_stale = (float((keys(s) - keys(ever)).abs().mean()) for s in (anew, stale))
+    assert off < 1e-5 < off_stale
+    assert made.counts(anew)["made anew"] == anew.temporal.sinks
+    assert kept.counts(stale)["made anew"] == 0
+
+
+def test_every_sink_is_made_anew_whatever_changes_meanwhile(presets: Presets) -> None:
+    """A prompt changed again in the middle, steps that rise and fall."""
+    engine = three_sinks()
+    names = ["ink"] * 9 + ["neon"] * 2 + ["oil"] * 10
+    steps = [2] * 10 + [1] + [3] * 3 + [2] * 7
+    result, state = painted(engine, names, presets, steps)
+    assert state.temporal.made_under == [state.look] * 3 == [2] * 3
+    # Two for neon before oil came; all three for that.
+    assert engine.counts(state)["made anew"] == 5
+    assert len(state.temporal.caches) == 2
+    assert sum(len(x) for x in result) == 4 * (len(names) - 1)
+    _, always = painted(engine, ["oil"] * len(names), presets, [2])
+    assert float((keys(state) - keys(always)).abs().mean()) < 0.02
+
+
+def test_one_sink_a_chunk_and_every_chunk_comes_out(presets: Presets) -> None:
+    engine = three_sinks()
+    state = engine.open(presets["ink"], SIZE)
+    before, seqs = 0, []
+    for tick, chunk in enumerate(chunks(moving(64))):
+        result = step(engine, state, chunk, presets["ink" if tick < 8 else "neon"], 1)
+        assert result is not None
+        seqs += result.seqs
+        now = engine.counts(state)["made anew"]
+        assert now - before == (tick in (8, 9, 10))
+        before = now
+    assert seqs == list(range(64))
+
+
+def test_a_scene_that_begins_while_the_look_changes_has_nothing_to_make_anew_but_its_own(
+    presets: Presets,
+) -> None:
+    engine = three_sinks()
+    state = engine.open(presets["ink"], SIZE)
+    dark = [picture // 4 for picture in moving(36, seed=3)]
+    bright = [255 - picture // 4 for picture in moving(36, seed=4)]
+    for tick, chunk in enumerate(chunks([*dark, *bright])):
+        step(engine, state, chunk, presets["ink" if tick < 8 else "neon"])
+    counts = engine.counts(state)
+    assert counts["cuts"] == 1
+    # One of the scene before; its lead and its first latent frame lie in the fade.
+    assert counts["made anew"] == 1 + 2
+    assert state.temporal.made_under == [1, 1, 1]
+
+
+def test_what_the_memory_did_is_counted(presets: Presets) -> None:
+    engine = random_pocket("cpu", quirks=Quirks(sinks=0.99))
+    state = engine.open(presets["ink"], SIZE)
+    dark = [picture // 4 for picture in moving(16, seed=3)]
+    bright = [255 - picture // 4 for picture in moving(16, seed=4)]
+    slow = [(a * (1 - n / 16) + b * (n / 16)).astype("uint8")
+            for n, (a, b) in enumerate(zip(bright, dark, strict=True))]  # fmt: skip
+    for chunk in chunks([*dark, *[dark[-1]] * 8, *bright, *slow]):
+        step(engine, state, chunk, presets["ink"])
+    counts = engine.counts(state)
+    assert (counts["chunks"], counts["remembered"], counts["cuts"]) == (14, 12, 1)
+    assert counts["still"] == 2
+    assert counts["replaced"] > 0
+
+
+def three_sinks() -> CausalEngine:
+    """The published window, small."""
+    config = dataclasses.replace(ROWS["wan-small"].transformer, sinks=3, window=6)
+    torch.manual_seed(0)
+    transformer = DiT(config).eval().requires_grad_(False)
+    like: Any = random_wan("wan-small", "cpu")
+    vae, device = like._networks._autoencoder._autoencoder, torch.device("cpu")
+    return wan_engine("wan-small", transformer, vae, like._looks, device, torch.float32, None)

@@ -8,6 +8,7 @@ import torch
 
 from brushcast.presets import Preset
 from brushcast_worker.engines.causal_state import (
+    MIXED,
     CausalState,
     LatentFrame,
     Temporal,
@@ -17,6 +18,7 @@ from brushcast_worker.engines.causal_state import (
     source,
 )
 from brushcast_worker.engines.pocket import random_pocket
+from brushcast_worker.engines.wan import random_wan
 from brushcast_worker.stages.schedule import Step
 from tests.worker.conftest import SIZE, chunks, moving
 
@@ -76,3 +78,31 @@ def test_a_picture_again_has_the_names_that_wait(presets: dict[str, Preset]) -> 
     assert shown.reused
     assert shown.seqs == (4, 5)
     assert torch.equal(shown.x_TCHW[1], first.x_TCHW[-1])
+
+
+def test_a_sink_is_stale_once_every_cache_has_it_and_the_look_is_another(
+    presets: dict[str, Preset],
+) -> None:
+    state = random_wan("wan-small", "cpu").open(presets["ink"], SIZE)
+    temporal = state.temporal
+    first, second = temporal.caches
+    state.note_sinks()
+    assert temporal.made_under == []
+    first.begin()
+    state.note_sinks()
+    state.note_sinks()
+    assert temporal.made_under == [0]
+    assert temporal.stale_sink(0) is None
+    assert temporal.stale_sink(1) is None  # the second step has not got there
+    second.begin()
+    assert temporal.stale_sink(1) == 0
+
+
+def test_a_sink_made_under_a_mixture_is_of_no_look(presets: dict[str, Preset]) -> None:
+    state = random_wan("wan-small", "cpu").open(presets["ink"], SIZE)
+    state.fade = state.fade.towards(state.fade.end)
+    for cache in state.temporal.caches:
+        cache.begin()
+    state.note_sinks()
+    assert state.temporal.made_under == [MIXED]
+    assert state.temporal.stale_sink(0) == 0

@@ -7,7 +7,7 @@ import functools
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from brushcast_worker.engines.causal_state import CausalState
 from brushcast_worker.engines.wan import ROWS, check_room, random_wan, wan_from_files
 from brushcast_worker.loop import Loop
 from brushcast_worker.mail import new_inbox
+from brushcast_worker.quirks import DEFAULT, Quirks, Rope
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.resident import Resident
 from tests.worker.conftest import SIZE, chunks, moving
@@ -37,25 +38,34 @@ Presets = dict[str, Preset]
 NAMES = ("wan-small", "wan-small-tiny", "wan-small-fp8")
 
 
-def with_networks(name: str, device: str, *, eager: bool) -> CausalEngine:
+def with_networks(name: str, device: str, *, eager: bool, quirks: Quirks = DEFAULT) -> CausalEngine:
     """Operator by operator, or by way of static rows: on a GPU with graphs."""
-    engine = random_wan(name, device, fused=False)
+    engine = random_wan(name, device, quirks=quirks, fused=False)
     old: Any = engine._networks
     parts = old._transformer, old._autoencoder, old._dtype
     capture = device == "cuda"
     engine._networks = (
-        Eager(*parts) if eager else Resident(*parts, torch.device(device), capture=capture)
+        Eager(*parts, quirks=quirks)
+        if eager
+        else Resident(*parts, torch.device(device), capture=capture, quirks=quirks)
     )
     return engine
 
 
 def painted(
-    engine: CausalEngine, looks: Sequence[Preset], steps: Sequence[int], pictures: int = 40
+    engine: CausalEngine,
+    looks: Sequence[Preset],
+    steps: Sequence[int],
+    pictures: int = 40,
+    then: Mapping[int, Preset] | None = None,
 ) -> list[torch.Tensor]:
-    """Streams that come and go, with steps that change; of each all its pictures."""
+    """Streams that come and go, with steps that change; of each all its pictures. `then`: from
+    which tick on the first has another look."""
     states = [engine.open(look, SIZE) for look in looks]
     out: list[list[torch.Tensor]] = [[] for _ in looks]
+    looks = list(looks)
     for tick, chunk in enumerate(chunks(moving(pictures), engine.info.device)):
+        looks[0] = (then or {}).get(tick, looks[0])
         levels = torch.from_numpy(np.stack(chunk.pixels)).to(engine.info.device)
         sent = dataclasses.replace(chunk, levels_THWC=levels)
         who = [n for n in range(len(looks)) if len(looks) == 1 or (tick + n) % 3]
@@ -84,6 +94,36 @@ def test_static_rows_paint_what_operators_paint(
     near = 0.06 if device == "cuda" else 2e-3 if name.endswith("fp8") else 1e-4
     for a, b in zip(got, wanted, strict=True):
         torch.testing.assert_close(a, b, atol=near, rtol=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("rope", ["slot", "frame"])
+@pytest.mark.parametrize(("streams", "steps"), [(1, [2]), (3, [1]), (1, [1, 1, 3, 3, 3, 2])])
+def test_a_change_of_prompt_is_the_same_by_static_rows(
+    streams: int, steps: list[int], rope: Rope, presets: Presets, device: str
+) -> None:
+    """With sinks that give way, too; the second change comes while the first is under way."""
+    looks = [dataclasses.replace(presets["ink"], seed=seed) for seed in range(streams)]
+    then = {7: presets["neon"], 9: presets["oil"], 14: presets["ink"]}
+    quirks = Quirks(rope=rope, sinks=0.9)
+    wanted, got = (
+        painted(with_networks("wan-small", device, eager=eager, quirks=quirks), looks, steps, 80,
+                then)
+        for eager in (True, False)
+    )  # fmt: skip
+    near = 1e-4 if device == "cpu" else 0.06
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, atol=near, rtol=0)
+
+
+def test_wans_encoding_is_normalised_where_it_is_asked_for(presets: Presets) -> None:
+    plain, other = (
+        random_wan("wan-small", "cpu", quirks=Quirks(normalise_encoded=on)) for on in (False, True)
+    )
+    one, two = (painted(engine, [presets["ink"]], [1], 12)[0] for engine in (plain, other))
+    assert float((one - two).abs().mean()) > 1e-3
+    with pytest.raises(ConfigError, match="the tiny autoencoder knows no such thing"):
+        random_wan("wan-small-tiny", "cpu", quirks=Quirks(normalise_encoded=True))
 
 
 def test_a_prompt_is_seen(presets: Presets) -> None:
@@ -121,9 +161,18 @@ def test_an_engine_that_is_not_there_is_named() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile wants g++ on a CPU")
-@pytest.mark.parametrize(("name", "near"), [("wan-small", 1e-4), ("wan-small-fp8", 0.01)])
-def test_compiled_parts_paint_the_same(name: str, near: float, presets: Presets) -> None:
-    plain, fused = (with_networks(name, "cpu", eager=False) for _ in range(2))
+@pytest.mark.parametrize(
+    ("name", "quirks", "near"),
+    [
+        ("wan-small", DEFAULT, 1e-4),
+        ("wan-small", Quirks(sinks=0.9), 1e-4),
+        ("wan-small-fp8", DEFAULT, 0.01),
+    ],
+)
+def test_compiled_parts_paint_the_same(
+    name: str, quirks: Quirks, near: float, presets: Presets
+) -> None:
+    plain, fused = (with_networks(name, "cpu", eager=False, quirks=quirks) for _ in range(2))
     fused._transformer.fuse()
     one, two = (painted(engine, [presets["ink"]], [2], 28)[0] for engine in (plain, fused))
     torch.testing.assert_close(two, one, atol=near, rtol=0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from brushcast_worker.stages.cache import RollingCache
+from brushcast_worker.stages.cache import Cursor, RollingCache, likeness
 
 
 def cache(**settings: object) -> RollingCache:
@@ -110,3 +110,51 @@ def test_without_a_threshold_sinks_are_for_good() -> None:
 def test_sinks_must_leave_room() -> None:
     with pytest.raises(ValueError, match=r"sinks 4 wants to be in 0\.\.3"):
         cache(sinks=4)
+
+
+@pytest.mark.parametrize("positions", ["slot", "frame"])
+def test_a_sink_made_again_sees_what_it_saw_at_first(positions: str) -> None:
+    c = cache(sinks=2, window=4, positions=positions)
+    for n in range(57):
+        seen(c, n)
+        c.end()
+    stood = c.slot, c.filled, c.position, c.positions
+    for sink in range(2):
+        c.begin(again=sink)
+        k, _ = c.update(0, frame(100 + sink), -frame(100 + sink))
+        assert k[0, :, 0].tolist() == [100.0, 101.0][: sink + 1]
+        assert (c.position, c.positions) == (sink, tuple(range(sink + 1)))
+        c.end()
+    assert (c.slot, c.filled, c.position, c.positions) == stood
+    assert [what for _, what in seen(c, 57)] == [100, 101, 56, 57]
+
+
+def test_a_ring_does_not_turn_for_a_sink() -> None:
+    cursor = Cursor(2, 4)
+    for _ in range(6):
+        cursor.begin()
+        cursor.end()
+    assert any(cursor.moved)
+    cursor.begin(again=1)
+    assert not any(cursor.moved)
+    cursor.end()
+    assert any(cursor.moved)
+
+
+def test_sources_of_sinks_are_kept_and_go_with_them() -> None:
+    c = cache(sinks=2, window=4, sink_threshold=0.2, latent_CHW=(1, 1, 1))
+    for n, content in enumerate(([1.0, 0.0], [0.0, 1.0], [1.0, 0.1])):
+        c.begin()
+        k = torch.tensor([[content]])
+        c.update(0, k, k)
+        c.end(torch.full((1, 1, 1), float(n)))
+    assert [c.source(sink).item() for sink in range(2)] == [0, 2]
+    assert c.replaced == c.fork().replaced == 1
+
+
+def test_likeness_is_the_mean_cosine_of_keys_and_values() -> None:
+    x, y = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 3.0])
+    sinks = torch.stack([x, y, -x])[None, None]
+    found = likeness(sinks, sinks.flip(2), x[None, None], x[None, None])
+    assert found.tolist() == [[0.0, 0.0, 0.0]]
+    assert likeness(sinks, sinks, x[None, None], x[None, None]).tolist() == [[1.0, 0.0, -1.0]]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from brushcast_worker.engines.wan import ROWS
 from brushcast_worker.models.dit import Context, DiT
+from brushcast_worker.quirks import DEFAULT
 from brushcast_worker.stages import pool as pool_module
 from brushcast_worker.stages.cache import Cache, rolling_cache
 from brushcast_worker.stages.denoise import Row, denoise
@@ -20,6 +21,8 @@ from brushcast_worker.stages.schedule import Step
 CPU = torch.device("cpu")
 CONFIG = ROWS["wan-small"].transformer
 HEIGHT, WIDTH = 4, 6  # of a latent frame
+GRID = HEIGHT, WIDTH
+LARGER = 2 * HEIGHT, WIDTH
 TOKENS = 6
 
 
@@ -47,7 +50,7 @@ def row(seed: int, step: Step, cache: Cache, prompt: Context) -> Row:
 
 
 def own(transformer: DiT) -> Cache:
-    return rolling_cache(transformer.config, TOKENS, CPU, torch.float32)
+    return rolling_cache(transformer.config, GRID, CPU, torch.float32, DEFAULT)
 
 
 def both(
@@ -66,7 +69,7 @@ def both(
 @torch.inference_mode()
 def test_streams_in_any_company_get_what_they_get_alone(transformer: DiT, pool: CachePool) -> None:
     """Filling, full, the ring turned twice; rows that come later, and in another order."""
-    pairs = [(pool.cache(TOKENS), own(transformer)) for _ in range(3)]
+    pairs = [(pool.cache(GRID), own(transformer)) for _ in range(3)]
     prompts = [context(transformer, seed) for seed in range(3)]
     for tick in range(3 * CONFIG.window):
         who = [[0], [0, 1], [2, 0], [2, 1, 0], [1]][tick % 5]
@@ -79,7 +82,7 @@ def test_streams_in_any_company_get_what_they_get_alone(transformer: DiT, pool: 
 @torch.inference_mode()
 def test_another_prompt_takes_its_place(transformer: DiT, pool: CachePool) -> None:
     pair, prompts = (
-        (pool.cache(TOKENS), own(transformer)),
+        (pool.cache(GRID), own(transformer)),
         [context(transformer, n) for n in (1, 2)],
     )
     seen = []
@@ -92,7 +95,7 @@ def test_another_prompt_takes_its_place(transformer: DiT, pool: CachePool) -> No
 
 @torch.inference_mode()
 def test_a_fork_knows_the_same_and_goes_its_own_way(transformer: DiT, pool: CachePool) -> None:
-    pair, prompt = (pool.cache(TOKENS), own(transformer)), context(transformer, 0)
+    pair, prompt = (pool.cache(GRID), own(transformer)), context(transformer, 0)
     for tick in range(CONFIG.window + 1):
         both(transformer, pool, [pair], [prompt], tick)
     fork = (pair[0].fork(), pair[1].fork())
@@ -103,15 +106,15 @@ def test_a_fork_knows_the_same_and_goes_its_own_way(transformer: DiT, pool: Cach
 
 @torch.inference_mode()
 def test_rows_are_given_back_and_the_pool_grows_only_when_it_must(pool: CachePool) -> None:
-    first = pool.cache(TOKENS)
+    first = pool.cache(GRID)
     bank = first.bank
     rows = len(bank.owners)
     for _ in range(20):
-        other = pool.cache(TOKENS)
+        other = pool.cache(GRID)
         assert bank.row(other) != bank.row(first)
         del other
     assert len(bank.owners) == rows
-    more = [pool.cache(TOKENS) for _ in range(rows)]
+    more = [pool.cache(GRID) for _ in range(rows)]
     assert len(bank.owners) == 2 * rows
     assert len({bank.row(cache) for cache in (first, *more)}) == rows + 1
     assert bank.k_LBSND.shape == (CONFIG.layers, 2 * rows, CONFIG.window, TOKENS, CONFIG.dim)
@@ -119,39 +122,39 @@ def test_rows_are_given_back_and_the_pool_grows_only_when_it_must(pool: CachePoo
 
 @torch.inference_mode()
 def test_growing_loses_nothing(transformer: DiT, pool: CachePool) -> None:
-    pair, prompt = (pool.cache(TOKENS), own(transformer)), context(transformer, 0)
+    pair, prompt = (pool.cache(GRID), own(transformer)), context(transformer, 0)
     for tick in range(CONFIG.window + 2):
         both(transformer, pool, [pair], [prompt], tick)
-    company = [pool.cache(TOKENS) for _ in range(6)]
+    company = [pool.cache(GRID) for _ in range(6)]
     got, wanted = both(transformer, pool, [pair], [prompt], 99)
     torch.testing.assert_close(got, wanted, atol=2e-5, rtol=0)
     assert len(company) == 6
 
 
 def test_memory_that_graphs_know_waits_for_the_next_stream_of_its_size(pool: CachePool) -> None:
-    cache: PooledCache | None = pool.cache(TOKENS)
+    cache: PooledCache | None = pool.cache(GRID)
     assert cache is not None
     before = cache.bank.number, cache.bank.generation, cache.bank.k_LBSND.data_ptr()
     cache = None
     gc.collect()
-    bank = pool.cache(TOKENS).bank
+    bank = pool.cache(GRID).bank
     assert (bank.number, bank.generation, bank.k_LBSND.data_ptr()) == before
 
 
 def test_memory_of_another_size_is_given_back_with_its_last_cache(pool: CachePool) -> None:
-    cache = pool.cache(TOKENS)
-    assert list(pool._banks) == [TOKENS]
-    other = pool.cache(2 * TOKENS)
+    cache = pool.cache(GRID)
+    assert list(pool._banks) == [GRID]
+    other = pool.cache(LARGER)
     assert len(pool._banks) == 2, "a stream has it"
     del cache
     gc.collect()
-    assert list(pool._banks) == [2 * TOKENS]
-    assert other.bank is pool._banks[2 * TOKENS]
+    assert list(pool._banks) == [LARGER]
+    assert other.bank is pool._banks[LARGER]
 
 
 def test_room_is_made_before_it_is_taken(pool: CachePool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sizes' memory at once is more than a GPU may have."""
-    pool.cache(TOKENS)  # of a stream that is gone at once
+    pool.cache(GRID)  # of a stream that is gone at once
     held = []
 
     class Bank(pool_module._Bank):
@@ -160,7 +163,7 @@ def test_room_is_made_before_it_is_taken(pool: CachePool, monkeypatch: pytest.Mo
             super().__init__(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pool_module, "_Bank", Bank)
-    pool.cache(2 * TOKENS)
+    pool.cache(LARGER)
     assert held == [[]]
 
 
@@ -169,12 +172,12 @@ def test_what_is_not_finite_stays_with_the_stream_that_made_it(
     transformer: DiT, pool: CachePool
 ) -> None:
     prompt = context(transformer, 0)
-    bad: PooledCache | None = pool.cache(TOKENS)
+    bad: PooledCache | None = pool.cache(GRID)
     assert bad is not None
     bad.bank.k_LBSND.fill_(torch.nan)
     bad.bank.v_LBSND.fill_(torch.nan)
     bad = None
-    pair = (pool.cache(TOKENS), own(transformer))
+    pair = (pool.cache(GRID), own(transformer))
     got, wanted = both(transformer, pool, [pair], [prompt], 0)
     torch.testing.assert_close(got, wanted, atol=2e-5, rtol=0)
 
@@ -182,7 +185,7 @@ def test_what_is_not_finite_stays_with_the_stream_that_made_it(
 @torch.inference_mode()
 def test_a_copied_prompt_is_not_mistaken_for_the_old_one(transformer: DiT, pool: CachePool) -> None:
     """A prompt that is let go and another in its place in memory."""
-    pair = (pool.cache(TOKENS), own(transformer))
+    pair = (pool.cache(GRID), own(transformer))
     for tick in range(8):
         got, wanted = both(transformer, pool, [pair], [context(transformer, tick)], tick)
         torch.testing.assert_close(got, wanted, atol=2e-5, rtol=0)

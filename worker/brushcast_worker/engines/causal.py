@@ -11,6 +11,7 @@ takes all its steps in one tick: somebody waits for a picture.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,8 +38,9 @@ from brushcast_worker.engines.causal_state import (
 from brushcast_worker.models.dit import Context, DiT
 from brushcast_worker.models.light_vae import CHUNK, SCALE, Guide
 from brushcast_worker.models.side_by_side import on_one_core
+from brushcast_worker.quirks import DEFAULT, Quirks
 from brushcast_worker.stages.autoencoder import Memory
-from brushcast_worker.stages.cache import Cache
+from brushcast_worker.stages.cache import Cache, Grid
 from brushcast_worker.stages.decode import Decoded
 from brushcast_worker.stages.denoise import Row
 from brushcast_worker.stages.look import Fade, Look
@@ -71,8 +73,8 @@ class Networks(Protocol):
     """How the transformer and the autoencoder are run: `Eager`, or on a GPU `Graphed`. Each is
     given all streams of a step; see the stages of these names."""
 
-    def cache(self, tokens: int) -> Cache:
-        """For one stream and one denoising step, of latent frames of so many tokens."""
+    def cache(self, grid: Grid) -> Cache:
+        """For one stream and one denoising step, of latent frames of that height and width."""
         ...
 
     def measure(self, chunks: Sequence[Chunk], seen: Sequence[Seen | None]) -> list[Motion]: ...
@@ -118,6 +120,7 @@ class CausalEngine:
         noise: NoiseConfig,
         schedule: Schedule,
         timer: StageTimer | None = None,
+        quirks: Quirks = DEFAULT,
     ) -> None:
         self.info = info
         self._transformer = transformer
@@ -126,7 +129,7 @@ class CausalEngine:
         self._schedule = schedule
         self._device = torch.device(info.device)
         self._dtype = next(transformer.parameters()).dtype
-        self._networks = networks
+        self._networks, self._quirks = networks, quirks
         self._begin = timer.begin if timer is not None else _no_timer
 
     @torch.inference_mode()
@@ -152,6 +155,14 @@ class CausalEngine:
         """Always 4."""
         return CHUNK
 
+    def counts(self, state: CausalState) -> dict[str, int]:
+        """See `engine.Engine.counts`: `chunks`; of them `remembered`, with a memory of their scene
+        (neither a stream's first nor behind a cut), and `still`, answered with what was shown;
+        `cuts`; sinks that were `replaced` and `made anew`."""
+        names = "chunks", "remembered", "still", "cuts", "made anew", "replaced"
+        told = state.counts + Counter(replaced=state.temporal.caches[0].replaced)
+        return {name: told[name] for name in names}
+
     @torch.inference_mode()
     def step(self, jobs: Sequence[Job], put: Put) -> None:
         """Advance every job's stream by one chunk; see `engine.Engine.step`."""
@@ -167,6 +178,8 @@ class CausalEngine:
                 self._begin("encode")
                 self._encode(moving)
                 self._begin("denoise")
+                if self._quirks.recache:
+                    self._recache(moving)
                 self._denoise(moving)
                 self._begin("decode")
                 self._decode(moving)
@@ -186,26 +199,31 @@ class CausalEngine:
         if state.wording != (preset.prompt, preset.strength):
             state.fade = state.fade.towards(self._looks.look(preset))
             state.wording = (preset.prompt, preset.strength)
+            state.look, state.coming = state.look + 1, None
         if state.seed != preset.seed:
             state.seed = preset.seed
-            state.temporal, state.seen = (
-                self._temporal(state.size, preset.seed, job.steps, state.came),
-                None,
-            )
+            self._new_scene(state, job.steps)
         caches = state.temporal.caches
+        under_way = [frame for frame in state.under_way if frame.temporal is state.temporal]
+        del caches[max([job.steps, *(len(frame.steps) for frame in under_way)]) :]
         while len(caches) < job.steps:  # a further step starts with what the one before it knows
             caches.append(caches[-1].fork())
+        state.note_sinks()
         return _Turn(job, state, put)
 
     def _still_or_cut(self, turn: _Turn, motion: Motion) -> None:
         """A cut is a new scene without a past; a chunk with nothing new is answered at once."""
         state, chunk = turn.state, turn.job.chunk
         if motion.cut > CUT_ABOVE:
-            state.temporal = self._temporal(state.size, state.seed, turn.job.steps, state.came)
-            (motion,), state.seen = self._networks.measure([chunk], [None]), None
+            self._new_scene(state, turn.job.steps)
+            state.counts["cuts"] += 1
+            (motion,) = self._networks.measure([chunk], [None])
         before, s0 = state.temporal.level, state.fade.now().s0
         state.temporal.level = noise_level(motion.rms, s0, before, self._noise)
         turn.still = self._repeat(turn, motion)
+        state.counts["chunks"] += 1
+        state.counts["still"] += turn.still
+        state.counts["remembered"] += state.temporal.caches[0].filled > 0
         levels = chunk.levels_THWC
         last = Picture(chunk.pixels[-1], None if levels is None else levels[-1])
         state.seen = Seen(state.seen.reference if state.seen and turn.still else last, last)
@@ -214,7 +232,7 @@ class CausalEngine:
         """Whether the last output stands for this chunk too; then it is put out again."""
         state, chunk = turn.state, turn.job.chunk
         below = LOSSLESS_STILL_BELOW if turn.job.lossless else STILL_BELOW
-        if motion.peak >= below or not state.fade.over:
+        if motion.peak >= below or self._changing(state):
             state.still_chunks = 0
             return False
         # What is under way must be still too, or the output would jump back to it.
@@ -263,6 +281,34 @@ class CausalEngine:
             (x0_CHW,) = self._networks.denoise([row])
         return x0_CHW
 
+    def _recache(self, turns: Sequence[_Turn]) -> None:
+        """One sink of each stream that was made under another look is made anew under the one that
+        is coming, from its source and through all steps, in every cache of the scene: a sink a
+        chunk, so that none takes long. The rolling latent frames give way by themselves."""
+        states = [turn.state for turn in turns]
+        due = [(s, sink) for s in states if (sink := s.temporal.stale_sink(s.look)) is not None]
+        source_CHW = [state.temporal.caches[0].source(sink) for state, sink in due]
+        x0_CHW = list(source_CHW)
+        for number in range(max((len(state.temporal.caches) for state, _ in due), default=0)):
+            who = [n for n, (state, _) in enumerate(due) if number < len(state.temporal.caches)]
+            rows = [self._again(*due[n], number, x0_CHW[n], source_CHW[n]) for n in who]
+            for n, x in zip(who, self._networks.denoise(rows), strict=True):
+                x0_CHW[n] = x
+        for state, sink in due:
+            state.temporal.made_under[sink] = state.look
+            state.counts["made anew"] += 1
+
+    def _again(
+        self, state: CausalState, sink: int, number: int, x0_CHW: Tensor, source_CHW: Tensor
+    ) -> Row:
+        """The row of a sink that is made anew, before its step of that number."""
+        temporal, fade = state.temporal, state.fade
+        assert temporal.level is not None, "measured before"
+        level = temporal.level + fade.end.s0 - fade.now().s0  # of the look that is coming
+        step = self._schedule(len(temporal.caches), min(max(level, 0.0), 1.0))[number]
+        cache, coming = temporal.caches[number], self._coming(state)
+        return Row(x0_CHW, source_CHW, temporal.noise_CHW, step, cache, coming, sink)
+
     def _denoise(self, turns: Sequence[_Turn]) -> None:
         """One forward: each latent frame under way gets its next step, at its own noise level."""
         frames, rows = [], []
@@ -307,8 +353,29 @@ class CausalEngine:
     def _context(self, state: CausalState) -> Context:
         """The prompt's keys and values: made anew only while the look changes."""
         if state.context is None or not state.fade.over:
-            state.context = self._transformer.context(state.fade.advance().tokens_BLC)
+            look = state.fade.advance()
+            if state.fade.over:
+                state.context = self._coming(state)
+            else:
+                state.context = self._transformer.context(look.tokens_BLC)
         return state.context
+
+    def _coming(self, state: CausalState) -> Context:
+        """As `_context`, of the look that the fade leads to."""
+        if state.coming is None:
+            state.coming = self._transformer.context(state.fade.end.tokens_BLC)
+        return state.coming
+
+    def _changing(self, state: CausalState) -> bool:
+        """Whether the same picture would now be painted otherwise."""
+        stale = self._quirks.recache and state.temporal.stale_sink(state.look) is not None
+        return stale or not state.fade.over
+
+    def _new_scene(self, state: CausalState, steps: int) -> None:
+        """A memory without a past."""
+        state.counts["replaced"] += state.temporal.caches[0].replaced
+        state.temporal = self._temporal(state.size, state.seed, steps, state.came)
+        state.seen = None
 
     def _temporal(self, size: Size, seed: int, steps: int, after: int = 0) -> Temporal:
         config, device, dtype = self._transformer.config, self._device, self._dtype
@@ -316,9 +383,8 @@ class CausalEngine:
         shape_CHW = (config.latent_channels, height, width)
         strokes = self._noise.strokes
         noise_CHW = open_noise(shape_CHW, seed, device, dtype, strokes=strokes).noise_CHW
-        tokens = -(-height // config.patch) * -(-width // config.patch)
-        caches = [self._networks.cache(tokens) for _ in range(steps)]
-        return Temporal(noise_CHW, caches, after)
+        caches = [self._networks.cache((height, width)) for _ in range(steps)]
+        return Temporal(noise_CHW, caches, config.sinks, after)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Letters: B rows, T pictures (or latent frames), C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +22,8 @@ from brushcast_worker.stages.look import Fade
 from brushcast_worker.stages.motion import Seen
 from brushcast_worker.stages.schedule import Step
 
+MIXED = -1  # in place of a look's number: under a mixture of two
+
 
 @dataclass(slots=True)
 class Temporal:
@@ -30,10 +32,18 @@ class Temporal:
 
     noise_CHW: Tensor  # drawn once per stream
     caches: list[Cache]  # one per denoising step
+    sinks: int  # of each cache
     after: int  # pictures of the stream came before this scene
     level: float | None = None  # of the noise in the last chunk
     encoder: Memory | None = None
     decoder: Memory | None = None
+    made_under: list[int] = field(default_factory=list)  # of each sink: the look's number, or MIXED
+
+    def stale_sink(self, look: int) -> int | None:
+        """The first sink that every cache has and that was made under another look."""
+        known = min(cache.filled for cache in self.caches)
+        stale = (n for n, made in enumerate(self.made_under[:known]) if made != look)
+        return next(stale, None)
 
 
 @dataclass(slots=True)
@@ -66,12 +76,21 @@ class CausalState:
     wording: tuple[str, float]  # prompt and strength that the fade leads to
     temporal: Temporal
     context: Context | None = None
+    coming: Context | None = None  # of the look that the fade leads to
+    look: int = 0  # its number, one more with every change
+    counts: Counter[str] = field(default_factory=Counter)  # see `CausalEngine.counts`
     seen: Seen | None = None  # None: the next chunk has no past
     shown: Chunk | None = None  # the last that came out
     still_chunks: int = 0  # computed ones in a row that did not move
     under_way: list[LatentFrame] = field(default_factory=list)
     names: deque[tuple[int, int]] = field(default_factory=deque)  # came and did not go yet
     came: int = 0
+
+    def note_sinks(self) -> None:
+        """Once a chunk, before it is painted: under which look the sinks of the last were made."""
+        temporal, look = self.temporal, self.look if self.fade.over else MIXED
+        there = min(temporal.caches[0].filled, temporal.sinks)
+        temporal.made_under += [look] * (there - len(temporal.made_under))
 
     def take(self, chunk: Chunk) -> None:
         """Its pictures' names wait for what is painted: that comes in the same order."""

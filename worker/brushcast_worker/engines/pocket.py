@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from brushcast.errors import WeightsError
+from brushcast.errors import ConfigError, WeightsError
 from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast_worker.engine import EngineInfo, StageTimer
@@ -17,6 +17,7 @@ from brushcast_worker.engines.devices import choose_device, choose_dtype, device
 from brushcast_worker.models import pocket
 from brushcast_worker.models.int8 import int8_pays
 from brushcast_worker.models.text import boldness, with_strength
+from brushcast_worker.quirks import DEFAULT, Quirks
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
 from brushcast_worker.stages.look import Look
@@ -55,7 +56,9 @@ class PocketLooks:
         return f"{preset.prompt!r:.80} names no look that is known; the nearest is {nearest}"
 
 
-def load_pocket(device: str, timer: StageTimer | None = None) -> CausalEngine:
+def load_pocket(
+    device: str, timer: StageTimer | None = None, quirks: Quirks = DEFAULT
+) -> CausalEngine:
     """The trained model. Raises ConfigError for an absent device, WeightsError for bad weights."""
     place = choose_device(device)
     dtype = choose_dtype(place)
@@ -70,14 +73,17 @@ def load_pocket(device: str, timer: StageTimer | None = None) -> CausalEngine:
     as_int8 = place.type == "cpu" and dtype == torch.float32 and int8_pays()
     if as_int8:
         model.quantise()
-    return pocket_engine(model, place, dtype, timer, as_int8=as_int8)
+    return pocket_engine(model, place, dtype, timer, quirks=quirks, as_int8=as_int8)
 
 
-def random_pocket(device: str, seed: int = 0, timer: StageTimer | None = None) -> CausalEngine:
+def random_pocket(
+    device: str, seed: int = 0, timer: StageTimer | None = None, quirks: Quirks = DEFAULT
+) -> CausalEngine:
     """The same networks with random weights, for tests: everything but the picture is real."""
     place = choose_device(device)
     dtype = choose_dtype(place)
-    return pocket_engine(pocket.random_pocket(place, dtype, seed), place, dtype, timer)
+    networks = pocket.random_pocket(place, dtype, seed)
+    return pocket_engine(networks, place, dtype, timer, quirks=quirks)
 
 
 def pocket_engine(
@@ -86,9 +92,13 @@ def pocket_engine(
     dtype: torch.dtype,
     timer: StageTimer | None,
     *,
+    quirks: Quirks = DEFAULT,
     as_int8: bool = False,
 ) -> CausalEngine:
-    """An engine around networks that are on `device` already, `as_int8`: quantised."""
+    """An engine around networks that are on `device` already, `as_int8`: quantised. Raises
+    ConfigError for a quirk of Wan's autoencoder."""
+    if quirks.normalise_encoded:
+        raise ConfigError("quirk normalise_encoded: pocket's autoencoder knows no such thing")
     parameters = sum(p.numel() for part in model.parts.values() for p in part.parameters())
     info = EngineInfo(
         name="pocket",
@@ -105,11 +115,12 @@ def pocket_engine(
     return CausalEngine(
         info=info,
         transformer=model.dit,
-        networks=Graphed(model.dit, model.vae, dtype, device, capture=True)
+        networks=Graphed(model.dit, model.vae, dtype, device, capture=True, quirks=quirks)
         if device.type == "cuda"
-        else Eager(model.dit, model.vae, dtype),
+        else Eager(model.dit, model.vae, dtype, quirks=quirks),
         looks=PocketLooks(model),
         noise=NoiseConfig(strokes=True),
         schedule=pocket_steps,
         timer=timer,
+        quirks=quirks,
     )

@@ -42,6 +42,7 @@ from brushcast_worker.models.tiny_vae import TINY_VAE_SIZES, TinyVAE, TinyVAECon
 from brushcast_worker.models.wan_vae import VAE_SIZES, WanVAE, WanVAEConfig
 from brushcast_worker.prompt_cache import EmbeddingCache
 from brushcast_worker.prompts import Prompts, TextFiles
+from brushcast_worker.quirks import DEFAULT, Quirks
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.live_vae import LiveVAE
 from brushcast_worker.stages.look import Look
@@ -171,11 +172,16 @@ class RandomLooks:
 
 
 def load_wan(
-    name: str, device: str, timer: StageTimer | None = None, *, decoder: str = "torch"
+    name: str,
+    device: str,
+    timer: StageTimer | None = None,
+    quirks: Quirks = DEFAULT,
+    *,
+    decoder: str = "torch",
 ) -> CausalEngine:
     """The engine `name` of `ROWS` with the published weights. Raises ConfigError for a device that
-    is absent or cannot compute it, OutOfMemory where its memory will never do, WeightsError for
-    files that are missing or not this model's."""
+    is absent or cannot compute it and for a quirk that it cannot have, OutOfMemory where its memory
+    will never do, WeightsError for files that are missing or not this model's."""
     place, model = _place(name, device), read_catalogue()[ROWS[name].model]
     if place.type == "cuda":
         card = torch.cuda.get_device_properties(place)
@@ -190,7 +196,7 @@ def load_wan(
         )
     texts = TextFiles(weights=files["text_encoder"], tokenizer=files["tokenizer"])
     prompts = Prompts(texts, EmbeddingCache(prompts_folder()))
-    return wan_from_files(name, files, prompts, place, timer, decoder=decoder)
+    return wan_from_files(name, files, prompts, place, timer, quirks, decoder=decoder)
 
 
 def check_room(model: Model, gpu: Gpu) -> None:
@@ -208,12 +214,13 @@ def wan_from_files(
     prompts: PromptTokens,
     device: torch.device,
     timer: StageTimer | None = None,
+    quirks: Quirks = DEFAULT,
     *,
     decoder: str = "torch",
 ) -> CausalEngine:
     """`files`: by role, as `catalogue.Model.paths` gives them. Raises WeightsError."""
     dtype = choose_dtype(device)
-    transformer, autoencoder = _networks(ROWS[name], device, dtype)
+    transformer, autoencoder = _networks(ROWS[name], device, dtype, quirks)
     vae = files["vae" if isinstance(autoencoder, WanVAE) else "tiny_vae"]
     found: tuple[tuple[nn.Module, Path], ...] = (
         (transformer, files["transformer"]),
@@ -222,7 +229,9 @@ def wan_from_files(
     for network, path in found:
         load_weights(network, last_moments(read_weights(path), network), path.name)
     looks = WanLooks(prompts, transformer.config, device, dtype)
-    return wan_engine(name, transformer, autoencoder, looks, device, dtype, timer, decoder=decoder)
+    return wan_engine(
+        name, transformer, autoencoder, looks, device, dtype, timer, quirks, decoder=decoder
+    )
 
 
 def random_wan(
@@ -230,20 +239,24 @@ def random_wan(
     device: str,
     seed: int = 0,
     timer: StageTimer | None = None,
+    quirks: Quirks = DEFAULT,
     *,
     fused: bool = True,
     decoder: str = "torch",
 ) -> CausalEngine:
     """The engine `name` of `ROWS` with random weights: everything but the picture is real.
-    Raises ConfigError for a device that is absent or cannot compute it, OutOfMemory."""
+    Raises ConfigError for a device that is absent or cannot compute it and for a quirk that it
+    cannot have, OutOfMemory."""
     row, place = ROWS[name], _place(name, device)
     dtype = choose_dtype(place)
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
-        transformer, autoencoder = _networks(row, place, dtype)
+        transformer, autoencoder = _networks(row, place, dtype, quirks)
     looks = RandomLooks(transformer.config, place, dtype)
     return wan_engine(
-        name, transformer, autoencoder, looks, place, dtype, timer, fused=fused, decoder=decoder
+        *(name, transformer, autoencoder, looks, place, dtype, timer, quirks),
+        fused=fused,
+        decoder=decoder,
     )
 
 
@@ -255,6 +268,7 @@ def wan_engine(
     device: torch.device,
     dtype: torch.dtype,
     timer: StageTimer | None,
+    quirks: Quirks = DEFAULT,
     *,
     fused: bool = True,
     decoder: str = "torch",
@@ -298,13 +312,19 @@ def wan_engine(
     return CausalEngine(
         info=info,
         transformer=transformer,
-        networks=Resident(transformer, live, dtype, device, capture=True, kernels=attention.kernels)
+        networks=Resident(
+            *(transformer, live, dtype, device),
+            capture=True,
+            kernels=attention.kernels,
+            quirks=quirks,
+        )
         if device.type == "cuda"
-        else Eager(transformer, live, dtype),
+        else Eager(transformer, live, dtype, quirks=quirks),
         looks=looks,
         noise=NoiseConfig(),
         schedule=partial(wan_steps, table=sigma_table()),
         timer=timer,
+        quirks=quirks,
     )
 
 
@@ -338,10 +358,15 @@ def attention_of(name: str, device: torch.device, dtype: torch.dtype) -> Attenti
 
 
 def _networks(
-    row: WanRow, device: torch.device, dtype: torch.dtype
+    row: WanRow, device: torch.device, dtype: torch.dtype, quirks: Quirks
 ) -> tuple[DiT, WanVAE | TinyVAE]:
+    vae = row.autoencoder
+    if isinstance(vae, WanVAEConfig):
+        vae = replace(vae, normalise_encoded=quirks.normalise_encoded)
+    elif quirks.normalise_encoded:
+        raise ConfigError("quirk normalise_encoded: the tiny autoencoder knows no such thing")
     transformer = _made(partial(DiT, row.transformer), device, dtype)
-    return transformer, _made(partial(_autoencoder, row.autoencoder), device, dtype)
+    return transformer, _made(partial(_autoencoder, vae), device, dtype)
 
 
 def _autoencoder(config: WanVAEConfig | TinyVAEConfig) -> WanVAE | TinyVAE:

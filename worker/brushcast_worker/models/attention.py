@@ -160,7 +160,8 @@ class StaticRows:
     k, v: of every slot, keys rotated already.  slot: where the current latent frame belongs;
     position: its time position.  turned_on: the slots whose keys go one position back before the
     current latent frame comes in (those of a full ring).  filled: slots that are visible, or None:
-    all of them, and nothing is masked.
+    all of them, and nothing is masked.  means: a list that each layer's mean key (not rotated) and
+    value of the current latent frame are added to, ``[B D]`` float32; None: nobody asks.
     """
 
     k_LBSND: Tensor
@@ -170,6 +171,7 @@ class StaticRows:
     turned_on_BS: Tensor  # bool
     filled_B: Tensor | None
     sinks: int  # the first slots never turn
+    means: list[tuple[Tensor, Tensor]] | None = None
 
 
 class StaticAttention:
@@ -202,6 +204,9 @@ class StaticAttention:
 
     def __call__(self, q_BTND: Tensor, k_BTND: Tensor, v_BTND: Tensor, layer: int) -> Tensor:
         rows = self.rows
+        if rows.means is not None:
+            k_BD, v_BD = (x_BTND[:, 0].mean(1, dtype=torch.float32) for x_BTND in (k_BTND, v_BTND))
+            rows.means.append((k_BD, v_BD))
         q, k, v = (x[:, 0].unflatten(-1, (self.heads, -1)) for x in (q_BTND, k_BTND, v_BTND))
         stored = tuple(
             x_LBSND[layer].unflatten(-1, (self.heads, -1))
@@ -242,12 +247,32 @@ def store(
     return rotated(q_BNKE, cos, sin)
 
 
+def repeat(
+    k_LBSNKE: Tensor,
+    v_LBSNKE: Tensor,
+    every_B: Tensor,
+    from_B: Tensor,
+    to_B: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+) -> None:
+    """Keys and values of one slot of each row to another too, the keys turned back by time; in
+    place. ``cos``, ``sin``: ``[1 B 1 1 pairs]`` of the pairs that turn with the time.
+    """
+    k_LBNKE, v_LBNKE = k_LBSNKE[:, every_B, from_B], v_LBSNKE[:, every_B, from_B]
+    time = 2 * cos.shape[-1]
+    turned_k = torch.cat([rotated(k_LBNKE[..., :time], cos, -sin), k_LBNKE[..., time:]], -1)
+    k_LBSNKE[:, every_B, to_B] = turned_k
+    v_LBSNKE[:, every_B, to_B] = v_LBNKE
+
+
 @dataclass(frozen=True, slots=True)
 class RotaryParts:
-    """What ``StaticAttention`` does around the attention, as it is or compiled."""
+    """What is done to static rows around the attention, as it is or compiled."""
 
     store: Callable[..., Tensor] = store
     turn_back: Callable[[Tensor, Tensor, Tensor, Tensor], None] = turn_back
+    repeat: Callable[..., None] = repeat
 
 
 def split_heads(x_BMD: Tensor, heads: int) -> Tensor:

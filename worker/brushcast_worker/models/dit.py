@@ -34,6 +34,7 @@ from brushcast_worker.models.attention import (
     RowsAttention,
     StaticAttention,
     StaticRows,
+    repeat,
     rope_table,
     store,
     turn_back,
@@ -155,7 +156,7 @@ class DiT(nn.Module):
         super().__init__()
         c = self.config = config
         self._patches: Int8Linear | None = None
-        self._rotary = RotaryParts()
+        self.rotary = RotaryParts()
         taken = c.latent_channels + c.source_channels
         if c.stem:
             self.stem = nn.Sequential(
@@ -265,7 +266,7 @@ class DiT(nn.Module):
         elif isinstance(caches, CacheRows):
             attention = RowsAttention(c.heads, self.rope, caches, grid)
         elif isinstance(caches, StaticRows):
-            attention = StaticAttention(c.heads, self.rope, caches, grid, self._rotary)
+            attention = StaticAttention(c.heads, self.rope, caches, grid, self.rotary)
         else:
             attention = CachedAttention(c.heads, self.rope, caches, grid)
         for layer, block in enumerate(self.blocks):
@@ -294,7 +295,7 @@ class DiT(nn.Module):
         for block in self.blocks:
             assert isinstance(block, Block)
             block.parts = before, after
-        self._rotary = RotaryParts(fused(store), fused(turn_back))
+        self.rotary = RotaryParts(fused(store), fused(turn_back), fused(repeat))
 
     def quantise(self) -> None:
         """Patches to tokens as a product of matrices, where that is wide enough for 8 bits."""

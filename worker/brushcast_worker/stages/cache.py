@@ -28,31 +28,54 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brushcast_worker.models.dit import DiTConfig
+from brushcast_worker.quirks import Quirks
 
-SINK_THRESHOLD = (
-    0.2  # cosine below which a sink no longer describes the scene (the published code's value)
-)
 ROPE_REFRESH_AT = 50  # published
+
+Grid = tuple[int, int]  # height and width of a latent frame
 
 
 def rolling_cache(
-    config: DiTConfig, tokens: int, device: torch.device, dtype: torch.dtype
+    config: DiTConfig, grid: Grid, device: torch.device, dtype: torch.dtype, quirks: Quirks
 ) -> RollingCache:
-    """The cache of one row of a transformer."""
+    """The cache of one row of a transformer, for latent frames of that height and width."""
     return RollingCache(
         layers=config.layers,
         rows=1,
-        tokens=tokens,
+        tokens=tokens_of(config, grid),
         dim=config.dim,
         sinks=config.sinks,
         window=config.window,
         device=device,
         dtype=dtype,
+        positions=quirks.rope,
+        sink_threshold=quirks.sinks,
+        latent_CHW=(config.latent_channels, *grid),
     )
+
+
+def tokens_of(config: DiTConfig, grid: Grid) -> int:
+    """Tokens of a latent frame of that height and width."""
+    height, width = grid
+    return -(-height // config.patch) * -(-width // config.patch)
 
 
 class Cache(Protocol):
     """What an engine asks of the cache of one stream and one denoising step."""
+
+    @property
+    def filled(self) -> int:
+        """Latent frames that it holds, sinks first."""
+        ...
+
+    @property
+    def replaced(self) -> int:
+        """How many sinks gave way so far, as known to the host: without waiting for a device."""
+        ...
+
+    def source(self, sink: int) -> Tensor:
+        """The clean source latent ``[C H W]`` of a sink that is filled, a copy."""
+        ...
 
     def fork(self) -> Self:
         """Another cache that knows the same."""
@@ -81,9 +104,17 @@ class Cursor:
         self.seen = 0  # latent frames begun so far
         self._next_position = 0
         self._position_of = [0] * window
+        self._resume: tuple[int, int] | None = None  # slot and filled, while a sink is made anew
 
-    def begin(self) -> None:
-        """Opens the slot of the next latent frame."""
+    def begin(self, again: int | None = None) -> None:
+        """Opens the slot of the next latent frame, or that of a sink that is made ``again``: it
+        sees what it saw at first, itself and the sinks before it.
+        """
+        if again is not None:
+            assert again < min(self.filled, self.sinks), "only a sink that is there"
+            self._resume = self.slot, self.filled
+            self.slot, self.filled = again, again + 1
+            return
         ring = self.window - self.sinks
         n = self.seen
         self.slot = n if n < self.window else self.sinks + (n - self.sinks) % ring
@@ -92,6 +123,12 @@ class Cursor:
             self._next_position = self.window
         self._position_of[self.slot] = self._next_position
         self._next_position += 1
+
+    def end(self) -> None:
+        """Closes the latent frame: after a sink that was made again, all is as before it."""
+        if self._resume is not None:
+            self.slot, self.filled = self._resume
+            self._resume = None
 
     @property
     def position(self) -> int:
@@ -103,7 +140,7 @@ class Cursor:
         """Time position of each visible slot, in storage order."""
         if self._mode == "frame":
             return tuple(self._position_of[: self.filled])
-        if self.seen <= self.window:
+        if self.seen <= self.window or self._resume is not None:
             return tuple(range(self.filled))
         ring = self.window - self.sinks
         ages = [(self.slot - slot) % ring for slot in range(self.sinks, self.window)]
@@ -112,7 +149,7 @@ class Cursor:
     @property
     def moved(self) -> tuple[bool, ...]:
         """Of each slot: whether the current latent frame's coming moved it one position back."""
-        full = self._mode == "slot" and self.seen > self.window
+        full = self._mode == "slot" and self.seen > self.window and self._resume is None
         return tuple(full and self.sinks <= n != self.slot for n in range(self.window))
 
 
@@ -135,9 +172,10 @@ class RollingCache:
         positions: Literal["slot", "frame"] = "slot",
         refresh_at: int = ROPE_REFRESH_AT,
         sink_threshold: float | None = None,
+        latent_CHW: tuple[int, int, int] | None = None,
     ) -> None:
         """``window`` latent frames in all, ``sinks`` of them kept; a ``sink_threshold`` switches
-        sink refresh on.
+        sink refresh on. ``latent_CHW``: of the sinks' sources, where they are kept (of one row).
         """
         self._cursor = Cursor(sinks, window, positions, refresh_at)
         self.rows, self.tokens, self.sinks, self.window = rows, tokens, sinks, window
@@ -145,10 +183,28 @@ class RollingCache:
         shape = (layers, rows, window, tokens, dim)
         self._k_LBSND = torch.zeros(shape, device=device, dtype=dtype)
         self._v_LBSND = torch.zeros(shape, device=device, dtype=dtype)
+        self._source_SCHW = None
+        if latent_CHW is not None:
+            self._source_SCHW = torch.zeros((sinks, *latent_CHW), device=device, dtype=dtype)
+        self._replaced = torch.zeros((), device=device, dtype=torch.int32)
+        self._told = host_copy(self._replaced)
 
     def fork(self) -> Self:
         """As of ``Cache``."""
-        return copy.deepcopy(self)
+        other = copy.deepcopy(self)
+        other._told = host_copy(self._replaced)
+        other._told.copy_(self._told)
+        return other
+
+    @property
+    def replaced(self) -> int:
+        """As of ``Cache``."""
+        return int(self._told)
+
+    def source(self, sink: int) -> Tensor:
+        """As of ``Cache``."""
+        assert self._source_SCHW is not None
+        return self._source_SCHW[sink].clone()
 
     @property
     def filled(self) -> int:
@@ -187,30 +243,40 @@ class RollingCache:
             for part_LBSND in (self._k_LBSND, self._v_LBSND)
         ]
 
-    def begin(self) -> None:
-        """Opens the slot of the next latent frame; every denoising step until the next ``begin``
-        writes it.
+    def begin(self, again: int | None = None) -> None:
+        """Opens the slot of the next latent frame, or of a sink ``again``; every denoising step
+        until the next ``begin`` writes it.
         """
-        self._cursor.begin()
+        self._cursor.begin(again)
 
-    def end(self) -> None:
-        """Closes the latent frame: where sink refresh is on, the least similar sink gives way if it
-        is too unlike.
+    def end(self, source_CHW: Tensor | None = None) -> None:
+        """Closes the latent frame, whose clean ``source`` is kept with a sink: where sink refresh
+        is on, the least similar sink gives way if it is too unlike.
         """
-        if self._threshold is None or self.slot < self.sinks:
-            return
-        k_new, v_new = self._k_LBSND[:, :, self.slot], self._v_LBSND[:, :, self.slot]
-        k_old, v_old = self._k_LBSND[:, :, : self.sinks], self._v_LBSND[:, :, : self.sinks]
-        likeness = 0.5 * (
-            _likeness(k_old, k_new) + _likeness(v_old, v_new)
-        )  # [S], stays on the device
-        least = likeness.argmin()
-        gone = (torch.arange(self.sinks, device=least.device) == least) & (
-            likeness < self._threshold
-        )
-        gone = gone[None, None, :, None, None]
-        k_old.copy_(torch.where(gone, k_new[:, :, None], k_old))
-        v_old.copy_(torch.where(gone, v_new[:, :, None], v_old))
+        if self.slot < self.sinks:
+            if self._source_SCHW is not None and source_CHW is not None:
+                self._source_SCHW[self.slot].copy_(source_CHW)
+        elif self._threshold is not None and self.sinks:
+            self._refresh(self._threshold, source_CHW)
+        self._cursor.end()
+
+    def _refresh(self, threshold: float, source_CHW: Tensor | None) -> None:
+        parts = self._k_LBSND, self._v_LBSND
+        old = [part[:, :, : self.sinks].float().mean(3) for part in parts]
+        new = [part[:, :, self.slot].float().mean(2) for part in parts]
+        likeness_S = likeness(old[0], old[1], new[0], new[1]).mean(0)  # stays on the device
+        low, least = likeness_S.min(0)
+        gone = low < threshold
+        goes_S = (torch.arange(self.sinks, device=least.device) == least) & gone
+        for part in parts:
+            sinks_LBSND = part[:, :, : self.sinks]
+            new_LB1ND = part[:, :, self.slot : self.slot + 1]
+            sinks_LBSND.copy_(torch.where(goes_S[:, None, None], new_LB1ND, sinks_LBSND))
+        if self._source_SCHW is not None and source_CHW is not None:
+            its = goes_S[:, None, None, None]
+            self._source_SCHW.copy_(torch.where(its, source_CHW, self._source_SCHW))
+        self._replaced += gone
+        self._told.copy_(self._replaced, non_blocking=True)
 
     def update(self, layer: int, k_BND: Tensor, v_BND: Tensor) -> tuple[Tensor, Tensor]:
         """Writes the current latent frame's keys and values; returns all visible ones, ``[B M D]``
@@ -222,7 +288,15 @@ class RollingCache:
         return k_BSND[:, : self.filled].flatten(1, 2), v_BSND[:, : self.filled].flatten(1, 2)
 
 
-def _likeness(old_LBSND: Tensor, new_LBND: Tensor) -> Tensor:
-    """Cosine of the frame means, averaged over layers and rows, for each sink."""
-    old, new = old_LBSND.float().mean(3), new_LBND.float().mean(2)[:, :, None]
-    return F.cosine_similarity(old, new, dim=-1).mean((0, 1))
+def likeness(k_LBSD: Tensor, v_LBSD: Tensor, k_new_LBD: Tensor, v_new_LBD: Tensor) -> Tensor:
+    """How much each sink is like the new latent frame, ``[B S]`` from -1 to 1: the mean over layers
+    of the cosines of frame-mean keys (not rotated) and values (published code).
+    """
+    k_LBS = F.cosine_similarity(k_LBSD, k_new_LBD[:, :, None], dim=-1)
+    v_LBS = F.cosine_similarity(v_LBSD, v_new_LBD[:, :, None], dim=-1)
+    return 0.5 * (k_LBS + v_LBS).mean(0)
+
+
+def host_copy(x: Tensor) -> Tensor:
+    """A tensor in host memory into which ``x`` can be copied without waiting."""
+    return torch.zeros(x.shape, dtype=x.dtype, pin_memory=x.device.type == "cuda")

@@ -24,7 +24,7 @@ class Row:
     x0_CHW: what is known of the clean latent (the source's before the first step, the last step's
     answer after). source_CHW: the source's clean latent. noise_CHW: the stream's fixed noise. step:
     how much of it is mixed in, and what the transformer is told. cache: of this stream and this
-    step.
+    step. again: the sink of the cache that this latent frame is, when it is made anew.
     """
 
     x0_CHW: Tensor
@@ -33,6 +33,7 @@ class Row:
     step: Step
     cache: Cache
     context: Context
+    again: int | None = None
 
 
 def denoise(transformer: DiT, rows: Sequence[Row]) -> list[Tensor]:
@@ -41,8 +42,8 @@ def denoise(transformer: DiT, rows: Sequence[Row]) -> list[Tensor]:
     timestep_B1, sigma_B1 = as_rows([row.step for row in rows], source_BTCHW.device)
     caches = [rolling(row.cache) for row in rows]
     x_BCHW = torch.stack([renoise(row.x0_CHW, row.noise_CHW, row.step.level) for row in rows])
-    for cache in caches:
-        cache.begin()
+    for row, cache in zip(rows, caches, strict=True):
+        cache.begin(row.again)
     contexts = [row.context for row in rows]
     x0_BTCHW = transformer.predict_x0(
         x_BCHW[:, None],
@@ -52,8 +53,8 @@ def denoise(transformer: DiT, rows: Sequence[Row]) -> list[Tensor]:
         source_BTCHW=source_BTCHW if transformer.config.source_channels else None,
         caches=caches,
     )
-    for cache in caches:
-        cache.end()
+    for row, cache in zip(rows, caches, strict=True):
+        cache.end(row.source_CHW)
     return list(x0_BTCHW[:, 0].unbind(0))
 
 

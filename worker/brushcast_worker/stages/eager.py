@@ -13,8 +13,9 @@ from torch import Tensor
 from brushcast_worker.chunk import Chunk
 from brushcast_worker.models.dit import DiT
 from brushcast_worker.models.light_vae import Guide
+from brushcast_worker.quirks import DEFAULT, Quirks
 from brushcast_worker.stages.autoencoder import Autoencoder, Memory
-from brushcast_worker.stages.cache import RollingCache, rolling_cache
+from brushcast_worker.stages.cache import Grid, RollingCache, rolling_cache
 from brushcast_worker.stages.decode import Decoded, decode
 from brushcast_worker.stages.denoise import Row, denoise
 from brushcast_worker.stages.encode import encode
@@ -24,13 +25,21 @@ from brushcast_worker.stages.motion import Motion, Seen, measure
 class Eager:
     """See the functions of these names; pictures may have any type."""
 
-    def __init__(self, transformer: DiT, autoencoder: Autoencoder, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        transformer: DiT,
+        autoencoder: Autoencoder,
+        dtype: torch.dtype,
+        *,
+        quirks: Quirks = DEFAULT,
+    ) -> None:
         self._transformer, self._autoencoder, self._dtype = transformer, autoencoder, dtype
+        self._quirks = quirks
 
-    def cache(self, tokens: int) -> RollingCache:
+    def cache(self, grid: Grid) -> RollingCache:
         """For one stream and one denoising step."""
-        device = self._transformer.head.head.weight.device
-        return rolling_cache(self._transformer.config, tokens, device, self._dtype)
+        device, config = self._transformer.head.head.weight.device, self._transformer.config
+        return rolling_cache(config, grid, device, self._dtype, self._quirks)
 
     def measure(self, chunks: Sequence[Chunk], seen: Sequence[Seen | None]) -> list[Motion]:
         """Of `stages.motion`."""

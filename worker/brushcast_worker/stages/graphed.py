@@ -18,8 +18,9 @@ from brushcast_worker.chunk import Chunk, send_back
 from brushcast_worker.models.attention import CacheRows
 from brushcast_worker.models.dit import DiT
 from brushcast_worker.models.light_vae import Guide
+from brushcast_worker.quirks import DEFAULT, Quirks
 from brushcast_worker.stages.autoencoder import Autoencoder, Memory
-from brushcast_worker.stages.cache import RollingCache, rolling_cache
+from brushcast_worker.stages.cache import Grid, RollingCache, rolling_cache
 from brushcast_worker.stages.decode import Decoded, as_shown
 from brushcast_worker.stages.denoise import (
     Row,
@@ -47,14 +48,16 @@ class Graphed:
         device: torch.device,
         *,
         capture: bool,
+        quirks: Quirks = DEFAULT,
     ) -> None:
         self._transformer, self._autoencoder, self._dtype = transformer, autoencoder, dtype
-        self._device = device
+        self._device, self._quirks = device, quirks
         self.graphs = RowGraphs(device, capture=capture)
 
-    def cache(self, tokens: int) -> RollingCache:
+    def cache(self, grid: Grid) -> RollingCache:
         """For one stream and one denoising step."""
-        return rolling_cache(self._transformer.config, tokens, self._device, self._dtype)
+        config = self._transformer.config
+        return rolling_cache(config, grid, self._device, self._dtype, self._quirks)
 
     # ------------------------------------------------------------------ motion
 
@@ -97,8 +100,8 @@ class Graphed:
     def denoise(self, rows: Sequence[Row]) -> list[Tensor]:
         """As of `stages.denoise`."""
         caches = [rolling(row.cache) for row in rows]
-        for cache in caches:
-            cache.begin()
+        for row, cache in zip(rows, caches, strict=True):
+            cache.begin(row.again)
         inputs = [RowInputs(_tensors(row), _numbers(row)) for row in rows]
         x0_BCHW, *written = self.graphs.run(
             "denoise", self._denoise, inputs, lambda: _tensors(rows[0])
@@ -107,8 +110,8 @@ class Graphed:
             written, zip(*(cache.current() for cache in caches), strict=True), strict=True
         ):
             torch._foreach_copy_(list(views), list(part.unbind(0)))
-        for cache in caches:
-            cache.end()
+        for row, cache in zip(rows, caches, strict=True):
+            cache.end(row.source_CHW)
         return list(x0_BCHW.clone().unbind(0))
 
     def _denoise(self, inputs: Sequence[Tensor], numbers_BF: Tensor) -> Sequence[Tensor]:

@@ -23,7 +23,9 @@ from torch import Tensor
 from brushcast_worker.chunk import Chunk, send_back
 from brushcast_worker.models.dit import DiT
 from brushcast_worker.models.light_vae import CHUNK, Guide
+from brushcast_worker.quirks import DEFAULT, Quirks
 from brushcast_worker.stages.autoencoder import Memory
+from brushcast_worker.stages.cache import Grid
 from brushcast_worker.stages.decode import Decoded, as_shown
 from brushcast_worker.stages.denoise import Row
 from brushcast_worker.stages.device_motion import measure_together
@@ -48,11 +50,12 @@ class Resident:
         *,
         capture: bool,
         kernels: Kernels = nullcontext,
+        quirks: Quirks = DEFAULT,
     ) -> None:
         """`kernels`: of attention."""
         self._transformer, self._autoencoder, self._dtype = transformer, autoencoder, dtype
         self.graphs = RowGraphs(device, capture=capture, kept=GRAPHS)
-        self._pool = CachePool(transformer, dtype, device, self.graphs, kernels)
+        self._pool = CachePool(transformer, dtype, device, self.graphs, kernels, quirks)
         self._places = Places()
         # Graphs that run at the same time must not share their memory.
         self._painting = RowGraphs(device, capture=capture, kept=GRAPHS)
@@ -60,9 +63,9 @@ class Resident:
         if device.type == "cuda":
             self._painter = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def cache(self, tokens: int) -> PooledCache:
+    def cache(self, grid: Grid) -> PooledCache:
         """For one stream and one denoising step."""
-        return self._pool.cache(tokens)
+        return self._pool.cache(grid)
 
     def measure(self, chunks: Sequence[Chunk], seen: Sequence[Seen | None]) -> list[Motion]:
         """Of `stages.device_motion`."""
