@@ -14,28 +14,30 @@ LARGE = Shape(640, 352, 2)
 
 
 def stream(
-    name: str, *deadlines_ms: int, shape: Shape = SMALL, owed_ms: int | None = None
+    name: str,
+    *deadlines_ms: int,
+    shape: Shape = SMALL,
+    owed_ms: int | None = None,
+    quiet_ms: int = 0,
 ) -> Waiting:
-    deadlines_ns = tuple(deadline * MS for deadline in deadlines_ms)
-    flush_ns = deadlines_ns[0] if deadlines_ns else None
     return Waiting(
         id=name,
         shape=shape,
         wanted=4,
-        deadlines_ns=deadlines_ns,
-        flush_ns=flush_ns if owed_ms is None else owed_ms * MS,
+        deadlines_ns=tuple(deadline * MS for deadline in deadlines_ms),
+        owed_ns=None if owed_ms is None else owed_ms * MS,
+        quiet_ns=quiet_ms * MS,
     )
 
 
 def lossless(name: str, count: int, *, ended: bool = False, inside: bool = False) -> Waiting:
     deadlines_ns = tuple([60_000 * MS] * count)
-    flush_ns = 60_000 * MS if count or inside else None
     return Waiting(
         id=name,
         shape=SMALL,
         wanted=4,
         deadlines_ns=deadlines_ns,
-        flush_ns=flush_ns,
+        owed_ns=60_000 * MS if inside else None,
         lossless=True,
         ended=ended,
     )
@@ -104,6 +106,19 @@ class TestChoice:
         owed = stream("a", owed_ms=500)
         assert scheduler((SMALL, 1, 100)).next([owed], 0) == Wait(395 * MS)
         assert isinstance(scheduler((SMALL, 1, 100)).next([owed], 400 * MS), Batch)
+
+    def test_what_is_inside_is_left_to_a_source_that_goes_on(self) -> None:
+        """Its next pictures bring it out; a padded chunk would be a jerk in the model's time."""
+        made = scheduler((SMALL, 1, 100))
+        goes_on = stream("a", 900, owed_ms=500, quiet_ms=700)
+        assert made.next([goes_on], 600 * MS) == Wait(700 * MS)
+        assert isinstance(made.next([goes_on], 700 * MS), Batch)
+
+    def test_what_is_inside_makes_no_full_chunk_urgent(self) -> None:
+        """Its deadline was met when it was taken: the batch is as large as those waiting allow."""
+        streams = [stream(name, 500, 500, 500, 500, owed_ms=0) for name in "ab"]
+        made = scheduler((SMALL, 1, 100), (SMALL, 2, 190))
+        assert made.next(streams, 0) == Batch(("a", "b"), 190 * MS)
 
     def test_the_most_urgent_stream_comes_first(self) -> None:
         streams = [
@@ -187,11 +202,11 @@ class TestLossless:
     def test_live_streams_come_first_but_do_not_starve_it(self) -> None:
         made = scheduler((SMALL, 1, 100), (LARGE, 1, 100))
         live = stream("live", 500, 500, 500, 500, shape=LARGE)
-        file = dataclasses.replace(lossless("file", 4), flush_ns=0)
+        file = dataclasses.replace(lossless("file", 4), deadlines_ns=(0, 0, 0, 0))
         first = made.next([file, live], 0)
         assert isinstance(first, Batch)
         assert first.ids == ("live",)
-        later = dataclasses.replace(live, flush_ns=2600 * MS)
+        later = dataclasses.replace(live, deadlines_ns=(2600 * MS,) * 4)
         second = made.next([file, later], 2200 * MS)
         assert isinstance(second, Batch)
         assert second.ids == ("file",)

@@ -247,9 +247,7 @@ class Loop:
         if turn.wrong:
             self._reject(turn)
             return
-        if not turn.came_out:
-            return
-        rung = session.finish(self._clock_ns())
+        rung = session.finish(self._clock_ns(), came_out=turn.came_out)
         if rung is not None:
             log.info(
                 "stream %x: now at rung %r (%s)", session.stream.session, rung.name, session.size

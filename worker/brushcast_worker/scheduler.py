@@ -21,6 +21,7 @@ WORTH_WAITING = 0.85
 SAFETY_NS = 5_000_000  # the way to the link thread and onto the wire
 # a lossless stream has no deadline, but live ones do not starve it for longer
 LOSSLESS_PATIENCE_NS = 2_000_000_000
+NEVER_NS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +41,28 @@ class Shape:
 class Waiting:
     """One stream as the scheduler sees it.
 
-    deadlines_ns: of the waiting pictures, oldest first. wanted: pictures that the next chunk must
-    have. flush_ns: when the oldest picture that has no result yet is due, those inside the engine
-    included; None: nothing is owed. full_ns: when the next chunk is expected to be full, from the
-    rate of arrivals; None: unknown. ended: no more pictures will come.
+    deadlines_ns: of the waiting pictures, oldest first: until then the step that takes them must be
+    over. wanted: pictures that the next chunk must have. owed_ns: the deadline of the oldest
+    picture inside the engine, which only a further chunk brings out; None: there is none.
+    quiet_ns: until then the source is taken to go on, and to bring that chunk itself. full_ns: when
+    the next chunk is expected to be full, from the rate of arrivals; None: unknown. ended: no more
+    pictures will come.
     """
 
     id: Hashable
     shape: Shape
     wanted: int
     deadlines_ns: tuple[int, ...]
-    flush_ns: int | None
+    owed_ns: int | None = None
+    quiet_ns: int = 0
     full_ns: int | None = None
     lossless: bool = False
     ended: bool = False
+
+    @property
+    def due_ns(self) -> int | None:
+        """When a result is due, of what the next step takes or else brings out; None: never."""
+        return self.deadlines_ns[0] if self.deadlines_ns else self.owed_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +147,7 @@ class Scheduler:
         """The batch to run now, or until when to wait. Stale pictures have been dropped before."""
         ready = [stream for stream in streams if self._starts_ns(stream) <= now_ns]
         if not ready:
-            starts = [self._starts_ns(stream) for stream in streams if stream.flush_ns is not None]
+            starts = [self._starts_ns(stream) for stream in streams if stream.due_ns is not None]
             return Wait(min(starts) if starts else None)
         ready.sort(key=_due_ns)
         first = ready[0]
@@ -152,17 +161,20 @@ class Scheduler:
 
     def _starts_ns(self, stream: Waiting) -> int:
         """When this stream can or must run: at once with a full chunk, else just in time to pad
-        what is owed."""
+        what waits, or what is inside once the source brings no more."""
         if len(stream.deadlines_ns) >= stream.wanted:
             return 0
-        if stream.flush_ns is None:
-            return 1 << 62
+        if stream.due_ns is None:
+            return NEVER_NS
         if stream.ended:
             return 0
         if stream.lossless:
-            return 1 << 62
+            return NEVER_NS
         needed_ns = self.latency.expect_ns(stream.shape, 1, stream.wanted) + SAFETY_NS
-        return stream.flush_ns - needed_ns
+        starts_ns = [deadline_ns - needed_ns for deadline_ns in stream.deadlines_ns[:1]]
+        if stream.owed_ns is not None:
+            starts_ns.append(max(stream.owed_ns - needed_ns, stream.quiet_ns))
+        return min(starts_ns)
 
     def _best_count(self, first: Waiting, most: int, now_ns: int) -> int:
         """The largest B that meets the most urgent deadline; if none does, the B of the best
@@ -210,6 +222,6 @@ class Scheduler:
 
 
 def _due_ns(stream: Waiting) -> int:
-    if stream.flush_ns is None:
-        return 1 << 62
-    return stream.flush_ns + LOSSLESS_PATIENCE_NS if stream.lossless else stream.flush_ns
+    if stream.due_ns is None:
+        return NEVER_NS
+    return stream.due_ns + LOSSLESS_PATIENCE_NS if stream.lossless else stream.due_ns

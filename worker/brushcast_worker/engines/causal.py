@@ -216,8 +216,10 @@ class CausalEngine:
         if motion.peak >= below or not state.fade.over:
             state.still_chunks = 0
             return False
-        # What is under way must be still too, or the output would jump back to it.
-        settled = state.still_chunks >= len(state.under_way) == turn.job.steps - 1
+        # What is under way must be still too, or the output would jump back to it; and so must what
+        # a late autoencoder has not painted yet.
+        late = self.info.late_frames > 0
+        settled = len(state.under_way) == turn.job.steps - 1 <= state.still_chunks - late
         if state.shown is None or not settled:
             state.still_chunks += 1
             return False
