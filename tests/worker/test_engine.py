@@ -6,14 +6,16 @@ import dataclasses
 
 import pytest
 import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from brushcast.errors import ConfigError
-from brushcast.frame import Size
+from brushcast.frame import Frame, Pixels, Size
 from brushcast.presets import Preset
-from brushcast_worker.chunk import Chunk
+from brushcast_worker.chunk import PADDING_SEQ, Chunk, chunk_from_frames
 from brushcast_worker.engine import Engine, EngineState, Job, load_engine
-from tests.worker.conftest import SIZE, chunks, moving, outcome
+from tests.worker.conftest import SIZE, chunks, frames, moving, outcome
 
 Presets = dict[str, Preset]
 
@@ -143,6 +145,87 @@ def test_a_change_of_steps_loses_no_picture(engine: Engine, presets: Presets) ->
         results += outcome(engine, [job])
     seqs = [seq for result in results if result is not None for seq in result.seqs]
     assert seqs == list(range(40 - engine.info.late_frames))
+
+
+TINY = Size(32, 32)
+
+
+class Camera:
+    """A stream of scenes that pan, stop or are cut, and all that came back of it."""
+
+    def __init__(self, state: EngineState) -> None:
+        self.state = state
+        self.back: list[int] = []
+        self.count = 0
+        self._scene = 0
+        self._last: Pixels | None = None
+
+    def chunk(self, does: str, device: str) -> Chunk:
+        """The next four pictures; `middle`: with the cut between the second and the third."""
+        pictures = self._shots()
+        if does in ("cut", "middle"):
+            self._scene += 1
+            pictures = self._shots() if does == "cut" else [*pictures[:2], *self._shots()[:2]]
+        if does == "still" and self._last is not None:
+            pictures = [self._last] * 4
+        self._last = pictures[-1]
+        self.count += 4
+        return chunk_from_frames(frames(pictures, self.count - 4), torch.device(device))
+
+    def padding(self, device: str) -> Chunk:
+        assert self._last is not None
+        return chunk_from_frames([Frame(self._last, PADDING_SEQ, 0)] * 4, torch.device(device))
+
+    def put(self, pictures: Chunk) -> None:
+        self.back += [seq for seq in pictures.seqs if seq != PADDING_SEQ]
+
+    def _shots(self) -> list[Pixels]:
+        level = 190 if self._scene % 2 else 0
+        pan = moving(self.count + 4, TINY, seed=self._scene)[-4:]
+        return [level + picture // 4 for picture in pan]
+
+
+# Of each stream: what it does, and with how many steps; None: nothing came of it.
+Doing = tuple[str, int] | None
+doings = st.tuples(st.sampled_from(["pan", "pan", "still", "cut", "middle"]), st.integers(1, 4))
+ticks = st.lists(st.lists(st.none() | doings, min_size=3, max_size=3), max_size=8)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(ticks)
+@example(  # the second stream's scenes end in one step, and only the first's shapes are alike
+    [[None, ("pan", 3), None], [None, ("pan", 3), None], [("pan", 1), ("cut", 1), None]]
+)
+@example([[("pan", n), ("pan", n), None] for n in (1, 4, 4, 2, 3, 1)])
+def test_every_picture_comes_back_once_and_in_order_whatever_the_steps(
+    engine: Engine, presets: Presets, ticks: list[list[Doing]]
+) -> None:
+    """Steps that change at any moment, scenes that are cut or stand still, streams that come and
+    go."""
+    device, ink = engine.info.device, presets["ink"]
+    cameras = [Camera(engine.open(ink, TINY)) for _ in range(3)]
+
+    def step(running: list[tuple[Camera, Chunk, int]]) -> None:
+        jobs = [
+            Job(state=camera.state, chunk=chunk, preset=ink, steps=min(n, max(engine.info.steps)))
+            for camera, chunk, n in running
+        ]
+        engine.step(jobs, lambda n, pictures: running[n][0].put(pictures))
+
+    for tick in ticks:
+        running = [
+            (camera, camera.chunk(doing[0], device), doing[1])
+            for camera, doing in zip(cameras, tick, strict=True)
+            if doing is not None
+        ]
+        if running:
+            step(running)
+        for camera in cameras:
+            assert camera.back == list(range(len(camera.back)))
+    for camera in (camera for camera in cameras if camera.count):
+        for _ in range(max(engine.info.steps) + 2):
+            step([(camera, camera.padding(device), 2)])
+        assert camera.back == list(range(camera.count))
 
 
 def test_the_seed_decides(engine: Engine, presets: Presets) -> None:

@@ -10,9 +10,10 @@ import pytest
 from brushcast.errors import EngineError, OutOfMemory
 from brushcast.frame import Size
 from brushcast.presets import Preset
+from brushcast_worker.engine import load_engine
 from brushcast_worker.loop import FAILURES_IN_A_ROW
 from brushcast_worker.mail import Changed, Closed, Painted, Problem, Status, ToLink
-from tests.worker.conftest import Clock
+from tests.worker.conftest import Clock, moving
 from tests.worker.loop_rig import STATE, A, B, Rig
 
 
@@ -123,6 +124,21 @@ def test_a_lossless_stream_through_a_late_engine_is_whole(clock: Clock, pictures
     assert rig.painted() == list(range(pictures))
     assert rig.refused() == []
     assert len(rig.engine.batches) <= -(-pictures // 4) + 2
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_real_late_engine_gives_every_picture_back(clock: Clock, lossless: bool) -> None:
+    engine = load_engine("wan-small-tiny-random", "cpu")
+    rig = Rig(clock, real=engine).open(steps=2, lossless=lossless)
+    pictures = moving(22, Size(64, 64))
+    for seq in range(22):
+        rig.send(seq, end=lossless and seq == 21, allowed_ms=600, pictures=pictures).turn(2)
+        clock.sleep_ms(33)
+    for _ in range(40):
+        rig.turn()
+        clock.sleep_ms(20)
+    assert rig.painted() == list(range(22))
+    assert rig.refused() == []
 
 
 def test_pictures_that_would_be_late_are_refused_and_the_newest_painted(clock: Clock) -> None:

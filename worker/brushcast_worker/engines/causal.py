@@ -277,8 +277,14 @@ class CausalEngine:
             frame.done += 1
 
     def _decode(self, turns: Sequence[_Turn]) -> None:
-        """Latent frames that have all their steps behind them become pictures, and are put out."""
-        done = [(turn, group) for turn in turns for group in finished(turn.state)]
+        """Latent frames that have all their steps behind them become pictures, and are put out. A
+        stream's scenes one after the other: its pictures stay in order."""
+        runs = [(turn, finished(turn.state)) for turn in turns]
+        for scene in range(max(len(groups) for _, groups in runs)):
+            self._paint([(turn, groups[scene]) for turn, groups in runs if len(groups) > scene])
+
+    def _paint(self, done: Sequence[tuple[_Turn, list[LatentFrame]]]) -> None:
+        """Of each stream the latent frames of one scene."""
         groups = [group for _, group in done]
         decoded = self._networks.decode(
             [torch.stack(latents(group)) for group in groups],
