@@ -1,40 +1,29 @@
 """Scheduler: which streams run next, together, or until when to wait. Pure; no clock.
 
-After StreamDiffusionV2's SLO-aware batching (arXiv 2511.07399, section 3.1): a latency model L(T,
-B) fitted to what was measured says what a batch of B streams of T pictures will take; the batch is
-as large as the most urgent deadline allows, for throughput f = B T / L rises with B until the
-device is full. T is the engine's chunk, so B is what is chosen here.
+After StreamDiffusionV2's SLO-aware batching (arXiv 2511.07399, section 3.1): the latency model L(T,
+B) says what a batch of B streams of T pictures will take. Throughput f = B T / L rises with B until
+the device is full; beyond that knee a larger batch only makes everyone wait. So a batch is as large
+as pays, and no larger than the most urgent deadline allows. T is the engine's chunk: a longer one
+is more delay, and brings next to nothing (docs/BENCHMARKS.md has the figures).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from brushcast_worker.ladder import STEP_COST
+from brushcast_worker.latency import LatencyModel, Shape
 
-KNOWN_SHAPES = 64  # batch shapes whose cost is remembered
-SMOOTHING = 0.25  # weight of the newest measurement; a chunk's cost is steady, its outliers are not
+# Of the best throughput: what comes this near to it is as good, and the smaller batch is the sooner
+# done. Costs are known to a few per cent.
+KNEE = 0.97
 # wait for another stream only if the batch costs less than this part of the two runs
 WORTH_WAITING = 0.85
 SAFETY_NS = 5_000_000  # the way to the link thread and onto the wire
 # a lossless stream has no deadline, but live ones do not starve it for longer
 LOSSLESS_PATIENCE_NS = 2_000_000_000
 NEVER_NS = 1 << 62
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What may share one forward, and what it costs: the computed size and the denoising steps."""
-
-    width: int
-    height: int
-    steps: int
-
-    def work(self, pictures: int) -> float:
-        """Arbitrary units, in proportion to the arithmetic of `pictures` pictures."""
-        return self.width * self.height * pictures * (1 + STEP_COST * self.steps) * 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,47 +68,6 @@ class Wait:
     """Nothing to run until then, or until something arrives (None: no limit)."""
 
     until_ns: int | None
-
-
-class LatencyModel:
-    """L(T, B): how long a forward of B streams of T pictures takes, from what was measured.
-
-    A shape that has run answers with its smoothed cost. Any other is placed on the line
-    L = fixed + slope * work through the known ones (least squares, neither part negative).
-    """
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[Shape, int, int], tuple[float, float]] = OrderedDict()
-
-    def learn(self, shape: Shape, streams: int, pictures: int, took_ns: int) -> None:
-        """One batch was measured: `streams` streams of `pictures` pictures each."""
-        key = (shape, streams, pictures)
-        work = shape.work(streams * pictures)
-        _, before = self._known.pop(key, (work, float(took_ns)))
-        self._known[key] = (work, before + SMOOTHING * (took_ns - before))
-        while len(self._known) > KNOWN_SHAPES:
-            self._known.popitem(last=False)
-
-    def expect_ns(self, shape: Shape, streams: int, pictures: int) -> int:
-        """What such a batch will take; 0 when nothing was ever measured."""
-        known = self._known.get((shape, streams, pictures))
-        if known is not None:
-            return int(known[1])
-        fixed_ns, slope = self._line()
-        return int(fixed_ns + slope * shape.work(streams * pictures))
-
-    def _line(self) -> tuple[float, float]:
-        points = list(self._known.values())
-        if not points:
-            return 0.0, 0.0
-        mean_work = sum(work for work, _ in points) / len(points)
-        mean_ns = sum(took for _, took in points) / len(points)
-        spread = sum((work - mean_work) ** 2 for work, _ in points)
-        if spread <= 1e-12:
-            return 0.0, mean_ns / mean_work
-        tilt = sum((work - mean_work) * (took - mean_ns) for work, took in points)
-        slope = min(max(tilt / spread, 0.0), mean_ns / mean_work)
-        return mean_ns - slope * mean_work, slope
 
 
 class Scheduler:
@@ -177,14 +125,18 @@ class Scheduler:
         return min(starts_ns)
 
     def _best_count(self, first: Waiting, most: int, now_ns: int) -> int:
-        """The largest B that meets the most urgent deadline; if none does, the B of the best
-        throughput."""
+        """B at the knee, among those that meet the most urgent deadline, or among all if none
+        does. A B in time that was never measured is tried: only so the knee is found."""
         most = min(most, self._max_streams)
-        costs = [self.latency.expect_ns(first.shape, b, first.wanted) for b in range(1, most + 1)]
-        in_time = [b for b, cost in enumerate(costs, 1) if now_ns + cost <= _due_ns(first)]
-        if in_time:
-            return in_time[-1]
-        return max(range(1, most + 1), key=lambda b: (b / max(costs[b - 1], 1), b))
+        every = range(1, most + 1)
+        costs_ns = [self.latency.expect_ns(first.shape, b, first.wanted) for b in every]
+        costs_ns = list(accumulate(costs_ns, max))  # whatever was measured: more is not sooner
+        in_time = sum(now_ns + cost_ns <= _due_ns(first) for cost_ns in costs_ns)
+        if in_time and not self.latency.measured(first.shape, in_time, first.wanted):
+            return in_time
+        rates = [b / max(cost_ns, 1) for b, cost_ns in zip(every, costs_ns, strict=True)]
+        rates = rates[: in_time or most]
+        return 1 + next(n for n, rate in enumerate(rates) if rate >= KNEE * max(rates))
 
     def _worth_waiting(
         self,

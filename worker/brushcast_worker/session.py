@@ -17,8 +17,9 @@ from brushcast.wire.messages import StreamState, WorkerStatus
 from brushcast_worker.chunk import PADDING_SEQ
 from brushcast_worker.engine import EngineInfo, EngineState
 from brushcast_worker.ladder import Ladder, Rung
+from brushcast_worker.latency import Shape
 from brushcast_worker.mail import Arrived, Stream
-from brushcast_worker.scheduler import Shape, Waiting
+from brushcast_worker.scheduler import Waiting
 
 # more is scaled down before the model: no stream needs it, every device would choke
 MAX_AREA_PX = 1920 * 1088
