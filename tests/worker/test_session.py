@@ -251,6 +251,7 @@ def test_the_status_tells_what_happened() -> None:
     assert status.engine_fps == pytest.approx(20, rel=0.1)
     assert (status.cache_hits, status.queue_frames, status.memory_bytes) == (40, 1, 12345)
     assert status.rung == "full"
+    assert status.held_frames == 4, "two steps, none late"
 
 
 def test_steps_nearest_to_what_was_asked() -> None:

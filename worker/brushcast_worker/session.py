@@ -239,6 +239,7 @@ class Session:
             engine_fps=round(self._results.per_second(now_ns) * self._info.chunk_frames, 2),
             step_ms=round(self.step_ms, 2),
             queue_frames=len(self._waiting),
+            held_frames=(self.steps - 1) * self._info.chunk_frames + self._info.late_frames,
             rung=self._ladder.rung.name,
             cache_hits=self.counts["reused"],
             refused_frames=self.counts["refused"],
