@@ -60,6 +60,7 @@ class FakeEngine:
         self.parts = 1  # in which a chunk comes out
         self.part_takes_ms = 0.0
         self.fails: list[Exception] = []
+        self.fails_to_open: list[Exception] = []
         self.fails_midway: list[Exception] = []  # with a part of the chunk put out already
         self.spoils = 0
         self.spoilt_seqs: set[int] = set()
@@ -73,6 +74,8 @@ class FakeEngine:
 
     def open(self, preset: Preset, size: Size) -> list[tuple[torch.Tensor, int, int]]:
         """Pictures that came and did not go yet."""
+        if self.fails_to_open:
+            raise self.fails_to_open.pop(0)
         self.opened.append(size)
         return []
 

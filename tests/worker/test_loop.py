@@ -10,10 +10,9 @@ import pytest
 from brushcast.errors import EngineError, OutOfMemory
 from brushcast.frame import Size
 from brushcast.presets import Preset
-from brushcast_worker.engine import load_engine
 from brushcast_worker.loop import FAILURES_IN_A_ROW
 from brushcast_worker.mail import Changed, Closed, Painted, Problem, Status, ToLink
-from tests.worker.conftest import Clock, moving
+from tests.worker.conftest import Clock
 from tests.worker.loop_rig import STATE, A, B, Rig
 
 
@@ -126,21 +125,6 @@ def test_a_lossless_stream_through_a_late_engine_is_whole(clock: Clock, pictures
     assert len(rig.engine.batches) <= -(-pictures // 4) + 2
 
 
-@pytest.mark.parametrize("lossless", [False, True])
-def test_a_real_late_engine_gives_every_picture_back(clock: Clock, lossless: bool) -> None:
-    engine = load_engine("wan-small-tiny-random", "cpu")
-    rig = Rig(clock, real=engine).open(steps=2, lossless=lossless)
-    pictures = moving(22, Size(64, 64))
-    for seq in range(22):
-        rig.send(seq, end=lossless and seq == 21, allowed_ms=600, pictures=pictures).turn(2)
-        clock.sleep_ms(33)
-    for _ in range(40):
-        rig.turn()
-        clock.sleep_ms(20)
-    assert rig.painted() == list(range(22))
-    assert rig.refused() == []
-
-
 def test_pictures_that_would_be_late_are_refused_and_the_newest_painted(clock: Clock) -> None:
     rig = Rig(clock).open().send(0, 1, 2, 3).turn()
     rig.send(4, 5, 6)
@@ -208,6 +192,36 @@ def test_out_of_memory_paints_smaller_and_says_so(clock: Clock) -> None:
     assert rig.engine.opened[-1].area_px < 256 * 256
     message = next(letter.message for letter in rig.posted if isinstance(letter, Problem))
     assert str(rig.engine.opened[-1]) in message
+
+
+def test_streams_that_do_not_fit_into_one_forward_are_run_apart(clock: Clock) -> None:
+    rig = Rig(clock).open(A).open(B)
+    rig.engine.fails = [OutOfMemory("2 streams")]
+    for first in range(0, 12, 4):
+        rig.send(*range(first, first + 4)).send(*range(first, first + 4), stream=B).turn(3)
+    assert [len(batch) for batch in rig.engine.batches] == [2, *[1] * 6]
+    assert rig.painted(A) == rig.painted(B) == list(range(12))
+    assert set(rig.engine.opened) == {Size(64, 64)}
+
+
+def test_a_stream_that_finds_no_room_in_a_batch_costs_the_others_nothing(clock: Clock) -> None:
+    rig = Rig(clock, steps=(1, 2)).open(A).send(0, 1, 2, 3).turn()
+    rig.engine.fails_to_open = [OutOfMemory("64x64")]
+    rig.open(B).send(4, 5, 6, 7).send(*range(4), stream=B).turn(4)
+    assert rig.painted(A) == [0, 1, 2, 3]
+    assert rig.refused() == []
+    assert rig.loop._sessions[A].size == Size(64, 64)
+    assert rig.loop._sessions[B].size.area_px < 64 * 64
+    assert rig.problems() == [("memory", False)]
+
+
+def test_a_lossless_stream_that_starts_anew_paints_again_what_was_inside(clock: Clock) -> None:
+    rig = Rig(clock, steps=(1, 2)).open(A, lossless=True)
+    rig.send(*range(8), allowed_ms=0).turn(2)
+    rig.engine.fails = [RuntimeError("a kernel")]
+    rig.send(*range(8, 14), end=True, allowed_ms=0).turn(8)
+    assert rig.painted() == list(range(14))
+    assert rig.refused() == []
 
 
 def test_out_of_memory_at_the_smallest_ends_that_stream_alone(clock: Clock) -> None:

@@ -59,7 +59,6 @@ class Turn:
     """One stream's part of a batch."""
 
     session: Session
-    preset: Preset
     frames: list[Frame]
     came_out: bool = False  # pictures, good or bad
     reused: bool = False
@@ -195,28 +194,40 @@ class Loop:
         """One batch, from waiting pictures to painted ones."""
         begun_ns = self._clock_ns()
         turns: list[Turn] = []
+        short: OutOfMemory | None = None
         try:
             for session in sessions:
-                turns.append(self._take(session))
-            chunks = chunks_from_frames([turn.frames for turn in turns], self._device)
-            jobs = [_job(turn, chunk) for turn, chunk in zip(turns, chunks, strict=True)]
-            self._engine.step(jobs, lambda n, pictures: self._hand_out(turns[n], pictures))
-            for turn in turns:
-                self._close(turn)
+                turns.append(Turn(session, session.take(self._wanted(session))))
+            self._step(turns)
         except OutOfMemory as error:
-            self._make_room(turns, error)
-            return
+            # What was raised holds on to the states and tensors of the step: they must go first.
+            short = OutOfMemory(str(error), again=error.again, job=error.job)
         except Exception as error:  # noqa: BLE001 - whatever a model can raise; reported, and counted
             self._survive(turns, error)
+            return
+        if short is not None:
+            self._make_room(turns, short)
             return
         self._failures_in_a_row = 0
         self._account(turns, self._clock_ns() - begun_ns)
 
-    def _take(self, session: Session) -> Turn:
+    def _step(self, turns: Sequence[Turn]) -> None:
+        for number, turn in enumerate(turns):
+            self._open_state(turn.session, number)
+        chunks = chunks_from_frames([turn.frames for turn in turns], self._device)
+        jobs = [_job(turn, chunk) for turn, chunk in zip(turns, chunks, strict=True)]
+        self._engine.step(jobs, lambda n, pictures: self._hand_out(turns[n], pictures))
+        for turn in turns:
+            self._close(turn)
+
+    def _open_state(self, session: Session, number: int) -> None:
+        if session.engine_state is not None:
+            return
         assert session.preset is not None
-        if session.engine_state is None:
+        try:
             session.engine_state = self._engine.open(session.preset, session.size)
-        return Turn(session, session.preset, session.take(self._wanted(session)))
+        except OutOfMemory as error:
+            raise OutOfMemory(str(error), job=number) from None
 
     def _hand_out(self, turn: Turn, result: Chunk) -> None:
         """Pictures to the link thread while the rest of the chunk is painted, unless they must not
@@ -267,24 +278,46 @@ class Loop:
 
     # ------------------------------------------------------------------ what goes wrong
 
-    def _make_room(self, turns: Sequence[Turn], error: OutOfMemory) -> None:
-        """Out of memory: one rung down in this process, and the user is told; no rung left: the
-        stream ends."""
-        log.warning("out of memory: %s", error)
+    def _make_room(self, turns: Sequence[Turn], short: OutOfMemory) -> None:
+        """Out of memory, in this process. One job that did not fit leaves the others alone; else
+        every state of the batch may be half a step ahead, and starts anew: with a smaller batch, or
+        where there was one stream, with a smaller picture."""
+        log.warning("out of memory: %s", short)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         for turn in turns:
-            session = turn.session
-            session.take_back(turn.frames)
-            lost = session.start_anew()
-            rung = session.out_of_memory(self._clock_ns())
-            if rung is None:
-                message = f"the memory of {self._engine.info.device_name} does not do: {error}"
-                self._end(session, "memory", message)
-                continue
-            self._refuse(session, lost, "out of memory")
-            message = f"out of memory: the picture is now painted at {session.size}"
-            self._post(Problem(session.stream, "memory", message, fatal=False))
+            turn.session.take_back(turn.frames)
+        hit = turns if short.job is None else [turns[short.job]]
+        for turn in hit:
+            self._refuse(turn.session, turn.session.start_anew(), "out of memory")
+        if not short.again and len(hit) == 1:
+            self._give_way(hit[0].session, short)
+            return
+        first = turns[0].session.as_waiting(self._engine.info.chunk_frames)
+        if not short.again:
+            self._scheduler.limit(first.shape, len(turns) // 2)
+        at_once = "fewer streams are painted at once"
+        for turn in hit:
+            message = f"out of memory at {turn.session.size}: from now on {at_once}"
+            self._post(Problem(turn.session.stream, "memory", message, fatal=False))
+
+    def _give_way(self, short_of: Session, short: OutOfMemory) -> None:
+        """The largest picture gets smaller, of several the newest stream's, and its user is told;
+        no rung left anywhere: the stream that found no room ends."""
+        sessions = [
+            (session.size.area_px, number, session)
+            for number, session in enumerate(self._sessions.values())
+            if session is short_of or session.engine_state is not None
+        ]
+        for _, _, session in sorted(sessions, key=lambda found: found[:2], reverse=True):
+            before = session.size
+            if session.out_of_memory(self._clock_ns()) is not None:
+                self._refuse(session, session.start_anew(), "out of memory")
+                message = f"out of memory at {before}: the picture is now painted at {session.size}"
+                self._post(Problem(session.stream, "memory", message, fatal=False))
+                return
+        message = f"the memory of {self._engine.info.device_name} does not do: {short}"
+        self._end(short_of, "memory", message)
 
     def _survive(self, turns: Sequence[Turn], error: Exception) -> None:
         """The engine failed for a reason unknown: every stream of the batch starts anew."""
@@ -340,10 +373,11 @@ class Loop:
 
 def _job(turn: Turn, chunk: Chunk) -> Job:
     session = turn.session
+    assert session.preset is not None
     return Job(
         state=session.engine_state,
         chunk=chunk,
-        preset=turn.preset,
+        preset=session.preset,
         steps=session.steps,
         lossless=session.lossless,
     )

@@ -77,6 +77,11 @@ class Scheduler:
     def __init__(self, max_streams: int = 8) -> None:
         self.latency = LatencyModel()
         self._max_streams = max_streams
+        self._fit: dict[Shape, int] = {}  # streams in one forward; none: as many as there are
+
+    def limit(self, shape: Shape, most: int) -> None:
+        """More streams of this shape in one forward do not fit into memory."""
+        self._fit[shape] = most
 
     def stale(self, stream: Waiting, now_ns: int) -> int:
         """How many of the oldest waiting pictures to drop: those that would be late even if they
@@ -127,7 +132,7 @@ class Scheduler:
     def _best_count(self, first: Waiting, most: int, now_ns: int) -> int:
         """B at the knee, among those that meet the most urgent deadline, or among all if none
         does. A B in time that was never measured is tried: only so the knee is found."""
-        most = min(most, self._max_streams)
+        most = min(most, self._max_streams, self._fit.get(first.shape, most))
         every = range(1, most + 1)
         costs_ns = [self.latency.expect_ns(first.shape, b, first.wanted) for b in every]
         costs_ns = list(accumulate(costs_ns, max))  # whatever was measured: more is not sooner
@@ -148,7 +153,7 @@ class Scheduler:
     ) -> int | None:
         """Until when to wait for one more stream of this shape, if a larger batch is cheaper and in
         time."""
-        if first.lossless or count >= self._max_streams:
+        if first.lossless or count >= self._fit.get(first.shape, self._max_streams):
             return None
         ready_ids = {stream.id for stream in ready}
         soon = [

@@ -199,7 +199,11 @@ class Session:
         return gone
 
     def start_anew(self) -> list[int]:
-        """Forgets the engine's state; the seqs of what was inside, to be refused."""
+        """Forgets the engine's state; the seqs of what was inside, to be refused. Of a lossless
+        stream nothing is: what was inside waits again, first in line."""
+        if self.lossless:
+            self._waiting.extendleft(reversed(self._inside.values()))
+            self._inside.clear()
         gone = list(self._inside)
         self._inside.clear()
         self._ages.clear()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import Job
 from brushcast_worker.engines.causal import CausalEngine, CausalState
 from brushcast_worker.engines.pocket import random_pocket
+from brushcast_worker.engines.wan import random_wan
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
 from brushcast_worker.stages.look import FADE_CHUNKS
@@ -183,3 +186,28 @@ def test_other_errors_of_a_model_stay_what_they_are(
 )
 def test_graphs_are_for_gpus_alone(device: str, networks: type) -> None:
     assert type(random_pocket(device)._networks) is networks
+
+
+@pytest.mark.parametrize("name", ["wan-small", "wan-small-tiny"])
+def test_streams_that_are_decoded_one_by_one_are_the_same(name: str, presets: Presets) -> None:
+    """Once three at a time were too many."""
+    whole, parts = (random_wan(name, "cpu") for _ in range(2))
+    assert parts._portions.too_many(SIZE, 3)
+    rows: list[int] = []
+    decode = parts._networks.decode
+
+    def counted(x0_TCHW: Sequence[torch.Tensor], *others: Any) -> Any:
+        rows.append(len(x0_TCHW))
+        return decode(x0_TCHW, *others)
+
+    parts._networks.decode = counted  # type: ignore[method-assign]
+    painted: list[list[torch.Tensor]] = [[], []]
+    for engine, out in zip((whole, parts), painted, strict=True):
+        states = [engine.open(presets["ink"], SIZE) for _ in range(3)]
+        for chunk in chunks(moving(16)):
+            jobs = [
+                Job(state=state, chunk=chunk, preset=presets["ink"], steps=2) for state in states
+            ]
+            out += [found.x_TCHW for found in outcome(engine, jobs) if found is not None]
+    assert set(rows) == {1}
+    torch.testing.assert_close(torch.cat(painted[1]), torch.cat(painted[0]), atol=1e-5, rtol=0)

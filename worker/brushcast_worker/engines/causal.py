@@ -51,6 +51,7 @@ from brushcast_worker.stages.motion import (
     noise_level,
 )
 from brushcast_worker.stages.noise import NoiseConfig, open_noise
+from brushcast_worker.stages.portions import Portions
 from brushcast_worker.stages.schedule import Schedule
 
 
@@ -126,6 +127,7 @@ class CausalEngine:
         self._device = torch.device(info.device)
         self._dtype = next(transformer.parameters()).dtype
         self._networks = networks
+        self._portions = Portions("decoding")
         self._begin = timer.begin if timer is not None else _no_timer
 
     @torch.inference_mode()
@@ -155,7 +157,10 @@ class CausalEngine:
     def step(self, jobs: Sequence[Job], put: Put) -> None:
         """Advance every job's stream by one chunk; see `engine.Engine.step`."""
         with _memory_errors(jobs[0].state.size, len(jobs)), on_one_core(self._device):
-            turns = [self._follow(job, partial(put, n)) for n, job in enumerate(jobs)]
+            turns = []
+            for n, job in enumerate(jobs):
+                with _memory_errors(job.state.size, 1, job=n):
+                    turns.append(self._follow(job, partial(put, n)))
             self._begin("motion")
             chunks, seen = [turn.job.chunk for turn in turns], [turn.state.seen for turn in turns]
             motions = self._networks.measure(chunks, seen)
@@ -281,7 +286,12 @@ class CausalEngine:
         stream's scenes one after the other: its pictures stay in order."""
         runs = [(turn, finished(turn.state)) for turn in turns]
         for scene in range(max(len(groups) for _, groups in runs)):
-            self._paint([(turn, groups[scene]) for turn, groups in runs if len(groups) > scene])
+            done = [(turn, groups[scene]) for turn, groups in runs if len(groups) > scene]
+            size = turns[0].state.size
+            for part in self._portions.split(size, done):
+                too_many = partial(self._portions.too_many, size, len(part))
+                with _memory_errors(size, len(part), too_many):
+                    self._paint(part)
 
     def _paint(self, done: Sequence[tuple[_Turn, list[LatentFrame]]]) -> None:
         """Of each stream the latent frames of one scene."""
@@ -324,15 +334,17 @@ class CausalEngine:
 
 
 @contextmanager
-def _memory_errors(size: Size, streams: int) -> Iterator[None]:
+def _memory_errors(
+    size: Size, streams: int, too_many: Callable[[], bool] | None = None, job: int | None = None
+) -> Iterator[None]:
+    """too_many: told of it, says whether less is wanted from now on. job: as of `OutOfMemory`."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(f"{size}, {streams} streams: {error}") from None
-    except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAlloc" not in str(error):
             raise
-        raise OutOfMemory(f"{size}, {streams} streams: {error}") from None
+        again = too_many is not None and too_many()
+        raise OutOfMemory(f"{size}, {streams} streams: {error}", again=again, job=job) from None
 
 
 def _no_timer(stage: str) -> None:
