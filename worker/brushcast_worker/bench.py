@@ -26,6 +26,7 @@ from brushcast_worker.engine import Engine, EngineState, Job, load_engine
 from brushcast_worker.memory import peak_bytes
 
 WARM_UP_CHUNKS = 10  # a transformer's cache is full then, and what is recorded or compiled is
+STILL_CHUNKS = 20
 STAGED_SHARE = 0.3  # of the time goes into the measurement by stages
 PICTURES = 24  # a round of moving pictures, made before the clock runs
 
@@ -76,6 +77,8 @@ def measure(config: BenchConfig) -> dict[str, Any]:
     clock.spent_ms.clear()
     staged = _repeat(stream, config.seconds * STAGED_SHARE)
     clock.begin("")
+    clock.on = False
+    still_ms, still_share = stream.still()
     info = engine.info
     return {
         "engine": info.name,
@@ -89,6 +92,7 @@ def measure(config: BenchConfig) -> dict[str, Any]:
         "fps": round(info.chunk_frames * 1000 / plain.mean, 2),
         "chunk_ms": {key: plain.summary()[key] for key in ("p50", "p95", "max")},
         "stages_ms": {key: round(ms / staged.count, 2) for key, ms in clock.spent_ms.items()},
+        "still": {"chunk_ms": still_ms, "share_not_computed": still_share},
         "chunk_frames": info.chunk_frames,
         "first_frame_ms": round(first_ms, 1),
         "load_ms": round(load_ms, 1),
@@ -112,6 +116,7 @@ class _Stream:
         self._pictures = moving_pictures(size)
         self._seq = 0
         self._state: EngineState = None
+        self.reused = 0  # chunks for which nothing was computed
 
     def first_picture_ms(self) -> float:
         """From nothing but loaded weights to the first picture; the source's own rate is not
@@ -122,11 +127,22 @@ class _Stream:
             pass
         return (time.perf_counter_ns() - begun_ns) / 1e6
 
+    def still(self) -> tuple[float, float]:
+        """The scene stands still from here on: milliseconds of a chunk at the end, and the share of
+        the chunks for which nothing was computed."""
+        self._pictures, self.reused = [self._pictures[self._seq % PICTURES]], 0
+        took_ms = Histogram()
+        for _ in range(STILL_CHUNKS):
+            begun_ns = time.perf_counter_ns()
+            self.chunk()
+            took_ms.add((time.perf_counter_ns() - begun_ns) / 1e6)
+        return took_ms.summary()["p50"], round(self.reused / STILL_CHUNKS, 2)
+
     def chunk(self) -> int:
         """One chunk through; how many pictures came out."""
         frames = []
         for _ in range(self._engine.frames_wanted(self._state)):
-            frames.append(Frame(self._pictures[self._seq % PICTURES], self._seq, 0))
+            frames.append(Frame(self._pictures[self._seq % len(self._pictures)], self._seq, 0))
             self._seq += 1
         self._clock.begin("transfer_in")
         job = Job(
@@ -141,6 +157,7 @@ class _Stream:
             nonlocal count
             self._clock.begin("transfer_out")
             count += len(read_back(pictures).pictures)
+            self.reused += pictures.reused
 
         self._engine.step([job], put)
         return count
