@@ -113,6 +113,7 @@ TABLE = (
     Rule(who="brushcast.playout", never=CLOCKS_AND_WORLD),
     Rule(who="brushcast.wire.link", never=(*CLOCKS_AND_WORLD, "brushcast.wire.sockets")),
     Rule(who="brushcast_worker.scheduler", never=(*CLOCKS_AND_WORLD, "numpy")),
+    Rule(who="brushcast_worker.latency", may=("brushcast_worker.ladder",), never=CLOCKS_AND_WORLD),
     Rule(who="brushcast_worker.ladder", may=(), never=CLOCKS_AND_WORLD),
     Rule(
         who="brushcast_worker.models",

@@ -287,7 +287,9 @@ class Bridge:
         elif isinstance(event, StatusReceived):
             self._board.status(event.status, now_ns)
             if event.status.step_ms:
-                self._pace.worker_needs(event.status.step_ms * 1e6, event.round_trip_ns)
+                self._pace.worker_needs(
+                    event.status.step_ms * 1e6, event.round_trip_ns, event.status.held_frames
+                )
         elif isinstance(event, Faulted):
             self._board.faulted(event.message)
 

@@ -73,7 +73,15 @@ class WeightsError(EngineError):
 
 
 class OutOfMemory(EngineError):
-    """The device's memory does not do for this size and number of streams."""
+    """The device's memory does not do for this size and number of streams.
+
+    again: the engine has changed its ways and wants less from now on: the same may be tried anew.
+    job: the number of the job in the batch that did not fit, where nothing has happened to others.
+    """
+
+    def __init__(self, message: str, *, again: bool = False, job: int | None = None) -> None:
+        super().__init__(message)
+        self.again, self.job = again, job
 
 
 class FetchError(BrushcastError):

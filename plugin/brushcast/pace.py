@@ -25,7 +25,8 @@ class Pace:
     """What the worker is doing, as far as the bridge can tell, and whether a picture is due there.
     In nanoseconds of one clock.
 
-    in_flight: pictures sent that have neither result nor refusal.
+    in_flight: pictures sent that have neither result nor refusal. Some of them the engine holds
+    between two chunks, whatever the pace: those are left out of every account.
     """
 
     def __init__(self, chunk_frames: int = 1) -> None:
@@ -37,6 +38,7 @@ class Pace:
         """Another worker, another speed: it eats `chunk_frames` pictures at a time."""
         self._chunk_frames = chunk_frames
         self._chunk_ns = 0.0
+        self._held = 0
         self._lead_ns = LEAD_NS
         self._begun_ns: int | None = None  # when the worker began its chunk; None: it collects
         self._result_ns: int | None = None
@@ -52,9 +54,10 @@ class Pace:
         """Pictures of the worker's chunk that it still owes."""
         return self._chunk_frames - self._results
 
-    def worker_needs(self, chunk_ns: float, round_trip_ns: int = 0) -> None:
-        """The worker's own word: how long it computes a chunk; and how long a message takes there
-        and back."""
+    def worker_needs(self, chunk_ns: float, round_trip_ns: int = 0, held: int = 0) -> None:
+        """The worker's own word: how long it computes a chunk, and how many pictures its engine
+        holds between two; and how long a message takes there and back."""
+        self._held = held
         if not self._chunk_ns:
             self._chunk_ns = chunk_ns
         self._chunk_ns += SMOOTHING * (chunk_ns - self._chunk_ns)
@@ -68,7 +71,7 @@ class Pace:
             self._source_period_ns += SOURCE_SMOOTHING * (gap_ns - self._source_period_ns)
         self._last_capture_ns = captured_ns
         period_ns = self._chunk_ns / self._chunk_frames
-        waiting = in_flight - self._inside
+        waiting = self._owed(in_flight) - self._inside
         if self._begun_ns is None or waiting < 0:
             return True  # the worker has nothing to do until its chunk is full
         if period_ns <= self._source_period_ns:
@@ -91,7 +94,7 @@ class Pace:
 
     def sent(self, now_ns: int, in_flight: int) -> None:
         """A picture went out; it is counted in `in_flight`."""
-        if in_flight < self._inside:
+        if self._owed(in_flight) < self._inside:
             self._begun_ns = None
         elif self._begun_ns is None:
             self._begun_ns = now_ns + self._lead_ns // 2
@@ -104,6 +107,11 @@ class Pace:
             self._results = 0  # a chunk that was cut short, or refused
         self._result_ns = now_ns
         self._results += 1
-        if self._results == self._chunk_frames or not in_flight:
+        owed = self._owed(in_flight)
+        if self._results == self._chunk_frames or not owed:
             self._results = 0
-            self._begun_ns = now_ns if in_flight >= self._chunk_frames else None
+            self._begun_ns = now_ns if owed >= self._chunk_frames else None
+
+    def _owed(self, in_flight: int) -> int:
+        """Of those, what waits for its chunk or is in the one that is painted."""
+        return max(in_flight - self._held, 0)

@@ -30,7 +30,7 @@ def build_report(
     """
     bridge, camera = stats["bridge"], stats["camera"]
     seconds = _total(camera, "seconds")
-    styled = _total(bridge, "styled")
+    styled, reused = (_total(bridge, what) for what in ("styled", "reused"))
     return {
         "version": brushcast.__version__,
         "seconds": round(seconds, 3),
@@ -45,7 +45,9 @@ def build_report(
         "frames_styled": styled,
         "frames_out": _total(camera, "frames_out"),
         "dropped": _sum_tables(bridge, "dropped"),
-        "reused": _total(bridge, "reused"),
+        "reused": reused,
+        # Of the styled pictures: so much of the time the worker's device had nothing to compute.
+        "reused_share": round(reused / styled, 4) if styled else 0.0,
         "fps": round(_total(camera, "frames_out") / seconds, 2) if seconds else 0.0,
         "styled_fps": round(styled / seconds, 2) if seconds else 0.0,
         "first_frame_ms": _first(bridge, "first_frame_ms"),

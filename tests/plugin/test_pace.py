@@ -37,17 +37,23 @@ def run(
     credit: int = 2 * CHUNK,
     said: float = 1.0,
     early_ns: float = 0.0,
+    held: int = 0,
 ) -> Run:
     """A camera at 30 fps and a worker that eats four pictures at a time and says once a second
-    what it needs, times `said`; half a chunk comes out so much earlier."""
+    what it needs, times `said`; half a chunk comes out so much earlier, and so many pictures stay
+    behind in the engine."""
     pace, seen = Pace(CHUNK), Run(seconds=seconds / 2)
+    behind = 0
     waiting: list[int] = []
     inside, free_ns, camera_ns = 0, 0, 0
     for now_ns in range(0, seconds * 1_000_000_000, STEP_NS):
         late = now_ns > seconds * 500_000_000
         while inside and now_ns >= free_ns - (early_ns if inside > CHUNK // 2 else 0):
             inside -= 1
-            pace.returned(now_ns, inside + len(waiting))
+            if behind < held:
+                behind += 1
+                continue
+            pace.returned(now_ns, behind + inside + len(waiting))
         if not inside and len(waiting) >= CHUNK:
             if late:
                 seen.waited_ns += [now_ns - sent_ns for sent_ns in waiting[:CHUNK]]
@@ -56,13 +62,13 @@ def run(
         if late and not inside:
             seen.idle_ns += STEP_NS
         if now_ns % 1_000_000_000 == 0 and now_ns:
-            pace.worker_needs(said * chunk_ns)
+            pace.worker_needs(said * chunk_ns, held=held)
         if now_ns >= camera_ns:
             camera_ns += CAMERA_NS
-            wanted = pace.wants(now_ns, now_ns, inside + len(waiting))
-            if wanted and inside + len(waiting) < credit:
+            in_flight = behind + inside + len(waiting)
+            if pace.wants(now_ns, now_ns, in_flight) and in_flight < credit + held:
                 waiting.append(now_ns)
-                pace.sent(now_ns, inside + len(waiting))
+                pace.sent(now_ns, in_flight + 1)
                 if late:
                     seen.sent.append(now_ns)
     return seen
@@ -79,6 +85,17 @@ def test_a_slow_worker_is_never_idle_and_its_pictures_hardly_wait() -> None:
         # Evenly spread pictures wait three eighths of a chunk, and half a camera's period.
         mean_ns = sum(seen.waited_ns) / len(seen.waited_ns)
         assert mean_ns < 0.375 * chunk_ms * 1e6 + 0.5 * CAMERA_NS + 15e6, chunk_ms
+
+
+def test_pictures_that_the_engine_holds_back_are_no_work_ahead_of_it() -> None:
+    """Two steps hold a chunk, four hold three, a late autoencoder three pictures more: a worker
+    that is slower than the camera is fed as if there were none of them."""
+    for chunk_ms in (180, 266, 350):
+        plain = run(chunk_ms * 1e6)
+        for held in (3, 4, 7, 15):
+            seen = run(chunk_ms * 1e6, held=held)
+            assert abs(len(seen.sent) - len(plain.sent)) <= 2, (chunk_ms, held)
+            assert seen.idle_ns < 0.02 * seen.seconds * 1e9, (chunk_ms, held)
 
 
 def test_pictures_that_come_out_early_bring_no_others_in_early() -> None:

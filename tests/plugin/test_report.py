@@ -14,7 +14,7 @@ STATS = {
     "bridge": [
         {"frames_in": 10, "styled": 8, "dropped": {"no_credit": 2}, "first_frame_ms": 700.0,
          "engine": "pocket", "reconnects": 1, "restyled_after_ms": [1500.0]},
-        {"frames_in": 5, "styled": 4, "dropped": {"no_credit": 1, "late": 1}},
+        {"frames_in": 5, "styled": 4, "reused": 3, "dropped": {"no_credit": 1, "late": 1}},
     ],
     "camera": [{"frames_out": 60, "seconds": 2.0, "gap_ms": {"max": 40.0}}],
 }  # fmt: skip
@@ -26,6 +26,7 @@ def test_counters_are_summed_and_the_last_measurement_wins() -> None:
     assert report["dropped"] == {"no_credit": 3, "late": 1}
     assert report["fps"] == 30.0
     assert report["styled_fps"] == 6.0
+    assert (report["reused"], report["reused_share"]) == (3, 0.25)
     assert report["first_frame_ms"] == 700.0
     assert report["engine"] == "pocket"
     assert report["output_gap_ms"] == {"max": 40.0}
@@ -35,6 +36,7 @@ def test_counters_are_summed_and_the_last_measurement_wins() -> None:
 def test_a_run_that_measured_nothing_still_has_a_report() -> None:
     report = build_report(RunConfig(), Size(512, 288), {"bridge": [{}], "camera": [{}]}, {})
     assert report["fps"] == 0
+    assert report["reused_share"] == 0
     json.dumps(report)
 
 

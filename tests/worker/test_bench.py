@@ -28,6 +28,8 @@ def test_every_figure_is_there(steps: int) -> None:
     assert result["first_frame_warm_ms"] > 0
     assert result["attention_ms"] == {}, "nothing to choose from"
     assert result["peak_memory_mb"] > 10
+    assert result["still"]["share_not_computed"] == pytest.approx(1 - steps / 20)
+    assert result["still"]["chunk_ms"] > 0
     assert (result["size"], result["steps"], result["device"]) == ("64x48", steps, "cpu")
     assert set(result["versions"]) == {"brushcast", "torch", "cuda", "python"}
 

@@ -3,173 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import queue
 import threading
-from collections.abc import Callable, Sequence
-from functools import partial
 
-import numpy as np
 import pytest
-import torch
 
-from brushcast.errors import EngineError, OutOfMemory, PromptError
-from brushcast.frame import Frame, Size
+from brushcast.errors import EngineError, OutOfMemory
+from brushcast.frame import Size
 from brushcast.presets import Preset
-from brushcast.wire.messages import StreamState
-from brushcast_worker.chunk import Chunk
-from brushcast_worker.engine import EngineInfo, Job, Put
-from brushcast_worker.loop import FAILURES_IN_A_ROW, Loop
-from brushcast_worker.mail import (
-    Arrived,
-    Changed,
-    Closed,
-    Opened,
-    Painted,
-    Problem,
-    Refused,
-    Status,
-    Stream,
-    ToGpu,
-    ToLink,
-    new_inbox,
-)
+from brushcast_worker.loop import FAILURES_IN_A_ROW
+from brushcast_worker.mail import Changed, Closed, Painted, Problem, Status, ToLink
 from brushcast_worker.stages.motion import CUT_ABOVE, STILL_BELOW, Picture, Seen, measure
 from tests.worker.conftest import Clock
-
-STATE = StreamState(
-    revision=1, preset="ink", prompt="ink", strength=0.6, seed=7, width=64, height=64
-)
-A, B = Stream(1, 1), Stream(2, 1)
-
-
-class FakeEngine:
-    """Gives every chunk back inverted; fails and takes time as the test says."""
-
-    def __init__(self, clock: Clock, *, steps: tuple[int, ...] = (1,)) -> None:
-        self.info = EngineInfo(
-            name="fake",
-            device="cpu",
-            device_name="a fake",
-            dtype="float32",
-            chunk_frames=4,
-            steps=steps,
-            default_steps=steps[-1],
-            default_size=Size(64, 64),
-            size_multiple=16,
-            description="",
-        )
-        self.clock = clock
-        self.takes_ms = 10.0
-        self.parts = 1  # in which a chunk comes out
-        self.part_takes_ms = 0.0
-        self.fails: list[Exception] = []
-        self.fails_midway: list[Exception] = []  # with a part of the chunk put out already
-        self.spoils = 0
-        self.spoilt_seqs: set[int] = set()
-        self.opened: list[Size] = []
-        self.batches: list[list[Job]] = []
-
-    def check(self, preset: Preset) -> str:
-        if "ink" not in preset.prompt:
-            raise PromptError(f"no style known in {preset.prompt!r}; there is ink")
-        return "the nearest is ink" if "inky" in preset.prompt else ""
-
-    def open(self, preset: Preset, size: Size) -> list[Chunk]:
-        self.opened.append(size)
-        return []
-
-    def counts(self, state: list[Chunk]) -> dict[str, int]:
-        return {"opened": len(self.opened)}
-
-    def frames_wanted(self, state: object) -> int:
-        return 4
-
-    def step(self, jobs: Sequence[Job], put: Put) -> None:
-        self.batches.append(list(jobs))
-        self.clock.sleep_ms(self.takes_ms)
-        if self.fails:
-            raise self.fails.pop(0)
-        for n, job in enumerate(jobs):
-            chunk = self._one(job)
-            if chunk is not None:
-                self._put(chunk, partial(put, n))
-
-    def _put(self, chunk: Chunk, put: Callable[[Chunk], None]) -> None:
-        """In as many parts as asked; the last one may fail."""
-        size = len(chunk.seqs) // self.parts
-        for at in range(0, len(chunk.seqs), size):
-            if at and self.fails_midway:
-                raise self.fails_midway.pop(0)
-            put(
-                dataclasses.replace(
-                    chunk,
-                    x_TCHW=chunk.x_TCHW[at : at + size],
-                    seqs=chunk.seqs[at : at + size],
-                    captured_ns=chunk.captured_ns[at : at + size],
-                )
-            )
-            self.clock.sleep_ms(self.part_takes_ms)
-
-    def _one(self, job: Job) -> Chunk | None:
-        job.state.append(job.chunk)
-        if len(job.state) < job.steps:
-            return None
-        chunk = job.state.pop(0)
-        x_TCHW = -chunk.x_TCHW
-        if self.spoils:
-            self.spoils -= 1
-            x_TCHW = torch.full_like(x_TCHW, float("nan"))
-        for i, seq in enumerate(chunk.seqs):
-            if seq in self.spoilt_seqs:
-                x_TCHW[i] = float("nan")
-        return dataclasses.replace(chunk, x_TCHW=x_TCHW)
-
-
-class Rig:
-    """A loop, its mail, and a hand on the clock."""
-
-    def __init__(self, clock: Clock, **engine: object) -> None:
-        self.clock = clock
-        self.engine = FakeEngine(clock, **engine)  # type: ignore[arg-type]
-        self.inbox: queue.Queue[ToGpu] = new_inbox()
-        self.posted: list[ToLink] = []
-        self.stop = threading.Event()
-        self.loop = Loop(
-            self.engine, inbox=self.inbox, post=self.posted.append, clock_ns=clock, stop=self.stop
-        )
-
-    def open(self, stream: Stream = A, **changes: object) -> Rig:
-        state = dataclasses.replace(STATE, **changes)  # type: ignore[arg-type]
-        self.inbox.put(Opened(stream, state))
-        return self
-
-    def send(self, *seqs: int, stream: Stream = A, end: bool = False, allowed_ms: int = 500) -> Rig:
-        for seq in seqs:
-            pixels_HWC = np.full((64, 64, 3), 255 - seq, np.uint8)
-            pixels_HWC[: seq + 1] = 0
-            letter = Arrived(
-                stream=stream,
-                frame=Frame(pixels_HWC, seq, seq),
-                arrived_ns=self.clock.now_ns,
-                deadline_ns=self.clock.now_ns + allowed_ms * 1_000_000,
-                end=end and seq == seqs[-1],
-            )
-            self.inbox.put(letter)
-        return self
-
-    def turn(self, times: int = 1) -> Rig:
-        for _ in range(times):
-            self.loop.turn(0)
-        return self
-
-    def painted(self, stream: Stream = A) -> list[int]:
-        return [p.seq for p in self.posted if isinstance(p, Painted) and p.stream == stream]
-
-    def refused(self) -> list[tuple[int, str]]:
-        return [(p.seq, p.reason) for p in self.posted if isinstance(p, Refused)]
-
-    def problems(self) -> list[tuple[str, bool]]:
-        return [(p.code, p.fatal) for p in self.posted if isinstance(p, Problem)]
+from tests.worker.loop_rig import STATE, A, B, Rig
 
 
 def test_four_pictures_are_painted_and_named(clock: Clock) -> None:
@@ -213,6 +58,74 @@ def test_a_lossless_stream_is_drained_after_its_end_and_nothing_is_dropped(clock
     assert len(rig.engine.batches) == batches
 
 
+def live(rig: Rig, count: int, *, gap_ms: float = 33.3, first: int = 0) -> None:
+    """A camera: a picture every so often, and the loop's rounds in between."""
+    for seq in range(first, first + count):
+        rig.send(seq, allowed_ms=600).turn(2)
+        rig.clock.sleep_ms(gap_ms)
+
+
+def padded(rig: Rig) -> int:
+    """How many pictures of chunks were there only to fill them up."""
+    return sum(job.chunk.seqs.count(-1) for batch in rig.engine.batches for job in batch)
+
+
+@pytest.mark.parametrize("gap_ms", [16.7, 33.3, 50])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_what_the_engine_holds_back_is_no_lateness(clock: Clock, steps: int, gap_ms: float) -> None:
+    """A camera that goes on brings the chunks that bring its pictures out: nothing is padded, no
+    rung is left, and nothing is refused, however long the engine's own delay is."""
+    rig = Rig(clock, steps=(1, 2, 3, 4), late=3).open(steps=steps)
+    live(rig, 120, gap_ms=gap_ms)
+    assert padded(rig) == 0
+    assert rig.painted() == list(range(120 - 4 * (steps - 1) - 3))
+    assert {job.steps for batch in rig.engine.batches for job in batch} == {steps}
+    assert rig.refused() == []
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_camera_that_stops_gets_what_a_late_engine_still_holds(clock: Clock, steps: int) -> None:
+    rig = Rig(clock, steps=(1, 2, 3, 4), late=3).open(steps=steps)
+    live(rig, 42)
+    for _ in range(60):
+        rig.turn()
+        clock.sleep_ms(20)
+    assert rig.painted() == list(range(42))
+    assert rig.refused() == []
+    batches = len(rig.engine.batches)
+    clock.sleep_ms(5000)
+    assert len(rig.turn(3).engine.batches) == batches, "nothing is owed any more"
+
+
+def test_a_camera_that_pauses_goes_on_as_before(clock: Clock) -> None:
+    rig = Rig(clock, steps=(1, 2, 3, 4), late=3).open(steps=4)
+    live(rig, 40)
+    for _ in range(100):
+        rig.turn()
+        clock.sleep_ms(50)
+    filled = padded(rig)
+    live(rig, 80, first=40)
+    assert padded(rig) == filled
+    assert rig.painted()[:100] == list(range(100))
+
+
+def test_an_engine_that_is_slower_than_the_camera_still_leads_down(clock: Clock) -> None:
+    rig = Rig(clock, steps=(1, 2, 3, 4), late=3).open(steps=4)
+    rig.engine.takes_ms = 450
+    for first in range(0, 48, 4):
+        rig.send(*range(first, first + 4), allowed_ms=600).turn()
+    assert rig.engine.batches[-1][0].steps == 1
+
+
+@pytest.mark.parametrize("pictures", [1, 4, 21, 24])
+def test_a_lossless_stream_through_a_late_engine_is_whole(clock: Clock, pictures: int) -> None:
+    rig = Rig(clock, steps=(1, 2), late=3).open(lossless=True)
+    rig.send(*range(pictures), end=True, allowed_ms=0).turn(20)
+    assert rig.painted() == list(range(pictures))
+    assert rig.refused() == []
+    assert len(rig.engine.batches) <= -(-pictures // 4) + 2
+
+
 def test_pictures_that_would_be_late_are_refused_and_the_newest_painted(clock: Clock) -> None:
     rig = Rig(clock).open().send(0, 1, 2, 3).turn()
     rig.send(4, 5, 6)
@@ -224,7 +137,7 @@ def test_pictures_that_would_be_late_are_refused_and_the_newest_painted(clock: C
 
 def test_overload_leads_to_fewer_steps_within_three_chunks(clock: Clock) -> None:
     rig = Rig(clock, steps=(1, 2)).open(steps=2)
-    rig.engine.takes_ms = 400
+    rig.engine.takes_ms = 600
     for first in range(0, 32, 4):
         rig.send(*range(first, first + 4)).turn()
     assert [batch[0].steps for batch in rig.engine.batches[:1]] == [2]
@@ -280,6 +193,36 @@ def test_out_of_memory_paints_smaller_and_says_so(clock: Clock) -> None:
     assert rig.engine.opened[-1].area_px < 256 * 256
     message = next(letter.message for letter in rig.posted if isinstance(letter, Problem))
     assert str(rig.engine.opened[-1]) in message
+
+
+def test_streams_that_do_not_fit_into_one_forward_are_run_apart(clock: Clock) -> None:
+    rig = Rig(clock).open(A).open(B)
+    rig.engine.fails = [OutOfMemory("2 streams")]
+    for first in range(0, 12, 4):
+        rig.send(*range(first, first + 4)).send(*range(first, first + 4), stream=B).turn(3)
+    assert [len(batch) for batch in rig.engine.batches] == [2, *[1] * 6]
+    assert rig.painted(A) == rig.painted(B) == list(range(12))
+    assert set(rig.engine.opened) == {Size(64, 64)}
+
+
+def test_a_stream_that_finds_no_room_in_a_batch_costs_the_others_nothing(clock: Clock) -> None:
+    rig = Rig(clock, steps=(1, 2)).open(A).send(0, 1, 2, 3).turn()
+    rig.engine.fails_to_open = [OutOfMemory("64x64")]
+    rig.open(B).send(4, 5, 6, 7).send(*range(4), stream=B).turn(4)
+    assert rig.painted(A) == [0, 1, 2, 3]
+    assert rig.refused() == []
+    assert rig.loop._sessions[A].size == Size(64, 64)
+    assert rig.loop._sessions[B].size.area_px < 64 * 64
+    assert rig.problems() == [("memory", False)]
+
+
+def test_a_lossless_stream_that_starts_anew_paints_again_what_was_inside(clock: Clock) -> None:
+    rig = Rig(clock, steps=(1, 2)).open(A, lossless=True)
+    rig.send(*range(8), allowed_ms=0).turn(2)
+    rig.engine.fails = [RuntimeError("a kernel")]
+    rig.send(*range(8, 14), end=True, allowed_ms=0).turn(8)
+    assert rig.painted() == list(range(14))
+    assert rig.refused() == []
 
 
 def test_out_of_memory_at_the_smallest_ends_that_stream_alone(clock: Clock) -> None:
@@ -457,3 +400,60 @@ def test_a_closed_stream_is_summed_up(clock: Clock, caplog: pytest.LogCaptureFix
     rig.turn()
     assert "'results': 4" in caplog.text
     assert "memory {'opened': 1}" in caplog.text
+
+
+def test_a_file_s_pictures_are_read_back_while_the_next_are_painted(clock: Clock) -> None:
+    rig = Rig(clock).open(lossless=True).send(*range(12))
+    rig.engine.later = True
+    rig.turn()
+    assert rig.painted() == []
+    rig.turn()
+    assert rig.painted() == [0, 1, 2, 3]
+    rig.turn()
+    assert rig.painted() == list(range(8))
+    assert rig.engine.waited == 2
+    rig.turn()
+    assert rig.painted() == list(range(12)), "nothing more to launch"
+
+
+def test_a_camera_s_pictures_are_waited_for_at_once(clock: Clock) -> None:
+    rig = Rig(clock).open().send(*range(4))
+    rig.engine.later = True
+    rig.turn()
+    assert rig.painted() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("end", ["another size", "closed"])
+def test_what_was_launched_before_a_stream_changed_is_not_answered_twice(
+    clock: Clock, end: str
+) -> None:
+    rig = Rig(clock).open(lossless=True).send(*range(4))
+    rig.engine.later = True
+    rig.turn()
+    if end == "closed":
+        rig.inbox.put(Closed(A))
+    else:
+        state = dataclasses.replace(STATE, lossless=True, width=128, revision=2)
+        rig.inbox.put(Changed(A, state))
+    rig.turn(3)
+    assert rig.engine.waited == 0
+    answers = [*rig.painted(), *rig.refused()]
+    assert len(answers) == len(set(answers))
+    assert rig.painted() == []
+
+
+def test_a_device_that_fails_when_pictures_are_read_back_costs_none_of_them(clock: Clock) -> None:
+    rig = Rig(clock).open(lossless=True).send(*range(8))
+    rig.engine.later = True
+    rig.engine.fails_midway = [RuntimeError("an illegal memory access")]
+    rig.turn(6)
+    assert rig.painted() == list(range(8))
+
+
+def test_no_room_for_the_next_batch_costs_the_one_under_way_nothing(clock: Clock) -> None:
+    rig = Rig(clock).open(lossless=True).send(*range(8))
+    rig.engine.later = True
+    rig.turn()
+    rig.engine.fails = [OutOfMemory("none")]
+    rig.turn()
+    assert rig.painted() == [0, 1, 2, 3]

@@ -77,20 +77,21 @@ def test_a_chunk_takes_the_oldest_pictures_and_is_filled_with_its_last() -> None
 
 def test_the_scheduler_sees_what_is_owed() -> None:
     made = session()
-    assert made.as_waiting(4).flush_ns is None
+    assert made.as_waiting(4).due_ns is None
     made.arrive(picture(0, at_ms=0))
     made.arrive(picture(1, at_ms=33))
     seen = made.as_waiting(4)
     assert seen.deadlines_ns == (500 * MS, 533 * MS)
-    assert seen.flush_ns == 500 * MS
+    assert (seen.due_ns, seen.owed_ns) == (500 * MS, None)
     assert seen.full_ns == 99 * MS
     assert (seen.shape.width, seen.shape.height, seen.shape.steps) == (128, 64, 2)
     made.take(4)
     inside = made.as_waiting(4)
     assert inside.deadlines_ns == ()
-    assert inside.flush_ns == 500 * MS
+    assert (inside.due_ns, inside.owed_ns) == (500 * MS, 500 * MS)
+    assert inside.quiet_ns == (33 + 250) * MS
     finish(made, [0, 1], 0, reused=False)
-    assert made.as_waiting(4).flush_ns is None
+    assert made.as_waiting(4).due_ns is None
 
 
 def test_dropped_pictures_are_named_and_held_against_the_rung() -> None:
@@ -177,7 +178,7 @@ def test_a_change_of_size_lets_all_pictures_fall_and_names_them() -> None:
     larger = dataclasses.replace(STATE, revision=2, width=256)
     assert made.follow(larger, look_of(larger)) == [0, 1, 2, 3, 4, 5]
     assert made.engine_state is None
-    assert made.as_waiting(4).flush_ns is None
+    assert made.as_waiting(4).due_ns is None
 
 
 def test_an_unknown_look_leaves_the_last_good_one() -> None:
@@ -250,6 +251,7 @@ def test_the_status_tells_what_happened() -> None:
     assert status.engine_fps == pytest.approx(20, rel=0.1)
     assert (status.cache_hits, status.queue_frames, status.memory_bytes) == (40, 1, 12345)
     assert status.rung == "full"
+    assert status.held_frames == 4, "two steps, none late"
 
 
 def test_steps_nearest_to_what_was_asked() -> None:

@@ -26,6 +26,7 @@ from brushcast_worker.engine import Engine, EngineState, Job, load_engine
 from brushcast_worker.memory import peak_bytes
 
 WARM_UP_CHUNKS = 10  # a transformer's cache is full then, and what is recorded or compiled is
+STILL_CHUNKS = 20
 STAGED_SHARE = 0.3  # of the time goes into the measurement by stages
 PICTURES = 24  # a round of moving pictures, made before the clock runs
 
@@ -77,6 +78,8 @@ def measure(config: BenchConfig) -> dict[str, Any]:
     clock.spent_ms.clear()
     staged = _repeat(stream, config.seconds * STAGED_SHARE, ahead=False)
     clock.begin("")
+    clock.on = False
+    still_ms, still_share = stream.still()
     info = engine.info
     return {
         "engine": info.name,
@@ -91,6 +94,7 @@ def measure(config: BenchConfig) -> dict[str, Any]:
         "fps": round(info.chunk_frames * 1000 / plain.mean, 2),
         "chunk_ms": {key: plain.summary()[key] for key in ("p50", "p95", "max")},
         "stages_ms": {key: round(ms / staged.count, 2) for key, ms in clock.spent_ms.items()},
+        "still": {"chunk_ms": still_ms, "share_not_computed": still_share},
         "chunk_frames": info.chunk_frames,
         "first_frame_ms": round(first_ms, 1),
         "first_frame_warm_ms": round(first_warm_ms, 1),
@@ -116,6 +120,7 @@ class _Stream:
         self._seq = 0
         self._state: EngineState = None
         self._coming: list[Chunk] = []
+        self.reused = 0  # chunks for which nothing was computed
 
     def first_picture_ms(self) -> float:
         """Of a stream that opens now; the source's own rate is not counted. The first time: from
@@ -131,12 +136,23 @@ class _Stream:
         for _ in range(WARM_UP_CHUNKS):
             self.chunk()
 
+    def still(self) -> tuple[float, float]:
+        """The scene stands still from here on: milliseconds of a chunk at the end, and the share of
+        the chunks for which nothing was computed."""
+        self._pictures, self.reused = [self._pictures[self._seq % PICTURES]], 0
+        took_ms = Histogram()
+        for _ in range(STILL_CHUNKS):
+            begun_ns = time.perf_counter_ns()
+            self.chunk()
+            took_ms.add((time.perf_counter_ns() - begun_ns) / 1e6)
+        return took_ms.summary()["p50"], round(self.reused / STILL_CHUNKS, 2)
+
     def chunk(self, *, ahead: bool = False) -> int:
         """One chunk in; how many pictures came out: its own, or, `ahead`, those of the one before,
         as `loop.Loop` reads them back while there is more to do."""
         frames = []
         for _ in range(self._engine.frames_wanted(self._state)):
-            frames.append(Frame(self._pictures[self._seq % PICTURES], self._seq, 0))
+            frames.append(Frame(self._pictures[self._seq % len(self._pictures)], self._seq, 0))
             self._seq += 1
         self._clock.begin("transfer_in")
         job = Job(
@@ -155,6 +171,7 @@ class _Stream:
                 return
             self._clock.begin("transfer_out")
             count += len(read_back(pictures).pictures)
+            self.reused += pictures.reused
 
         self._engine.step([job], put)
         return count + sum(len(read_back(pictures).pictures) for pictures in before)

@@ -2,7 +2,8 @@
 
     turn ─► _read_mail ─► session.arrive       pictures join their stream's queue
          ─► _choose    ─► scheduler.next       stale ones fall; who runs, or until when to wait
-         ─► _run       ─► chunk ─► engine.step ─► pictures ─► Painted, as they come
+         ─► _run       ─► chunk ─► engine.step
+         ─► _land      ─► pictures ─► Painted, as they come
                        └► cost back to the scheduler, lateness back to the stream's ladder
 
 The thread owns the engine, every session and the device; nothing else touches them. It talks to the
@@ -14,6 +15,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -29,7 +31,7 @@ from brushcast_worker.chunk import (
     chunks_from_frames,
     read_back,
 )
-from brushcast_worker.engine import Engine, Job
+from brushcast_worker.engine import Engine, EngineState, Job
 from brushcast_worker.mail import (
     Arrived,
     Changed,
@@ -59,12 +61,21 @@ class Turn:
     """One stream's part of a batch."""
 
     session: Session
-    preset: Preset
     frames: list[Frame]
+    state: EngineState = None  # that it ran with; the session's is another once it starts anew
     came_out: bool = False  # pictures, good or bad
     reused: bool = False
     wrong: str | None = None  # why pictures must not be shown; the rest of the chunk neither
     rejected: list[int] = field(default_factory=list)  # their seqs
+
+
+@dataclass(slots=True)
+class Flight:
+    """A batch that was launched. coming: pictures that the device has not sent back yet."""
+
+    turns: list[Turn]
+    begun_ns: int
+    coming: list[tuple[Turn, Chunk]] = field(default_factory=list)
 
 
 class Loop:
@@ -88,6 +99,8 @@ class Loop:
         self._device = torch.device(engine.info.device)
         self._scheduler = Scheduler()
         self._sessions: dict[Hashable, Session] = {}  # by Stream
+        self._flights: deque[Flight] = deque()
+        self._landed_ns = 0  # the last one
         self._failures_in_a_row = 0
         self._status_ns = 0
 
@@ -122,6 +135,7 @@ class Loop:
         choice = self._choose(self._clock_ns())
         if isinstance(choice, Batch):
             self._run([self._sessions[stream] for stream in choice.ids])
+        self._land(ahead=isinstance(choice, Batch))
         self._tell_status()
         return 0 if isinstance(choice, Batch) else self._patience_ns(choice)
 
@@ -199,35 +213,86 @@ class Loop:
     # ------------------------------------------------------------------ run it
 
     def _run(self, sessions: Sequence[Session]) -> None:
-        """One batch, from waiting pictures to painted ones."""
-        begun_ns = self._clock_ns()
+        """One batch is launched, from waiting pictures on; `_land` has the painted ones."""
         turns: list[Turn] = []
+        flight = Flight(turns, self._clock_ns())
+        short: OutOfMemory | None = None
         try:
             for session in sessions:
-                turns.append(self._take(session))
-            chunks = chunks_from_frames([turn.frames for turn in turns], self._device)
-            jobs = [_job(turn, chunk) for turn, chunk in zip(turns, chunks, strict=True)]
-            self._engine.step(jobs, lambda n, pictures: self._hand_out(turns[n], pictures))
-            for turn in turns:
-                self._close(turn)
+                turns.append(Turn(session, session.take(self._wanted(session))))
+            self._step(flight)
         except OutOfMemory as error:
-            self._make_room(turns, error)
-            return
+            # What was raised holds on to the states and tensors of the step: they must go first.
+            short = OutOfMemory(str(error), again=error.again, job=error.job)
         except Exception as error:  # noqa: BLE001 - whatever a model can raise; reported, and counted
             self._survive(turns, error)
             return
-        self._failures_in_a_row = 0
-        self._account(turns, self._clock_ns() - begun_ns)
+        if short is not None:
+            self._land(ahead=False)
+            for turn in turns:
+                turn.state = None
+            self._make_room(turns, short)
+            return
+        self._flights.append(flight)
 
-    def _take(self, session: Session) -> Turn:
+    def _step(self, flight: Flight) -> None:
+        turns = flight.turns
+        for number, turn in enumerate(turns):
+            self._open_state(turn.session, number)
+            turn.state = turn.session.engine_state
+        chunks = chunks_from_frames([turn.frames for turn in turns], self._device)
+        jobs = [_job(turn, chunk) for turn, chunk in zip(turns, chunks, strict=True)]
+
+        def put(number: int, pictures: Chunk) -> None:
+            if pictures.coming:
+                flight.coming.append((turns[number], pictures))
+            else:
+                self._hand_out(turns[number], pictures)
+
+        self._engine.step(jobs, put)
+
+    def _land(self, *, ahead: bool) -> None:
+        """Waits for the pictures of what was launched: `ahead`, where no camera waits, not for the
+        last batch's, so that the device has work while others are read back and brought."""
+        while self._flights:
+            flight = self._flights[0]
+            last = len(self._flights) == 1
+            if ahead and last and all(turn.session.lossless for turn in flight.turns):
+                return
+            self._flights.popleft()
+            try:
+                for turn, pictures in flight.coming:
+                    self._hand_out(turn, pictures)
+                for turn in flight.turns:
+                    if self._runs_on(turn):
+                        self._close(turn)
+            except Exception as error:  # noqa: BLE001 - what the device says late
+                self._survive(flight.turns, error)
+                return
+            self._failures_in_a_row = 0
+            now_ns = self._clock_ns()
+            self._account(flight.turns, now_ns - max(flight.begun_ns, self._landed_ns))
+            self._landed_ns = now_ns
+
+    def _runs_on(self, turn: Turn) -> bool:
+        """Whether pictures are still waited for: not of a stream that ended or started anew."""
+        session = turn.session
+        return session.engine_state is turn.state and self._sessions.get(session.stream) is session
+
+    def _open_state(self, session: Session, number: int) -> None:
+        if session.engine_state is not None:
+            return
         assert session.preset is not None
-        if session.engine_state is None:
+        try:
             session.engine_state = self._engine.open(session.preset, session.size)
-        return Turn(session, session.preset, session.take(self._wanted(session)))
+        except OutOfMemory as error:
+            raise OutOfMemory(str(error), job=number) from None
 
     def _hand_out(self, turn: Turn, result: Chunk) -> None:
         """Pictures to the link thread while the rest of the chunk is painted, unless they must not
         be shown."""
+        if not self._runs_on(turn):
+            return
         session, turn.came_out, turn.reused = turn.session, True, result.reused
         back = read_back(result)
         turn.wrong = turn.wrong or session.looks_wrong(back.low, back.high, result.seqs)
@@ -254,9 +319,7 @@ class Loop:
         if turn.wrong:
             self._reject(turn)
             return
-        if not turn.came_out:
-            return
-        rung = session.finish(self._clock_ns())
+        rung = session.finish(self._clock_ns(), came_out=turn.came_out)
         if rung is not None:
             log.info(
                 "stream %x: now at rung %r (%s)", session.stream.session, rung.name, session.size
@@ -276,24 +339,46 @@ class Loop:
 
     # ------------------------------------------------------------------ what goes wrong
 
-    def _make_room(self, turns: Sequence[Turn], error: OutOfMemory) -> None:
-        """Out of memory: one rung down in this process, and the user is told; no rung left: the
-        stream ends."""
-        log.warning("out of memory: %s", error)
+    def _make_room(self, turns: Sequence[Turn], short: OutOfMemory) -> None:
+        """Out of memory, in this process. One job that did not fit leaves the others alone; else
+        every state of the batch may be half a step ahead, and starts anew: with a smaller batch, or
+        where there was one stream, with a smaller picture."""
+        log.warning("out of memory: %s", short)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         for turn in turns:
-            session = turn.session
-            session.take_back(turn.frames)
-            lost = session.start_anew()
-            rung = session.out_of_memory(self._clock_ns())
-            if rung is None:
-                message = f"the memory of {self._engine.info.device_name} does not do: {error}"
-                self._end(session, "memory", message)
-                continue
-            self._refuse(session, lost, "out of memory")
-            message = f"out of memory: the picture is now painted at {session.size}"
-            self._post(Problem(session.stream, "memory", message, fatal=False))
+            turn.session.take_back(turn.frames)
+        hit = turns if short.job is None else [turns[short.job]]
+        for turn in hit:
+            self._refuse(turn.session, turn.session.start_anew(), "out of memory")
+        if not short.again and len(hit) == 1:
+            self._give_way(hit[0].session, short)
+            return
+        first = turns[0].session.as_waiting(self._engine.info.chunk_frames)
+        if not short.again:
+            self._scheduler.limit(first.shape, len(turns) // 2)
+        at_once = "fewer streams are painted at once"
+        for turn in hit:
+            message = f"out of memory at {turn.session.size}: from now on {at_once}"
+            self._post(Problem(turn.session.stream, "memory", message, fatal=False))
+
+    def _give_way(self, short_of: Session, short: OutOfMemory) -> None:
+        """The largest picture gets smaller, of several the newest stream's, and its user is told;
+        no rung left anywhere: the stream that found no room ends."""
+        sessions = [
+            (session.size.area_px, number, session)
+            for number, session in enumerate(self._sessions.values())
+            if session is short_of or session.engine_state is not None
+        ]
+        for _, _, session in sorted(sessions, key=lambda found: found[:2], reverse=True):
+            before = session.size
+            if session.out_of_memory(self._clock_ns()) is not None:
+                self._refuse(session, session.start_anew(), "out of memory")
+                message = f"out of memory at {before}: the picture is now painted at {session.size}"
+                self._post(Problem(session.stream, "memory", message, fatal=False))
+                return
+        message = f"the memory of {self._engine.info.device_name} does not do: {short}"
+        self._end(short_of, "memory", message)
 
     def _survive(self, turns: Sequence[Turn], error: Exception) -> None:
         """The engine failed for a reason unknown: every stream of the batch starts anew."""
@@ -306,8 +391,6 @@ class Loop:
             ) from error
         for turn in turns:
             turn.session.counts["failures"] += 1
-            if turn.session.lossless:
-                turn.session.take_back(turn.frames)
             self._refuse(turn.session, turn.session.start_anew(), "the engine failed")
 
     def _reject(self, turn: Turn) -> None:
@@ -349,10 +432,11 @@ class Loop:
 
 def _job(turn: Turn, chunk: Chunk) -> Job:
     session = turn.session
+    assert session.preset is not None
     return Job(
         state=session.engine_state,
         chunk=chunk,
-        preset=turn.preset,
+        preset=session.preset,
         steps=session.steps,
         lossless=session.lossless,
     )

@@ -1,59 +1,57 @@
 """Scheduler: which streams run next, together, or until when to wait. Pure; no clock.
 
-After StreamDiffusionV2's SLO-aware batching (arXiv 2511.07399, section 3.1): a latency model L(T,
-B) fitted to what was measured says what a batch of B streams of T pictures will take; the batch is
-as large as the most urgent deadline allows, for throughput f = B T / L rises with B until the
-device is full. T is the engine's chunk, so B is what is chosen here.
+After StreamDiffusionV2's SLO-aware batching (arXiv 2511.07399, section 3.1): the latency model L(T,
+B) says what a batch of B streams of T pictures will take. Throughput f = B T / L rises with B until
+the device is full; beyond that knee a larger batch only makes everyone wait. So a batch is as large
+as pays, and no larger than the most urgent deadline allows. T is the engine's chunk: a longer one
+is more delay, and brings next to nothing (docs/BENCHMARKS.md has the figures).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from brushcast_worker.ladder import STEP_COST
+from brushcast_worker.latency import LatencyModel, Shape
 
-KNOWN_SHAPES = 64  # batch shapes whose cost is remembered
-SMOOTHING = 0.25  # weight of the newest measurement; a chunk's cost is steady, its outliers are not
+# Of the best throughput: what comes this near to it is as good, and the smaller batch is the sooner
+# done. Costs are known to a few per cent.
+KNEE = 0.97
 # wait for another stream only if the batch costs less than this part of the two runs
 WORTH_WAITING = 0.85
 SAFETY_NS = 5_000_000  # the way to the link thread and onto the wire
 # a lossless stream has no deadline, but live ones do not starve it for longer
 LOSSLESS_PATIENCE_NS = 2_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What may share one forward, and what it costs: the computed size and the denoising steps."""
-
-    width: int
-    height: int
-    steps: int
-
-    def work(self, pictures: int) -> float:
-        """Arbitrary units, in proportion to the arithmetic of `pictures` pictures."""
-        return self.width * self.height * pictures * (1 + STEP_COST * self.steps) * 1e-6
+NEVER_NS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """One stream as the scheduler sees it.
 
-    deadlines_ns: of the waiting pictures, oldest first. wanted: pictures that the next chunk must
-    have. flush_ns: when the oldest picture that has no result yet is due, those inside the engine
-    included; None: nothing is owed. full_ns: when the next chunk is expected to be full, from the
-    rate of arrivals; None: unknown. ended: no more pictures will come.
+    deadlines_ns: of the waiting pictures, oldest first: until then the step that takes them must be
+    over. wanted: pictures that the next chunk must have. owed_ns: the deadline of the oldest
+    picture inside the engine, which only a further chunk brings out; None: there is none.
+    quiet_ns: until then the source is taken to go on, and to bring that chunk itself. full_ns: when
+    the next chunk is expected to be full, from the rate of arrivals; None: unknown. ended: no more
+    pictures will come.
     """
 
     id: Hashable
     shape: Shape
     wanted: int
     deadlines_ns: tuple[int, ...]
-    flush_ns: int | None
+    owed_ns: int | None = None
+    quiet_ns: int = 0
     full_ns: int | None = None
     lossless: bool = False
     ended: bool = False
+
+    @property
+    def due_ns(self) -> int | None:
+        """When a result is due, of what the next step takes or else brings out; None: never."""
+        return self.deadlines_ns[0] if self.deadlines_ns else self.owed_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,47 +70,6 @@ class Wait:
     until_ns: int | None
 
 
-class LatencyModel:
-    """L(T, B): how long a forward of B streams of T pictures takes, from what was measured.
-
-    A shape that has run answers with its smoothed cost. Any other is placed on the line
-    L = fixed + slope * work through the known ones (least squares, neither part negative).
-    """
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[Shape, int, int], tuple[float, float]] = OrderedDict()
-
-    def learn(self, shape: Shape, streams: int, pictures: int, took_ns: int) -> None:
-        """One batch was measured: `streams` streams of `pictures` pictures each."""
-        key = (shape, streams, pictures)
-        work = shape.work(streams * pictures)
-        _, before = self._known.pop(key, (work, float(took_ns)))
-        self._known[key] = (work, before + SMOOTHING * (took_ns - before))
-        while len(self._known) > KNOWN_SHAPES:
-            self._known.popitem(last=False)
-
-    def expect_ns(self, shape: Shape, streams: int, pictures: int) -> int:
-        """What such a batch will take; 0 when nothing was ever measured."""
-        known = self._known.get((shape, streams, pictures))
-        if known is not None:
-            return int(known[1])
-        fixed_ns, slope = self._line()
-        return int(fixed_ns + slope * shape.work(streams * pictures))
-
-    def _line(self) -> tuple[float, float]:
-        points = list(self._known.values())
-        if not points:
-            return 0.0, 0.0
-        mean_work = sum(work for work, _ in points) / len(points)
-        mean_ns = sum(took for _, took in points) / len(points)
-        spread = sum((work - mean_work) ** 2 for work, _ in points)
-        if spread <= 1e-12:
-            return 0.0, mean_ns / mean_work
-        tilt = sum((work - mean_work) * (took - mean_ns) for work, took in points)
-        slope = min(max(tilt / spread, 0.0), mean_ns / mean_work)
-        return mean_ns - slope * mean_work, slope
-
-
 class Scheduler:
     """Chooses the next batch. Owned by the GPU thread; holds the latency model and nothing of any
     stream."""
@@ -120,6 +77,11 @@ class Scheduler:
     def __init__(self, max_streams: int = 8) -> None:
         self.latency = LatencyModel()
         self._max_streams = max_streams
+        self._fit: dict[Shape, int] = {}  # streams in one forward; none: as many as there are
+
+    def limit(self, shape: Shape, most: int) -> None:
+        """More streams of this shape in one forward do not fit into memory."""
+        self._fit[shape] = most
 
     def stale(self, stream: Waiting, now_ns: int) -> int:
         """How many of the oldest waiting pictures to drop: those that would be late even if they
@@ -138,7 +100,7 @@ class Scheduler:
         """The batch to run now, or until when to wait. Stale pictures have been dropped before."""
         ready = [stream for stream in streams if self._starts_ns(stream) <= now_ns]
         if not ready:
-            starts = [self._starts_ns(stream) for stream in streams if stream.flush_ns is not None]
+            starts = [self._starts_ns(stream) for stream in streams if stream.due_ns is not None]
             return Wait(min(starts) if starts else None)
         ready.sort(key=_due_ns)
         first = ready[0]
@@ -152,27 +114,34 @@ class Scheduler:
 
     def _starts_ns(self, stream: Waiting) -> int:
         """When this stream can or must run: at once with a full chunk, else just in time to pad
-        what is owed."""
+        what waits, or what is inside once the source brings no more."""
         if len(stream.deadlines_ns) >= stream.wanted:
             return 0
-        if stream.flush_ns is None:
-            return 1 << 62
+        if stream.due_ns is None:
+            return NEVER_NS
         if stream.ended:
             return 0
         if stream.lossless:
-            return 1 << 62
+            return NEVER_NS
         needed_ns = self.latency.expect_ns(stream.shape, 1, stream.wanted) + SAFETY_NS
-        return stream.flush_ns - needed_ns
+        starts_ns = [deadline_ns - needed_ns for deadline_ns in stream.deadlines_ns[:1]]
+        if stream.owed_ns is not None:
+            starts_ns.append(max(stream.owed_ns - needed_ns, stream.quiet_ns))
+        return min(starts_ns)
 
     def _best_count(self, first: Waiting, most: int, now_ns: int) -> int:
-        """The largest B that meets the most urgent deadline; if none does, the B of the best
-        throughput."""
-        most = min(most, self._max_streams)
-        costs = [self.latency.expect_ns(first.shape, b, first.wanted) for b in range(1, most + 1)]
-        in_time = [b for b, cost in enumerate(costs, 1) if now_ns + cost <= _due_ns(first)]
-        if in_time:
-            return in_time[-1]
-        return max(range(1, most + 1), key=lambda b: (b / max(costs[b - 1], 1), b))
+        """B at the knee, among those that meet the most urgent deadline, or among all if none
+        does. A B in time that was never measured is tried: only so the knee is found."""
+        most = min(most, self._max_streams, self._fit.get(first.shape, most))
+        every = range(1, most + 1)
+        costs_ns = [self.latency.expect_ns(first.shape, b, first.wanted) for b in every]
+        costs_ns = list(accumulate(costs_ns, max))  # whatever was measured: more is not sooner
+        in_time = sum(now_ns + cost_ns <= _due_ns(first) for cost_ns in costs_ns)
+        if in_time and not self.latency.measured(first.shape, in_time, first.wanted):
+            return in_time
+        rates = [b / max(cost_ns, 1) for b, cost_ns in zip(every, costs_ns, strict=True)]
+        rates = rates[: in_time or most]
+        return 1 + next(n for n, rate in enumerate(rates) if rate >= KNEE * max(rates))
 
     def _worth_waiting(
         self,
@@ -184,7 +153,7 @@ class Scheduler:
     ) -> int | None:
         """Until when to wait for one more stream of this shape, if a larger batch is cheaper and in
         time."""
-        if first.lossless or count >= self._max_streams:
+        if first.lossless or count >= self._fit.get(first.shape, self._max_streams):
             return None
         ready_ids = {stream.id for stream in ready}
         soon = [
@@ -210,6 +179,6 @@ class Scheduler:
 
 
 def _due_ns(stream: Waiting) -> int:
-    if stream.flush_ns is None:
-        return 1 << 62
-    return stream.flush_ns + LOSSLESS_PATIENCE_NS if stream.lossless else stream.flush_ns
+    if stream.due_ns is None:
+        return NEVER_NS
+    return stream.due_ns + LOSSLESS_PATIENCE_NS if stream.lossless else stream.due_ns

@@ -17,11 +17,19 @@ from brushcast.wire.messages import StreamState, WorkerStatus
 from brushcast_worker.chunk import PADDING_SEQ
 from brushcast_worker.engine import EngineInfo, EngineState
 from brushcast_worker.ladder import Ladder, Rung
+from brushcast_worker.latency import Shape
 from brushcast_worker.mail import Arrived, Stream
-from brushcast_worker.scheduler import Shape, Waiting
+from brushcast_worker.scheduler import Waiting
 
 # more is scaled down before the model: no stream needs it, every device would choke
 MAX_AREA_PX = 1920 * 1088
+# A source is taken to have stopped when nothing has come for so long, or for two of its gaps: the
+# slowest camera's gap is 200 ms.
+QUIET_NS = 250_000_000
+PAUSE_NS = 1_000_000_000  # a gap this long is a pause, and says nothing of the source's rate
+# What the engine holds back (a chunk for each further step, and what comes late) is its own delay,
+# not the worker's lateness; but it may at most double the time allowed.
+WITH_OWN_DELAY = 2.0
 STEP_SMOOTHING = 0.3  # weight of the newest chunk in what the bridge is told
 BAD_IN_A_ROW = 5  # rejected results before the stream gets a new state (facts/reliability.md)
 BLANK_LEVELS = 4  # a result that spans less than this is one colour
@@ -44,11 +52,13 @@ class Session:
         self._ladder = self._new_ladder()
         self._waiting: deque[Arrived] = deque()
         self._inside: dict[int, Arrived] = {}
+        self._fresh: set[int] = set()  # of those inside: taken by the step that runs
         self._ages: list[float] = []  # of the chunk's painted pictures, 1 is at the deadline
         self._bad_in_a_row = 0
         self._stale_since_step = 0
         self._results = Rate(window_s=4)  # of chunks
         self._gap_ns = 0  # between arrivals, smoothed
+        self._arrived_ns: int | None = None  # the last of all
         self._size = self._computed_size()
 
     # ------------------------------------------------------------------ what the bridge wants
@@ -94,15 +104,16 @@ class Session:
 
     def arrive(self, arrived: Arrived) -> None:
         """A picture begins to wait."""
-        if self._waiting:
-            gap_ns = arrived.arrived_ns - self._waiting[-1].arrived_ns
+        gap_ns = 0 if self._arrived_ns is None else arrived.arrived_ns - self._arrived_ns
+        if 0 < gap_ns < PAUSE_NS:
             self._gap_ns = gap_ns if not self._gap_ns else (3 * self._gap_ns + gap_ns) // 4
+        self._arrived_ns = arrived.arrived_ns
         self._waiting.append(arrived)
         self.ended = self.ended or arrived.end
 
     def as_waiting(self, wanted: int) -> Waiting:
         """This stream as the scheduler sees it."""
-        oldest = next(iter(self._inside.values()), self._waiting[0] if self._waiting else None)
+        inside = next(iter(self._inside.values()), None)
         missing = wanted - len(self._waiting)
         full_ns = None
         if self._waiting and self._gap_ns and missing > 0:
@@ -112,7 +123,8 @@ class Session:
             shape=Shape(self._size.width, self._size.height, self.steps),
             wanted=wanted,
             deadlines_ns=tuple(arrived.deadline_ns for arrived in self._waiting),
-            flush_ns=None if oldest is None else oldest.deadline_ns,
+            owed_ns=None if inside is None else inside.deadline_ns,
+            quiet_ns=(self._arrived_ns or 0) + max(QUIET_NS, 2 * self._gap_ns),
             full_ns=full_ns,
             lossless=self.lossless,
             ended=self.ended,
@@ -127,8 +139,8 @@ class Session:
         """The next chunk's pictures, at the computed size; a short chunk is filled with its last
         picture."""
         taken = [self._waiting.popleft() for _ in range(min(wanted, len(self._waiting)))]
-        for arrived in taken:
-            self._inside[arrived.frame.seq] = arrived
+        self._inside |= {arrived.frame.seq: arrived for arrived in taken}
+        self._fresh = {arrived.frame.seq for arrived in taken}
         frames = [
             Frame(resize(a.frame.pixels_HWC, self._size), a.frame.seq, a.frame.captured_ns)
             for a in taken
@@ -145,12 +157,18 @@ class Session:
         done = [self._inside.pop(seq) for seq in seqs if seq in self._inside]
         self.counts["results"] += len(done)
         self.counts["reused"] += len(done) if reused else 0
-        self._ages += [(now_ns - a.arrived_ns) / max(a.deadline_ns - a.arrived_ns, 1) for a in done]
+        for arrived in done:
+            own = 1.0 if arrived.frame.seq in self._fresh else WITH_OWN_DELAY
+            self._ages.append(_age(arrived, now_ns) / own)
 
-    def finish(self, now_ns: int) -> Rung | None:
-        """All pictures of a chunk are painted. The new rung, if it changed."""
-        self._results.add(now_ns)
-        self._bad_in_a_row = 0
+    def finish(self, now_ns: int, *, came_out: bool = True) -> Rung | None:
+        """A step is over, and what it painted is out. The new rung, if it changed."""
+        if came_out:
+            self._results.add(now_ns)
+            self._bad_in_a_row = 0
+        held = [self._inside[seq] for seq in self._fresh if seq in self._inside]
+        self._ages += [_age(arrived, now_ns) for arrived in held]
+        self._fresh = set()
         age, self._ages = max(self._ages, default=None), []
         if self.lossless or age is None:
             return None
@@ -181,7 +199,11 @@ class Session:
         return gone
 
     def start_anew(self) -> list[int]:
-        """Forgets the engine's state; the seqs of what was inside, to be refused."""
+        """Forgets the engine's state; the seqs of what was inside, to be refused. Of a lossless
+        stream nothing is: what was inside waits again, first in line."""
+        if self.lossless:
+            self._waiting.extendleft(reversed(self._inside.values()))
+            self._inside.clear()
         gone = list(self._inside)
         self._inside.clear()
         self._ages.clear()
@@ -221,6 +243,7 @@ class Session:
             engine_fps=round(self._results.per_second(now_ns) * self._info.chunk_frames, 2),
             step_ms=round(self.step_ms, 2),
             queue_frames=len(self._waiting),
+            held_frames=(self.steps - 1) * self._info.chunk_frames + self._info.late_frames,
             rung=self._ladder.rung.name,
             cache_hits=self.counts["reused"],
             refused_frames=self.counts["refused"],
@@ -245,6 +268,11 @@ class Session:
         arrived = next(reversed(self._inside.values()))
         pixels_HWC = resize(arrived.frame.pixels_HWC, self._size)
         return Frame(pixels_HWC, PADDING_SEQ, arrived.frame.captured_ns)
+
+
+def _age(arrived: Arrived, now_ns: int) -> float:
+    """1 is at the deadline."""
+    return (now_ns - arrived.arrived_ns) / max(arrived.deadline_ns - arrived.arrived_ns, 1)
 
 
 def chosen_steps(asked: int, info: EngineInfo) -> int:

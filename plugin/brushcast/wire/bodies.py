@@ -125,13 +125,15 @@ class WorkerStatus:
     """How the worker fares with this stream: carried by every PONG.
 
     engine_fps: pictures restyled per second lately. step_ms: what the last chunk took.
-    queue_frames: waiting in the worker. rung: the ladder's rung by name. cache_hits,
-    refused_frames: since the stream opened. memory_bytes: in use.
+    queue_frames: waiting in the worker. held_frames: inside its engine between two chunks, whatever
+    the rate (a chunk for each further step, and what comes late). rung: the ladder's rung by name.
+    cache_hits, refused_frames: since the stream opened. memory_bytes: in use.
     """
 
     engine_fps: float = 0.0
     step_ms: float = 0.0
     queue_frames: int = 0
+    held_frames: int = 0
     rung: str = "full"
     cache_hits: int = 0
     refused_frames: int = 0
@@ -142,7 +144,7 @@ class WorkerStatus:
             _real(name, getattr(self, name), 0, 1e9)
             object.__setattr__(self, name, float(getattr(self, name)))
         _label("rung", self.rung)
-        for name in ("queue_frames", "cache_hits", "refused_frames", "memory_bytes"):
+        for name in ("queue_frames", "held_frames", "cache_hits", "refused_frames", "memory_bytes"):
             _whole(name, getattr(self, name), 0, _U64)
 
 

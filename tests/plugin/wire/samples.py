@@ -48,6 +48,7 @@ STATUSES = st.builds(
     engine_fps=st.floats(0, 1e9),
     step_ms=st.floats(0, 1e9),
     queue_frames=U64,
+    held_frames=U64,
     rung=LABELS,
     cache_hits=U64,
     refused_frames=U64,

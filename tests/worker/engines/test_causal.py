@@ -293,3 +293,28 @@ def three_sinks() -> CausalEngine:
     like: Any = random_wan("wan-small", "cpu")
     vae, device = like._networks._autoencoder._autoencoder, torch.device("cpu")
     return wan_engine("wan-small", transformer, vae, like._looks, device, torch.float32, None)
+
+
+@pytest.mark.parametrize("name", ["wan-small", "wan-small-tiny"])
+def test_streams_that_are_decoded_one_by_one_are_the_same(name: str, presets: Presets) -> None:
+    """Once three at a time were too many."""
+    whole, parts = (random_wan(name, "cpu") for _ in range(2))
+    assert parts._portions.too_many(SIZE, 3)
+    rows: list[int] = []
+    decode = parts._networks.decode
+
+    def counted(x0_TCHW: Sequence[torch.Tensor], *others: Any) -> Any:
+        rows.append(len(x0_TCHW))
+        return decode(x0_TCHW, *others)
+
+    parts._networks.decode = counted  # type: ignore[method-assign]
+    painted: list[list[torch.Tensor]] = [[], []]
+    for engine, out in zip((whole, parts), painted, strict=True):
+        states = [engine.open(presets["ink"], SIZE) for _ in range(3)]
+        for chunk in chunks(moving(16)):
+            jobs = [
+                Job(state=state, chunk=chunk, preset=presets["ink"], steps=2) for state in states
+            ]
+            out += [found.x_TCHW for found in outcome(engine, jobs) if found is not None]
+    assert set(rows) == {1}
+    torch.testing.assert_close(torch.cat(painted[1]), torch.cat(painted[0]), atol=1e-5, rtol=0)

@@ -37,7 +37,9 @@ class Both:
         self.transformer = DiT(CONFIG).eval().requires_grad_(False).to(device)
         self.quirks = Quirks(**quirks)  # type: ignore[arg-type]
         graphs = RowGraphs(self.device, capture=device == "cuda")
-        self.pool = CachePool(self.transformer, torch.float32, self.device, graphs, self.quirks)
+        self.pool = CachePool(
+            *(self.transformer, torch.float32, self.device, graphs), quirks=self.quirks
+        )
 
     def open(self) -> Pair:
         own = rolling_cache(CONFIG, GRID, self.device, torch.float32, self.quirks)

@@ -54,6 +54,7 @@ from brushcast_worker.stages.motion import (
     noise_level,
 )
 from brushcast_worker.stages.noise import NoiseConfig, open_noise
+from brushcast_worker.stages.portions import Portions
 from brushcast_worker.stages.schedule import Schedule
 
 
@@ -130,6 +131,7 @@ class CausalEngine:
         self._device = torch.device(info.device)
         self._dtype = next(transformer.parameters()).dtype
         self._networks, self._quirks = networks, quirks
+        self._portions = Portions("decoding")
         self._begin = timer.begin if timer is not None else _no_timer
 
     @torch.inference_mode()
@@ -167,7 +169,10 @@ class CausalEngine:
     def step(self, jobs: Sequence[Job], put: Put) -> None:
         """Advance every job's stream by one chunk; see `engine.Engine.step`."""
         with _memory_errors(jobs[0].state.size, len(jobs)), on_one_core(self._device):
-            turns = [self._follow(job, partial(put, n)) for n, job in enumerate(jobs)]
+            turns = []
+            for n, job in enumerate(jobs):
+                with _memory_errors(job.state.size, 1, job=n):
+                    turns.append(self._follow(job, partial(put, n)))
             self._begin("motion")
             chunks, seen = [turn.job.chunk for turn in turns], [turn.state.seen for turn in turns]
             motions = self._networks.measure(chunks, seen)
@@ -235,8 +240,10 @@ class CausalEngine:
         if motion.peak >= below or self._changing(state):
             state.still_chunks = 0
             return False
-        # What is under way must be still too, or the output would jump back to it.
-        settled = state.still_chunks >= len(state.under_way) == turn.job.steps - 1
+        # What is under way must be still too, or the output would jump back to it; and so must what
+        # a late autoencoder has not painted yet.
+        late = self.info.late_frames > 0
+        settled = len(state.under_way) == turn.job.steps - 1 <= state.still_chunks - late
         if state.shown is None or not settled:
             state.still_chunks += 1
             return False
@@ -327,8 +334,19 @@ class CausalEngine:
             frame.done += 1
 
     def _decode(self, turns: Sequence[_Turn]) -> None:
-        """Latent frames that have all their steps behind them become pictures, and are put out."""
-        done = [(turn, group) for turn in turns for group in finished(turn.state)]
+        """Latent frames that have all their steps behind them become pictures, and are put out. A
+        stream's scenes one after the other: its pictures stay in order."""
+        runs = [(turn, finished(turn.state)) for turn in turns]
+        for scene in range(max(len(groups) for _, groups in runs)):
+            done = [(turn, groups[scene]) for turn, groups in runs if len(groups) > scene]
+            size = turns[0].state.size
+            for part in self._portions.split(size, done):
+                too_many = partial(self._portions.too_many, size, len(part))
+                with _memory_errors(size, len(part), too_many):
+                    self._paint(part)
+
+    def _paint(self, done: Sequence[tuple[_Turn, list[LatentFrame]]]) -> None:
+        """Of each stream the latent frames of one scene."""
         groups = [group for _, group in done]
         decoded = self._networks.decode(
             [torch.stack(latents(group)) for group in groups],
@@ -388,15 +406,17 @@ class CausalEngine:
 
 
 @contextmanager
-def _memory_errors(size: Size, streams: int) -> Iterator[None]:
+def _memory_errors(
+    size: Size, streams: int, too_many: Callable[[], bool] | None = None, job: int | None = None
+) -> Iterator[None]:
+    """too_many: told of it, says whether less is wanted from now on. job: as of `OutOfMemory`."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(f"{size}, {streams} streams: {error}") from None
-    except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAlloc" not in str(error):
             raise
-        raise OutOfMemory(f"{size}, {streams} streams: {error}") from None
+        again = too_many is not None and too_many()
+        raise OutOfMemory(f"{size}, {streams} streams: {error}", again=again, job=job) from None
 
 
 def _no_timer(stage: str) -> None:
