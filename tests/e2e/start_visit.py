@@ -69,9 +69,10 @@ def write(folder: Path, engine: str, device: str) -> None:
 
     from brushcast_worker.engines import wan
     from brushcast_worker.engines.devices import choose_device, choose_dtype
+    from brushcast_worker.quirks import DEFAULT
 
     place = choose_device(device)
-    networks = wan._networks(wan.ROWS[engine], place, choose_dtype(place))
+    networks = wan._networks(wan.ROWS[engine], place, choose_dtype(place), DEFAULT)
     for name, network in zip(("transformer", "autoencoder"), networks, strict=True):
         weights = {key: x.contiguous().cpu() for key, x in network.state_dict().items()}
         save_file(weights, folder / f"{name}.safetensors")

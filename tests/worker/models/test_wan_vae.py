@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from brushcast_worker.models.moments import Memory
+from brushcast_worker.models.moments import Memory, Sum
 from brushcast_worker.models.wan_vae import VAE_SIZES, WanVAE, WanVAEConfig
 from brushcast_worker.vectors import Vectors
 from brushcast_worker.verify import decode_error, encode_error
@@ -249,3 +249,27 @@ def test_fused_it_gives_the_same_and_writes_its_memory_over(
         "first convolutions, halved time"
     )
     assert sum(same) > 8
+
+
+@pytest.mark.parametrize("config", [TINY, OTHER], ids=["tiny", "other"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_kernel_gets_channels_last(config: WanVAEConfig, rows: int) -> None:
+    """However a stream begins: with one picture, or with those of the next latent frame too."""
+    seen = []
+
+    def kernel(total: Sum, *rest: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        shortcut = [] if total.shortcut_NCHW is None else [total.shortcut_NCHW]
+        parts = (*total.products, *shortcut)
+        seen.extend(x.permute(0, 2, 3, 1).is_contiguous() for x in parts)
+        return by_pixels(total, *rest, **named)
+
+    fused = tiny(config)
+    fused.fuse(kernel)
+    for first in (1, 1 + config.chunk):
+        video = clip(first + config.chunk, rows)
+        z, memory = fused.encode(video[:, :first])
+        more, _ = fused.encode(video[:, first:], memory)
+        _, painted = fused.decode(z)
+        fused.decode(more, painted)
+    assert len(seen) > 50
+    assert all(seen)

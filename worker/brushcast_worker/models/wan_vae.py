@@ -172,6 +172,9 @@ class Norm(nn.Module):
         """What ``normalised`` takes."""
         return self.gamma.flatten() * self.gamma.shape[0] ** 0.5
 
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return normalised(x_NCHW, self.scale_C)
+
 
 class Residual(nn.Module):
     """Two causal convolutions beside a shortcut."""
@@ -209,7 +212,7 @@ class Attention(nn.Module):
 
     def forward(self, total: Sum, walk: Walk) -> Sum:
         x_NCHW = walk.whole(total)
-        qkv_NHWC = self.to_qkv(normalised(x_NCHW, self.norm.scale_C)).permute(0, 2, 3, 1)
+        qkv_NHWC = self.to_qkv(self.norm(x_NCHW)).permute(0, 2, 3, 1)
         q, k, v = qkv_NHWC.flatten(1, 2)[:, None].chunk(3, -1)  # one head
         attend = F.scaled_dot_product_attention if walk.kernel is None else wide_attention
         y_NHWC = attend(q, k, v)[:, 0].unflatten(1, qkv_NHWC.shape[1:3])
@@ -236,6 +239,8 @@ class Downsample(nn.Module):
             x_NCHW = walk.join(x_NCHW, 1)
             return self.time_conv.over(taps_side_by_side(x_NCHW, walk.rows, stride=2))
         walk.keep(x_NCHW, 1)
+        if len(x_NCHW) == walk.rows:
+            return Sum((x_NCHW,))
         later = self.time_conv.over(taps_side_by_side(x_NCHW, walk.rows, stride=2))
         return Sum((torch.cat([x_NCHW[: walk.rows], walk.whole(later)]),))
 
