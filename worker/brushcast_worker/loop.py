@@ -17,7 +17,6 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 
 import torch
 
@@ -31,7 +30,8 @@ from brushcast_worker.chunk import (
     chunks_from_frames,
     read_back,
 )
-from brushcast_worker.engine import Engine, EngineState, Job
+from brushcast_worker.engine import Engine, Job
+from brushcast_worker.flight import Flight, Turn
 from brushcast_worker.mail import (
     Arrived,
     Changed,
@@ -54,28 +54,6 @@ STATUS_EVERY_NS = 500_000_000
 LONGEST_WAIT_NS = 250_000_000  # how long stopping may take, and how old a status may get
 WARM_UP_LEVELS = 8  # of 255 apart: not still, so everything is computed, and no cut
 FAILURES_IN_A_ROW = 3  # of the engine, for reasons unknown: then this process is not worth keeping
-
-
-@dataclass(slots=True)
-class Turn:
-    """One stream's part of a batch."""
-
-    session: Session
-    frames: list[Frame]
-    state: EngineState = None  # that it ran with; the session's is another once it starts anew
-    came_out: bool = False  # pictures, good or bad
-    reused: bool = False
-    wrong: str | None = None  # why pictures must not be shown; the rest of the chunk neither
-    rejected: list[int] = field(default_factory=list)  # their seqs
-
-
-@dataclass(slots=True)
-class Flight:
-    """A batch that was launched. coming: pictures that the device has not sent back yet."""
-
-    turns: list[Turn]
-    begun_ns: int
-    coming: list[tuple[Turn, Chunk]] = field(default_factory=list)
 
 
 class Loop:

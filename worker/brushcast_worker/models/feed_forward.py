@@ -20,4 +20,4 @@ class FeedForward(nn.Sequential):
         # 17.  torch has no public name for it.
         rows = x.reshape(-1, x.shape[-1])
         y = torch._addmm_activation(first.bias, rows, first.weight.t(), use_gelu=True)
-        return second(y.unflatten(0, x.shape[:-1]))
+        return second(y.reshape(*x.shape[:-1], -1))
