@@ -25,6 +25,7 @@ from tests.e2e import gpu_visit
 from tests.e2e.gpu_visit import Stream, stages, ticks
 
 log = logging.getLogger(__name__)
+PROFILED = 6  # ticks
 FULL = 12  # ticks until the caches are full and everything is recorded
 
 
@@ -44,18 +45,32 @@ def measured(engine: Any, clock: StageClock, size: Size, count: int, steps: int)
     return found
 
 
-def kernels(engine: Any, size: Size, steps: int) -> list[str]:
-    """The kernels that a tick of one stream spends its time in: ms, calls, name."""
+def kernels(engine: Any, size: Size, steps: int) -> dict[str, Any]:
+    """The kernels that a tick of one stream spends its time in (ms, calls, name), and how much of
+    the time the device does nothing."""
     stream = Stream(engine, load_presets()["ink"], size, moving_pictures(size))
     stream.steps = steps
     ticks([stream], number=1, warm_up=FULL)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
-        ticks([stream], number=4, warm_up=0)
+        ticks([stream], number=PROFILED, warm_up=0)
+    spans = sorted(
+        (event.time_range.start, event.time_range.end)
+        for event in seen.events()
+        if event.device_type == torch.autograd.DeviceType.CUDA
+    )
+    busy_us, at = 0.0, spans[0][0]
+    for begin, end in spans:  # some run side by side
+        busy_us += max(0, end - max(at, begin))
+        at = max(at, end)
     rows = sorted(seen.key_averages(), key=lambda row: -row.self_device_time_total)[:45]
-    return [
-        f"{row.self_device_time_total / 4000:.3f} {row.count / 4:.0f} {row.key[:110]}"
-        for row in rows
-    ]
+    return {
+        "busy_share": round(busy_us / (at - spans[0][0]), 4),
+        "kernels": [
+            f"{row.self_device_time_total / PROFILED / 1000:.3f} {row.count / PROFILED:.0f} "
+            f"{row.key[:110]}"
+            for row in rows
+        ],
+    }
 
 
 def autoencoder(engine: Any, size: Size) -> dict[str, float]:
@@ -123,7 +138,7 @@ def main() -> None:
         found[str(count)] = measured(engine, clock, size, count, asked.steps)
         log.info({count: found[str(count)]})
     if asked.profile:
-        found["kernels"] = kernels(engine, size, asked.steps)
+        found |= kernels(engine, size, asked.steps)
     if asked.autoencoder:
         found["autoencoder"] = autoencoder(engine, size)
     name = f"{asked.engine}-{asked.size}-{asked.steps}{'-plain' if asked.plain else ''}.json"

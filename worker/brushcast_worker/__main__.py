@@ -39,7 +39,7 @@ QUIRKS = click.option(
     envvar="BRUSHCAST_QUIRKS",
     show_envvar=True,
     help="NAME=VALUE,...: rope=slot|frame, normalise_encoded=on|off, sinks=COSINE|off, "
-    "recache=on|off.",
+    "recache=on|off, noise=pixel|latent, noise_window=CHUNKS.",
 )
 PATH = click.Path(path_type=Path)
 PROGRESS = "... "  # how a line that tells how far it is begins

@@ -9,6 +9,8 @@ from typing import Literal, cast, get_args
 from brushcast.errors import ConfigError
 
 Rope = Literal["slot", "frame"]
+Noise = Literal["pixel", "latent"]
+WINDOWS = range(1, 33)  # chunks that the noise may look back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,17 +21,27 @@ class Quirks:
     them; off is what the published live pipeline does. rope: time positions by ``slot`` of the
     cache, which never grow, or by latent ``frame``, which start again at 50 (published). sinks: the
     cosine below which the least similar sink gives way to the current latent frame (published:
-    0.2); None: sinks stay. recache: sinks are made anew under a new prompt.
+    0.2); None: sinks stay. recache: sinks are made anew under a new prompt. noise: motion lowers
+    the noise as it is measured in pixels (published code) or on latents (the paper's form; the host
+    then waits for the encoder in every chunk), the fastest of the last noise_window chunks.
     """
 
     normalise_encoded: bool = False
     rope: Rope = "slot"
     sinks: float | None = None
     recache: bool = True
+    noise: Noise = "pixel"
+    noise_window: int = 1
 
     def __post_init__(self) -> None:
         if self.rope not in get_args(Rope):
             raise ConfigError(f"quirk rope {self.rope!r}: wanted slot or frame")
+        if self.noise not in get_args(Noise):
+            raise ConfigError(f"quirk noise {self.noise!r}: wanted pixel or latent")
+        if self.noise_window not in WINDOWS:
+            raise ConfigError(
+                f"quirk noise_window {self.noise_window}: wanted {WINDOWS[0]} to {WINDOWS[-1]}"
+            )
         if self.sinks is not None and not (math.isfinite(self.sinks) and -1 <= self.sinks <= 1):
             raise ConfigError(f"quirk sinks {self.sinks}: wanted a cosine from -1 to 1, or off")
 
@@ -54,10 +66,12 @@ def parse_quirks(text: str) -> Quirks:
         rope=cast(Rope, given.get("rope", DEFAULT.rope)),
         sinks=_threshold(given.get("sinks"), DEFAULT.sinks),
         recache=_switch(given.get("recache"), DEFAULT.recache),
+        noise=cast(Noise, given.get("noise", DEFAULT.noise)),
+        noise_window=_count(given.get("noise_window"), DEFAULT.noise_window),
     )
 
 
-_READ = ("normalise_encoded", "rope", "sinks", "recache")
+_READ = ("normalise_encoded", "rope", "sinks", "recache", "noise", "noise_window")
 
 
 def _switch(text: str | None, default: bool) -> bool:
@@ -77,3 +91,11 @@ def _threshold(text: str | None, default: float | None) -> float | None:
         return float(text)
     except ValueError:
         raise ConfigError(f"quirk sinks {text!r}: wanted a cosine, or off") from None
+
+
+def _count(text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    if not text.isdecimal():
+        raise ConfigError(f"quirk noise_window {text!r}: wanted a number of chunks")
+    return int(text)

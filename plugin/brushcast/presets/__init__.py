@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from brushcast.errors import PresetError
+from brushcast.presets.mixture import parse_mixture
 
 BUILT_IN_FOLDER = Path(__file__).parent
 # As people meet them: the gentlest first, the boldest in the middle.
@@ -29,7 +30,8 @@ class Preset:
     """A named look.
 
     name: `[a-z0-9_-]{1,64}`, also the file's name. title: what people read.
-    prompt: the look in words. strength: 0 (barely touched) to 1 (as free as the engine can be).
+    prompt: the look in words, or a mixture (`presets.mixture`).
+    strength: 0 (barely touched) to 1 (as free as the engine can be).
     seed: 0..2**32-1. engine: the preferred engine's name, or "" for whichever runs.
     """
 
@@ -52,6 +54,7 @@ class Preset:
                 )
         if not self.prompt.strip():
             raise PresetError(f"preset {self.name}: the prompt is empty, wanted the look in words")
+        parse_mixture(self.prompt)
         strength_ok = isinstance(self.strength, int | float) and not isinstance(self.strength, bool)
         if not strength_ok or not 0 <= self.strength <= 1:
             raise PresetError(

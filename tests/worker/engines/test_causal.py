@@ -191,6 +191,28 @@ def test_graphs_are_for_gpus_alone(device: str, networks: type) -> None:
     assert type(random_pocket(device)._networks) is networks
 
 
+@pytest.mark.parametrize("form", ["pixel", "latent"])
+def test_what_moves_lowers_the_noise_for_as_long_as_is_asked(form: Any, presets: Presets) -> None:
+    """A hand that goes by: still before it and after it."""
+    here = moving(1)[0]
+    source = [here] * 8 + moving(8, speed_px=9)[4:] + [here] * 16
+
+    def levels(window: int) -> list[float]:
+        quirks = Quirks(noise=form, noise_window=window)
+        engine = random_pocket("cpu", quirks=quirks)
+        state, found = engine.open(presets["ink"], SIZE), []
+        for chunk in chunks([picture + n % 2 for n, picture in enumerate(source)]):
+            step(engine, state, chunk, presets["ink"])
+            assert state.temporal.level is not None
+            found.append(state.temporal.level)
+        return found
+
+    short, long = levels(1), levels(3)
+    assert short[2] < min(*short[:2], *short[4:]) - 1e-3
+    assert max(long[2:5]) < long[1] - 1e-3, "remembered"
+    assert long[6] > max(long[2:5])
+
+
 def painted(
     engine: CausalEngine, names: Sequence[str], presets: Presets, steps: Sequence[int]
 ) -> tuple[list[torch.Tensor], CausalState]:

@@ -11,7 +11,7 @@ takes all its steps in one tick: somebody waits for a picture.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +35,7 @@ from brushcast_worker.engines.causal_state import (
     latents,
     source,
 )
+from brushcast_worker.engines.looks import Looks, MixedLooks
 from brushcast_worker.models.dit import Context, DiT
 from brushcast_worker.models.light_vae import CHUNK, SCALE, Guide
 from brushcast_worker.models.side_by_side import on_one_core
@@ -43,7 +44,7 @@ from brushcast_worker.stages.autoencoder import Memory
 from brushcast_worker.stages.cache import Cache, Grid
 from brushcast_worker.stages.decode import Decoded
 from brushcast_worker.stages.denoise import Row
-from brushcast_worker.stages.look import Fade, Look
+from brushcast_worker.stages.look import Fade
 from brushcast_worker.stages.motion import (
     CUT_ABOVE,
     LOSSLESS_STILL_BELOW,
@@ -54,20 +55,9 @@ from brushcast_worker.stages.motion import (
     noise_level,
 )
 from brushcast_worker.stages.noise import NoiseConfig, open_noise
+from brushcast_worker.stages.noise import motion as latent_motion
 from brushcast_worker.stages.portions import Portions
 from brushcast_worker.stages.schedule import Schedule
-
-
-class Looks(Protocol):
-    """The text model: from a preset to what the transformer is told."""
-
-    def look(self, preset: Preset) -> Look:
-        """On the engine's device. Raises PromptError when it can make nothing of the prompt."""
-        ...
-
-    def remark(self, preset: Preset) -> str:
-        """What the prompt was taken for where it names no look that is known; else ""."""
-        ...
 
 
 class Networks(Protocol):
@@ -125,7 +115,7 @@ class CausalEngine:
     ) -> None:
         self.info = info
         self._transformer = transformer
-        self._looks = looks
+        self._looks = MixedLooks(looks)
         self._noise = noise
         self._schedule = schedule
         self._device = torch.device(info.device)
@@ -223,8 +213,8 @@ class CausalEngine:
             self._new_scene(state, turn.job.steps)
             state.counts["cuts"] += 1
             (motion,) = self._networks.measure([chunk], [None])
-        before, s0 = state.temporal.level, state.fade.now().s0
-        state.temporal.level = noise_level(motion.rms, s0, before, self._noise)
+        if self._noise.form == "pixel":
+            self._set_level(state, motion.rms)
         turn.still = self._repeat(turn, motion)
         state.counts["chunks"] += 1
         state.counts["still"] += turn.still
@@ -260,6 +250,9 @@ class CausalEngine:
         for turn, z_TCHW, memory in zip(turns, encoded, memories_after, strict=True):
             temporal = turn.state.temporal
             temporal.encoder = memory
+            if self._noise.form == "latent":  # the host waits for the latents here
+                self._set_level(turn.state, float(latent_motion(z_TCHW, temporal.latent_CHW)))
+                temporal.latent_CHW = z_TCHW[-1]
             assert temporal.level is not None, "measured before"
             steps = self._schedule(turn.job.steps, temporal.level)
             alone = len(turns) == 1  # several streams are decoded together
@@ -269,6 +262,13 @@ class CausalEngine:
             )
             turn.state.under_way.append(frame)
             turn.state.take(turn.job.chunk)
+
+    def _set_level(self, state: CausalState, moved: float) -> None:
+        """The chunk's noise level, by the fastest motion of the last ones."""
+        temporal = state.temporal
+        temporal.moved.append(moved)
+        fastest, s0 = max(temporal.moved), state.fade.now().s0
+        temporal.level = noise_level(fastest, s0, temporal.level, self._noise)
 
     def _at_once(self, state: CausalState) -> None:
         """What a stream begins with takes all its steps at once: the chunk behind a lead is not
@@ -402,7 +402,8 @@ class CausalEngine:
         strokes = self._noise.strokes
         noise_CHW = open_noise(shape_CHW, seed, device, dtype, strokes=strokes).noise_CHW
         caches = [self._networks.cache((height, width)) for _ in range(steps)]
-        return Temporal(noise_CHW, caches, config.sinks, after)
+        moved: deque[float] = deque(maxlen=self._noise.window)
+        return Temporal(noise_CHW, caches, config.sinks, after, moved)
 
 
 @contextmanager

@@ -34,7 +34,9 @@ class Temporal:
     caches: list[Cache]  # one per denoising step
     sinks: int  # of each cache
     after: int  # pictures of the stream came before this scene
+    moved: deque[float]  # in the last chunks, as many as the noise looks back
     level: float | None = None  # of the noise in the last chunk
+    latent_CHW: Tensor | None = None  # the last, where motion is measured on latents
     encoder: Memory | None = None
     decoder: Memory | None = None
     made_under: list[int] = field(default_factory=list)  # of each sink: the look's number, or MIXED

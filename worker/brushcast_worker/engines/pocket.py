@@ -119,7 +119,7 @@ def pocket_engine(
         if device.type == "cuda"
         else Eager(model.dit, model.vae, dtype, quirks=quirks),
         looks=PocketLooks(model),
-        noise=NoiseConfig(strokes=True),
+        noise=NoiseConfig(form=quirks.noise, window=quirks.noise_window, strokes=True),
         schedule=pocket_steps,
         timer=timer,
         quirks=quirks,

@@ -32,14 +32,15 @@ from brushcast_worker.engines.attention_choice import (
     attention_shapes,
     choose_attention,
 )
-from brushcast_worker.engines.causal import CausalEngine, Looks
+from brushcast_worker.engines.causal import CausalEngine
 from brushcast_worker.engines.devices import choose_device, choose_dtype, device_name
+from brushcast_worker.engines.looks import Looks
 from brushcast_worker.models.dit import SIZES, DiT, DiTConfig
 from brushcast_worker.models.fp8 import NEEDS, multiplies_fp8
 from brushcast_worker.models.keys import last_moments, load_weights, read_weights
 from brushcast_worker.models.light_vae import CHUNK, SCALE
 from brushcast_worker.models.tiny_vae import TINY_VAE_SIZES, TinyVAE, TinyVAEConfig
-from brushcast_worker.models.wan_vae import VAE_SIZES, WanVAE, WanVAEConfig
+from brushcast_worker.models.wan_vae import LATENT_STD, VAE_SIZES, WanVAE, WanVAEConfig
 from brushcast_worker.prompt_cache import EmbeddingCache
 from brushcast_worker.prompts import Prompts, TextFiles
 from brushcast_worker.quirks import DEFAULT, Quirks
@@ -55,6 +56,7 @@ log = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
 STEPS = (1, 2, 3, 4)
+RAW_DEVIATION = sum(LATENT_STD) / len(LATENT_STD)  # of latents that are not normalised
 DEFAULT_STEPS = 2
 SHAPES = 64  # that are compiled of one function in a process: rows of 16 streams, at a few sizes
 DEFAULT_SIZE = Size(832, 480)
@@ -143,7 +145,7 @@ class WanLooks:
         self._device, self._dtype = device, dtype
 
     def look(self, preset: Preset) -> Look:
-        """As of `engines.causal.Looks`; a new prompt takes as long as the text encoder does."""
+        """As of `engines.looks.Looks`; a new prompt takes as long as the text encoder does."""
         x_LC = self._prompts.prompt_tokens(preset.prompt).to(self._device, self._dtype)
         x_LC = F.pad(x_LC, (0, 0, 0, self._config.context_tokens - len(x_LC)))
         return Look(x_LC[None], noise_scale_of(preset.strength))
@@ -160,14 +162,14 @@ class RandomLooks:
         self._config, self._device, self._dtype = config, device, dtype
 
     def look(self, preset: Preset) -> Look:
-        """As of `engines.causal.Looks`."""
+        """As of `engines.looks.Looks`."""
         number = int.from_bytes(hashlib.sha256(preset.prompt.encode()).digest()[:6], "big")
         shape = 1, self._config.context_tokens, self._config.context_dim
         tokens_BLC = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(number))
         return Look(tokens_BLC.to(self._device, self._dtype), noise_scale_of(preset.strength))
 
     def remark(self, preset: Preset) -> str:
-        """As of `engines.causal.Looks`."""
+        """As of `engines.looks.Looks`."""
         return ""
 
 
@@ -321,7 +323,11 @@ def wan_engine(
         if device.type == "cuda"
         else Eager(transformer, live, dtype, quirks=quirks),
         looks=looks,
-        noise=NoiseConfig(),
+        noise=NoiseConfig(
+            form=quirks.noise,
+            window=quirks.noise_window,
+            deviation=1.0 if quirks.normalise_encoded else RAW_DEVIATION,
+        ),
         schedule=partial(wan_steps, table=sigma_table()),
         timer=timer,
         quirks=quirks,

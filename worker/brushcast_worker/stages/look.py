@@ -5,8 +5,10 @@ Letters: B rows (1 here), L prompt tokens, C width of a token.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 FADE_CHUNKS = 3  # 12 pictures: 0.4 s at 30 per second, half a second at 24
@@ -19,6 +21,15 @@ class Look:
 
     tokens_BLC: Tensor
     s0: float
+
+
+def mixed(looks: Sequence[Look], shares: Sequence[float]) -> Look:
+    """Some of each; the shares sum to 1 and the tokens have one shape."""
+    if len(looks) == 1:
+        return looks[0]
+    tokens = (share * look.tokens_BLC.float() for look, share in zip(looks, shares, strict=True))
+    s0 = sum(share * look.s0 for look, share in zip(looks, shares, strict=True))
+    return Look(sum(tokens, torch.zeros(())).to(looks[0].tokens_BLC), s0)
 
 
 @dataclass(slots=True)

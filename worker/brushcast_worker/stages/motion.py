@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brushcast.frame import Pixels
-from brushcast_worker.stages.noise import FULL_MOTION, MOTION_DROP, SMOOTHING, NoiseConfig
+from brushcast_worker.stages.noise import MOTION_DROP, SMOOTHING, NoiseConfig
 
 # Of `peak`, in levels 0..255. A webcam at night has 2.4 from its sensor alone; a blink at 384 px
 # has 9 and more.
@@ -116,10 +116,10 @@ def lines_apart(height: int) -> int:
     return max(_ROWS, height // _LINES)
 
 
-def noise_level(rms: float, s0: float, before: float | None, config: NoiseConfig) -> float:
-    """The chunk's noise scale, pixel form: `noise.noise_scale` for a motion that is known
+def noise_level(moved: float, s0: float, before: float | None, config: NoiseConfig) -> float:
+    """The chunk's noise scale: `noise.noise_scale` for a motion, of either form, that is known
     already."""
-    lowered = s0 - MOTION_DROP * min(rms / FULL_MOTION, 1.0)
+    lowered = s0 - MOTION_DROP * min(moved / config.full, 1.0)
     scale = SMOOTHING * lowered + (1 - SMOOTHING) * (s0 if before is None else before)
     return min(max(scale, config.lowest), config.highest)
 

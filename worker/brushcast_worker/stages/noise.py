@@ -25,18 +25,29 @@ FULL_LATENT_MOTION = (
     0.6  # the same place for unit-variance latents: three pixel units, measured on webcam clips
 )
 
+Form = Literal["pixel", "latent"]
+
 STROKE = 2.4, 0.9  # standard deviations along and across, in latent pixels
 REACH = 3  # latent pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseConfig:
-    """Which form measures the motion, the bounds of the scale, and what the noise looks like."""
+    """Which form measures the motion, over how many chunks (the fastest counts), the bounds of the
+    scale, and what the noise looks like.  ``deviation``: of the latents, in the latent form.
+    """
 
-    form: Literal["pixel", "latent"] = "pixel"
+    form: Form = "pixel"
+    window: int = 1
     lowest: float = 0.0
     highest: float = 1.0
+    deviation: float = 1.0
     strokes: bool = False  # the first channel lies in strokes: what the pocket model was taught
+
+    @property
+    def full(self) -> float:
+        """The motion at which the noise is lowered most."""
+        return FULL_MOTION if self.form == "pixel" else FULL_LATENT_MOTION * self.deviation
 
 
 @dataclass(slots=True)
@@ -101,8 +112,7 @@ def noise_scale(state: NoiseState, x_TCHW: Tensor, s0: float, config: NoiseConfi
     The first chunk of a stream has no past: its scale is ``s0`` without motion, lowered by its own
     motion otherwise.
     """
-    full = FULL_MOTION if config.form == "pixel" else FULL_LATENT_MOTION
-    lowered = s0 - MOTION_DROP * (motion(x_TCHW, state.last_CHW) / full).clamp(0, 1)
+    lowered = s0 - MOTION_DROP * (motion(x_TCHW, state.last_CHW) / config.full).clamp(0, 1)
     past = state.scale if state.scale is not None else torch.full_like(lowered, s0)
     scale = (SMOOTHING * lowered + (1 - SMOOTHING) * past).clamp(config.lowest, config.highest)
     state.scale, state.last_CHW = scale, x_TCHW[-1]
