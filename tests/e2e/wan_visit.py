@@ -1,9 +1,8 @@
 """What a CUDA device makes of the Wan engines with random weights:
 PYTHONPATH=plugin:worker:. python tests/e2e/wan_visit.py OUT [--engine wan-1.3b-tiny]
-[--size 512x512] [--steps 2] [--streams 1,4] [--plain] [--profile] [--autoencoder].
+[--size 512x512] [--steps 2] [--streams 1,4] [--plain] [--profile].
 
-Frames a second from host memory to host memory with the cache full, and the stages; then the
-autoencoder alone, operator by operator and compiled.
+Frames a second from host memory to host memory with the cache full, the stages, and the kernels.
 """
 
 from __future__ import annotations
@@ -73,48 +72,6 @@ def kernels(engine: Any, size: Size, steps: int) -> dict[str, Any]:
     }
 
 
-def autoencoder(engine: Any, size: Size) -> dict[str, float]:
-    """Of one chunk, in ms, in the steady state."""
-    vae = engine._networks._autoencoder._autoencoder
-    video = torch.rand(1, 4, 3, size.height, size.width, device="cuda", dtype=torch.bfloat16)
-    found: dict[str, float] = {}
-    with torch.inference_mode():
-        z, kept = vae.encode(torch.cat([video[:, :1], video], 1))
-        _, drawn = vae.decode(z)
-        for name, wrap in (
-            ("", lambda f: f),
-            ("compiled ", lambda f: torch.compile(f, dynamic=False)),
-        ):
-            for part, function, x, state in (
-                ("encode", vae.encode, video, kept),
-                ("decode", vae.decode, z[:, :1], drawn),
-            ):
-                try:
-                    begun_s = time.perf_counter()
-                    found[f"{name}{part}"] = _graphed_ms(wrap(function), x, state)
-                    found[f"{name}{part}, s"] = round(time.perf_counter() - begun_s, 1)
-                except Exception as error:  # noqa: BLE001 - the next is worth its time
-                    log.warning("%s%s: %.500r", name, part, error)
-                log.info(found)
-    return found
-
-
-def _graphed_ms(function: Any, x: torch.Tensor, state: Any) -> float:
-    function(x, state), function(x, state)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        function(x, state)
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    graph.replay()
-    begin.record()
-    for _ in range(5):
-        graph.replay()
-    end.record()
-    torch.cuda.synchronize()
-    return round(begin.elapsed_time(end) / 5, 2)
-
-
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     options = argparse.ArgumentParser()
@@ -125,7 +82,6 @@ def main() -> None:
     options.add_argument("--streams", default="1")
     options.add_argument("--plain", action="store_true", help="nothing compiled")
     options.add_argument("--profile", action="store_true", help="the kernels of a tick")
-    options.add_argument("--autoencoder", action="store_true", help="it alone, too")
     asked = options.parse_args()
     size = Size(*map(int, asked.size.split("x")))
     clock = StageClock(time.perf_counter_ns)
@@ -139,8 +95,6 @@ def main() -> None:
         log.info({count: found[str(count)]})
     if asked.profile:
         found |= kernels(engine, size, asked.steps)
-    if asked.autoencoder:
-        found["autoencoder"] = autoencoder(engine, size)
     name = f"{asked.engine}-{asked.size}-{asked.steps}{'-plain' if asked.plain else ''}.json"
     (asked.out / name).write_text(json.dumps(found, indent=1))
     log.info(found)
