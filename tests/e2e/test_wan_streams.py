@@ -137,5 +137,5 @@ def test_streams_that_cannot_be_decoded_together_are_decoded_one_after_the_other
     assert rig.painted(A) == rig.painted(B) == list(range(16))
     assert rig.refused() == []
     told = [letter.message for letter in rig.posted if isinstance(letter, Problem)]
-    assert told == ["out of memory at 64x64: from now on fewer streams are painted at once"] * 2
+    assert told == ["out of memory at 64x64: from now on less is painted at once"] * 2
     assert rig.loop._sessions[A].size == Size(64, 64)

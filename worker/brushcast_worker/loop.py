@@ -335,7 +335,7 @@ class Loop:
         first = turns[0].session.as_waiting(self._engine.info.chunk_frames)
         if not short.again:
             self._scheduler.limit(first.shape, len(turns) // 2)
-        at_once = "fewer streams are painted at once"
+        at_once = "less is painted at once"
         for turn in hit:
             message = f"out of memory at {turn.session.size}: from now on {at_once}"
             self._post(Problem(turn.session.stream, "memory", message, fatal=False))

@@ -340,3 +340,27 @@ def test_streams_that_are_decoded_one_by_one_are_the_same(name: str, presets: Pr
             out += [found.x_TCHW for found in outcome(engine, jobs) if found is not None]
     assert set(rows) == {1}
     torch.testing.assert_close(torch.cat(painted[1]), torch.cat(painted[0]), atol=1e-5, rtol=0)
+
+
+def test_a_decode_without_room_is_tried_again_with_less(presets: Presets) -> None:
+    """First with fewer streams, then with one picture after the other; then it is over."""
+    engine = random_wan("wan-small", "cpu")
+    states = [engine.open(presets["ink"], SIZE) for _ in range(2)]
+    again = []
+
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("full")
+
+    engine._networks.decode = full  # type: ignore[method-assign]
+    (chunk,) = chunks(moving(4))
+    for company in (states, states[:1], states[:1]):
+        jobs = [
+            Job(
+                state=engine.open(presets["ink"], SIZE), chunk=chunk, preset=presets["ink"], steps=1
+            )
+            for _ in company
+        ]
+        with pytest.raises(OutOfMemory) as caught:
+            engine.step(jobs, lambda *_: None)
+        again.append(caught.value.again)
+    assert again == [True, True, False]

@@ -273,3 +273,30 @@ def test_a_kernel_gets_channels_last(config: WanVAEConfig, rows: int) -> None:
         fused.decode(more, painted)
     assert len(seen) > 50
     assert all(seen)
+
+
+@pytest.mark.parametrize("config", [TINY, OTHER], ids=["tiny", "other"])
+@pytest.mark.parametrize("kernel", [None, by_pixels])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_one_picture_after_the_other_is_the_same_in_less(
+    config: WanVAEConfig, kernel: Any, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny(config)
+    if kernel is not None:
+        model.fuse(kernel)
+    plain, pictures = model.decoder._finish, []
+
+    def finish(parts: Any, total: Sum, walk: Any) -> Tensor:
+        pictures.append(total.shape[0])
+        return plain(parts, total, walk)
+
+    monkeypatch.setattr(model.decoder, "_finish", finish)
+    z, found = clip(3, rows, channels=config.z_dim, side=4), []
+    for one_by_one in (False, True):
+        x, memory = model.decode(z[:, :1], one_by_one=one_by_one)
+        y, memory = model.decode(z[:, 1:2], memory, one_by_one=one_by_one)
+        more, _ = model.decode(z[:, 2:], memory)  # and back to all at once
+        found.append(torch.cat([x, y, more], 1))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+    whole = [rows, rows * config.chunk, rows * config.chunk]
+    assert pictures == [*whole, *[rows] * (1 + config.chunk), whole[-1]]

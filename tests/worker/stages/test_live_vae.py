@@ -59,3 +59,23 @@ def test_a_stream_is_told_how_many_pictures_belong_to_its_latents(
 ) -> None:
     with pytest.raises(AssertionError):
         next(LiveVAE(vae[0], late=vae[1]).paint(torch.zeros(1, 1, 16, 4, 6), video(8)))
+
+
+@torch.inference_mode()
+def test_where_memory_is_short_pictures_are_painted_one_by_one(
+    vae: tuple[WanVAE | TinyVAE, int],
+) -> None:
+    whole, late = vae
+    live, other, clip = LiveVAE(whole, late=late), LiveVAE(whole, late=late), video(8)
+    assert other.paint_one_by_one(4, 6) is (late == 0), "the tiny one cannot"
+    assert not other.paint_one_by_one(4, 6), "there is nothing less"
+    pictures: list[list[Tensor]] = [[], []]
+    for each, out in zip((live, other), pictures, strict=True):
+        encoder = decoder = None
+        for chunk in clip.split(4, 1):
+            z, encoder = each.encode(chunk, encoder)
+            ((x, decoder),) = each.paint(z, chunk, decoder)
+            out.append(x)
+    torch.testing.assert_close(
+        torch.cat(pictures[1], 1), torch.cat(pictures[0], 1), atol=1e-4, rtol=0
+    )

@@ -78,6 +78,8 @@ class Networks(Protocol):
 
     def denoise(self, rows: Sequence[Row]) -> list[Tensor]: ...
 
+    def paint_one_by_one(self, height: int, width: int) -> bool: ...
+
     def decode(
         self,
         x0_TCHW: Sequence[Tensor],
@@ -341,9 +343,14 @@ class CausalEngine:
             done = [(turn, groups[scene]) for turn, groups in runs if len(groups) > scene]
             size = turns[0].state.size
             for part in self._portions.split(size, done):
-                too_many = partial(self._portions.too_many, size, len(part))
-                with _memory_errors(size, len(part), too_many):
+                with _memory_errors(size, len(part), partial(self._paint_less, size, len(part))):
                     self._paint(part)
+
+    def _paint_less(self, size: Size, streams: int) -> bool:
+        """So many streams at once ran out of memory: fewer from now on, or one picture after the
+        other. Whether that is possible."""
+        fewer = self._portions.too_many(size, streams)
+        return fewer or self._networks.paint_one_by_one(size.height // SCALE, size.width // SCALE)
 
     def _paint(self, done: Sequence[tuple[_Turn, list[LatentFrame]]]) -> None:
         """Of each stream the latent frames of one scene."""

@@ -130,6 +130,10 @@ class LightVAE(nn.Module):
         z = z_BTCHW * self.std + self.mean
         return self.decoder.paint(z, source_BTCHW, state, guide, begins_B)
 
+    def paint_one_by_one(self, height: int, width: int) -> bool:
+        """False: they always are."""
+        return False
+
     def guide(self, source_BTCHW: Tensor) -> Guide:
         """Begins what ``paint`` does with the source alone, on a core that the transformer leaves
         free.

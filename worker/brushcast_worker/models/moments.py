@@ -13,7 +13,7 @@ over the same pixels: so all of that is one function, ``gather``, and a GPU has 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -142,6 +142,21 @@ class Walk:
         last = x_NCHW[-moments * self.rows :].unflatten(0, (moments, self.rows))
         last_BSHWC = last.permute(1, 0, 3, 4, 2).clone(memory_format=torch.contiguous_format)
         self._after.append(last_BSHWC.permute(0, 1, 4, 2, 3))
+
+    def one_by_one(self, total: Sum, function: Callable[[Sum, Walk], Tensor]) -> Tensor:
+        """What the function, the last of this walk, makes of the sum, moment by moment: the same,
+        in less memory.
+        """
+        (x_NCHW,) = total.products
+        assert total.shortcut_NCHW is None
+        memory = None if self.begins else tuple(self._before)
+        found = []
+        for x in x_NCHW.split(self.rows):
+            walk = Walk(memory, self.rows, self.kernel)
+            found.append(function(Sum((x,), total.bias_C), walk))
+            memory = walk.after()
+        self._after.extend(memory or ())
+        return torch.cat(found)
 
     def after(self) -> Memory:
         """What the stream remembers now."""

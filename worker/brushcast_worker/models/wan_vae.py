@@ -18,7 +18,9 @@ weights lie in memory so that this is a view of the published shape and channels
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -139,15 +141,18 @@ class WanVAE(nn.Module):
             z_NCHW = (z_NCHW - self.mean) / self.std
         return _in_rows(z_NCHW, rows), walk.after()
 
-    def decode(self, z_BTCHW: Tensor, state: Memory | None = None) -> tuple[Tensor, Memory]:
+    def decode(
+        self, z_BTCHW: Tensor, state: Memory | None = None, *, one_by_one: bool = False
+    ) -> tuple[Tensor, Memory]:
         """Latents of mean 0 and deviation 1 to pictures, about [-1, 1] and not clamped.
 
-        A latent frame is ``chunk`` pictures; a stream's first (state None) is one.
+        A latent frame is ``chunk`` pictures; a stream's first (state None) is one.  ``one_by_one``:
+        at their full size pictures are painted one after the other, in a quarter of the memory.
         """
         rows = z_BTCHW.shape[0]
         walk = Walk(state, rows, self._kernel)
         z_NCHW = _in_time(z_BTCHW) * self.std + self.mean
-        x_NCHW = self.decoder(self.conv2.along(z_NCHW), walk)
+        x_NCHW = self.decoder(self.conv2.along(z_NCHW), walk, one_by_one=one_by_one)
         return _in_rows(x_NCHW, rows), walk.after()
 
     def fuse(self, kernel: Kernel) -> None:
@@ -331,9 +336,17 @@ class Decoder(nn.Module):
 
         self._folded: Tensor | None = None
 
-    def forward(self, z_NCHW: Tensor, walk: Walk) -> Tensor:
+    def forward(self, z_NCHW: Tensor, walk: Walk, *, one_by_one: bool) -> Tensor:
+        last = max(n for n, part in enumerate(self.upsamples) if isinstance(part, Upsample))
         y = self.conv1(z_NCHW, walk)
-        for part in (*self.middle, *self.upsamples):
+        for part in (*self.middle, *self.upsamples[: last + 1]):
+            y = part(y, walk)
+        finish = partial(self._finish, self.upsamples[last + 1 :])
+        return walk.one_by_one(y, finish) if one_by_one else finish(y, walk)
+
+    def _finish(self, parts: Iterable[nn.Module], y: Sum, walk: Walk) -> Tensor:
+        """At the pictures' full size."""
+        for part in parts:
             y = part(y, walk)
         scale_C = self.head["0"].scale_C
         if self._folded is None:

@@ -37,6 +37,10 @@ class Autoencoder(Protocol):
         """Pictures as soon as they are there, and the memory, whole with the last of them."""
         ...
 
+    def paint_one_by_one(self, height: int, width: int) -> bool:
+        """The memory did not do for latents of that size: False where less is not to be had."""
+        ...
+
     def guide(self, source_BTCHW: Tensor) -> Guide | None:
         """Begins what ``paint`` does with the source alone."""
         ...

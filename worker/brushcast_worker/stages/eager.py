@@ -56,6 +56,10 @@ class Eager:
         """Begins what `decode` does with the source of a stream that is alone."""
         return self._autoencoder.guide(pictures_TCHW.to(self._dtype)[None])
 
+    def paint_one_by_one(self, height: int, width: int) -> bool:
+        """Of the autoencoder."""
+        return self._autoencoder.paint_one_by_one(height, width)
+
     def denoise(self, rows: Sequence[Row]) -> list[Tensor]:
         """Of `stages.denoise`."""
         return denoise(self._transformer, rows)

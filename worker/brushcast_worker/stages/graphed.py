@@ -125,6 +125,10 @@ class Graphed:
         )
         return x0_BCHW, *(part_BND for pair in caches.written for part_BND in pair)
 
+    def paint_one_by_one(self, height: int, width: int) -> bool:
+        """Of the autoencoder."""
+        return self._autoencoder.paint_one_by_one(height, width)
+
     # ------------------------------------------------------------------ decode
 
     def decode(

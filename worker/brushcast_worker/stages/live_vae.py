@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from brushcast_worker.models.light_vae import CHUNK, Guide
+from brushcast_worker.models.wan_vae import WanVAE
 from brushcast_worker.stages.autoencoder import Memory
 
 
@@ -38,7 +39,9 @@ class LiveVAE:
     def __init__(self, autoencoder: WanLatents, *, late: int) -> None:
         """``late``: how many pictures the encoder looks ahead; 0: a stream begins with a lead."""
         self._autoencoder, self._late = autoencoder, late
-        self._encode, self._decode = autoencoder.encode, autoencoder.decode
+        self._encode: Callable[..., tuple[Tensor, Memory]] = autoencoder.encode
+        self._decode: Callable[..., tuple[Tensor, Memory]] = autoencoder.decode
+        self._one_by_one: set[torch.Size] = set()  # sizes of latents
 
     def fuse(self, compile_decoder: Callable[[Any], Any] | None = None) -> None:
         """Compiles the steady state (torch.compile), for every size anew; the decoder by another
@@ -76,15 +79,29 @@ class LiveVAE:
 
     def decode(self, z_BTCHW: Tensor, state: Memory | None = None) -> tuple[Tensor, Memory]:
         """What is shown of the latents, and the memory."""
+        decode = self._decode
+        if z_BTCHW.shape[-2:] in self._one_by_one:
+            assert isinstance(self._autoencoder, WanVAE)
+            decode = functools.partial(self._autoencoder.decode, one_by_one=True)
         if state is not None:
-            return self._decode(z_BTCHW, state)
+            return decode(z_BTCHW, state)
         if self._late:
             x_BTCHW, after = self._autoencoder.decode(z_BTCHW)
             return x_BTCHW[:, self._late :], after
         _, state = self._autoencoder.decode(z_BTCHW[:, :1])
         # A tensor of its own: of a part of another the compiler would make all of it anew.
         rest_BTCHW = z_BTCHW[:, 1:].clone(memory_format=torch.contiguous_format)
-        return self._decode(rest_BTCHW, state)
+        return decode(rest_BTCHW, state)
+
+    def paint_one_by_one(self, height: int, width: int) -> bool:
+        """From now on pictures of latents of that size are painted one after the other, in less
+        memory. False: they are already, or the autoencoder cannot.
+        """
+        size = torch.Size((height, width))
+        if not isinstance(self._autoencoder, WanVAE) or size in self._one_by_one:
+            return False
+        self._one_by_one.add(size)
+        return True
 
     def guide(self, source_BTCHW: Tensor) -> Guide | None:
         """None: these decoders never see the source."""

@@ -75,6 +75,10 @@ class Resident:
         """None: these decoders never see the source."""
         return None
 
+    def paint_one_by_one(self, height: int, width: int) -> bool:
+        """Of the autoencoder."""
+        return self._autoencoder.paint_one_by_one(height, width)
+
     def denoise(self, rows: Sequence[Row]) -> list[Tensor]:
         """Of `stages.pool`."""
         return self._pool.denoise(rows)
