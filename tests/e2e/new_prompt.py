@@ -11,8 +11,6 @@ each tick around the change (the second change is timed: the first one records g
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +27,7 @@ from brushcast_worker.chunk import Chunk, chunk_from_frames, read_back
 from brushcast_worker.engine import Job, load_engine
 from brushcast_worker.quality.clips import samples
 from brushcast_worker.quirks import Quirks
+from tests.e2e.tell import tell
 
 BEFORE, AFTER = 12, 18  # chunks: caches are full; what is left at the end is there to stay
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.02)
@@ -119,10 +118,7 @@ def main() -> None:
     options.add_argument("--looks", default="ink,oil")
     options.add_argument("--clip", type=Path)
     asked = options.parse_args()
-    text = json.dumps(measured(asked), indent=1)
-    if asked.out is not None:
-        asked.out.write_text(text + "\n")
-    sys.stdout.write(text + "\n")
+    tell(measured(asked), asked.out)
 
 
 if __name__ == "__main__":

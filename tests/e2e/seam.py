@@ -13,9 +13,7 @@ Letters: B rows, T latent frames, C channels, H W latent size.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,6 +31,7 @@ from brushcast_worker.quirks import Quirks, Rope
 from brushcast_worker.stages.cache import ROPE_REFRESH_AT
 from brushcast_worker.stages.denoise import Row
 from brushcast_worker.stages.noise import open_noise
+from tests.e2e.tell import tell
 
 SHARPNESS = 4.0  # random queries and keys have logits of deviation 1: nearly every key counts alike
 SETTLED = 20  # latent frames until everything is full
@@ -134,10 +133,7 @@ def main() -> None:
     options.add_argument("--still", action="store_true", help="a source at rest, under noise")
     options.add_argument("--plain", action="store_true", help="nothing compiled")
     asked = options.parse_args()
-    text = json.dumps(measured(asked), indent=1)
-    if asked.out is not None:
-        asked.out.write_text(text + "\n")
-    sys.stdout.write(text + "\n")
+    tell(measured(asked), asked.out)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,13 @@ QUIRKS = click.option(
     help="NAME=VALUE,...: rope=slot|frame, normalise_encoded=on|off, sinks=COSINE|off, "
     "recache=on|off, noise=pixel|latent, noise_window=CHUNKS.",
 )
+DECODER = click.option(
+    "--decoder",
+    default="torch",
+    show_default=True,
+    type=click.Choice(["torch", "tensorrt"]),
+    help="What compiles a Wan model's decoder; tensorrt wants brushcast[tensorrt].",
+)
 PATH = click.Path(path_type=Path)
 PROGRESS = "... "  # how a line that tells how far it is begins
 
@@ -100,13 +107,7 @@ def cli(verbose: bool) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--threads", default=0, show_default=True, help="Of a CPU; 0: one per physical core.")
 @QUIRKS
-@click.option(
-    "--decoder",
-    default="torch",
-    show_default=True,
-    type=click.Choice(["torch", "tensorrt"]),
-    help="What compiles a Wan model's decoder; tensorrt wants brushcast[tensorrt].",
-)
+@DECODER
 @click.option(
     "--standby",
     is_flag=True,
@@ -160,13 +161,7 @@ def serve(
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--seconds", default=8.0, show_default=True, help="How long to measure.")
 @click.option("--threads", default=0, show_default=True, help="Of a CPU; 0: one per physical core.")
-@click.option(
-    "--decoder",
-    default="torch",
-    show_default=True,
-    type=click.Choice(["torch", "tensorrt"]),
-    help="What compiles a Wan model's decoder; tensorrt wants brushcast[tensorrt].",
-)
+@DECODER
 @QUIRKS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
 def bench(

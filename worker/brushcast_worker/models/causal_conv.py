@@ -22,7 +22,7 @@ class Conv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, taps: int = TAPS, side: int = 1) -> None:
         super().__init__()
-        self.taps, self.side = taps, side
+        self.side = side
         # In memory the inputs lie innermost and the moments next: see ``along``.
         weight = torch.empty(outputs, side, side, taps, inputs).permute(0, 4, 3, 1, 2)
         self.weight = nn.Parameter(weight)
@@ -30,7 +30,6 @@ class Conv(nn.Module):
         bound = 1 / math.sqrt(inputs * taps * side * side)
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
-
         self._widened: Tensor | None = None
         self._pairs: list[Tensor] | None = None
 
@@ -64,7 +63,7 @@ class Conv(nn.Module):
         return self._product(x_NCHW, self.bias[:outputs], outputs)
 
     def widen(self) -> None:
-        """Empty inputs are put beside the others: tensor cores take eight at a time."""
+        """Empty inputs are put beside the others, up to a multiple of ``WIDE``."""
         weight = self._flat()
         missing = -weight.shape[1] % WIDE
         wide = F.pad(weight, (0, 0, 0, 0, 0, missing))
