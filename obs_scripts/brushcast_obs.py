@@ -41,12 +41,13 @@ class _Script:
         self.said = ""
         self._callbacks: list[Any] = []
         self._register_hotkeys(settings)
-        obs.obs_frontend_add_event_callback(self.on_event)
+        self._event = lambda event: self._on_event(event)
+        obs.obs_frontend_add_event_callback(self._event)
         self.studio.remember(json.loads(obs.obs_data_get_string(settings, "placed") or "[]"))
         self.update(settings)
 
     def close(self) -> None:
-        obs.obs_frontend_remove_event_callback(self.on_event)
+        obs.obs_frontend_remove_event_callback(self._event)
         for callback in self._callbacks:
             obs.obs_hotkey_unregister(callback)
         self.studio.close()
@@ -93,16 +94,17 @@ class _Script:
         self._held(settings, name, title, lambda pressed: act() if pressed else None)
 
     def _held(self, settings: Any, name: str, title: str, act: Any) -> None:
-        """On OBS's hotkey thread: `act` only puts down what is to be done."""
+        """On OBS's hotkey thread. OBS takes functions only: no methods."""
         identity = f"brushcast.{name}"
-        self._callbacks.append(act)
-        number = obs.obs_hotkey_register_frontend(identity, title, act)
+        callback = lambda pressed: act(pressed)  # noqa: E731
+        self._callbacks.append(callback)
+        number = obs.obs_hotkey_register_frontend(identity, title, callback)
         self.hotkeys[identity] = number
         array = obs.obs_data_get_array(settings, identity)
         obs.obs_hotkey_load(number, array)
         obs.obs_data_array_release(array)
 
-    def on_event(self, event: int) -> None:
+    def _on_event(self, event: int) -> None:
         gone = (
             obs.OBS_FRONTEND_EVENT_SCENE_COLLECTION_CLEANUP,
             obs.OBS_FRONTEND_EVENT_EXIT,
@@ -148,7 +150,9 @@ def script_unload() -> None:
     if _script is not None:
         _script.close()
         _script = None
-    logging.getLogger("brushcast_script").handlers.clear()
+    for handler in logging.getLogger("brushcast_script").handlers[:]:
+        logging.getLogger("brushcast_script").removeHandler(handler)
+        handler.close()
 
 
 def script_update(settings: Any) -> None:
@@ -280,5 +284,5 @@ def _log_to_file() -> None:
     except (FolderError, OSError):
         handler = logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger.handlers[:] = [handler]
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -290,5 +290,7 @@ def _path(linux: str, windows: str, mac: str) -> str:
     except OSError:
         lines = []
     mapped = [line.split(maxsplit=5)[-1] for line in lines]
-    ours = (path for path in mapped if Path(path).name.startswith(f"{linux}.so"))
-    return next(ours, f"{linux}.so.0")
+    for path in mapped:  # the very copy that OBS has loaded
+        if Path(path).name.startswith(f"{linux}.so"):
+            return path
+    raise ObsUnknown(f"this process has loaded no {linux}: it is no OBS")

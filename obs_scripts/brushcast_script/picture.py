@@ -203,7 +203,7 @@ def _scaled(plane: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
     scale = min(old[0] / new[0], old[1] / new[1])
     columns, rows = (
         [min(o - 1, int((o - n * scale) / 2 + (i + 0.5) * scale)) for i in range(n)]
-        for o, n in zip(old, new)
+        for o, n in zip(old, new, strict=True)
     )
     lines = {
         row: bytes(map(plane[row * old[0] : (row + 1) * old[0]].__getitem__, columns))

@@ -31,6 +31,7 @@ START_S = 60.0  # the first start compiles Python files and loads weights
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0)  # before each further start
 CALM_S = 60.0  # a run as long forgives the ones before
 END_S = 8.0
+CLOSE_S = 0.5
 LOG_MOST_BYTES = 4 << 20
 
 
@@ -99,10 +100,11 @@ class Product:
             self._orders.put_nowait((path, body))
 
     def close(self) -> None:
-        """End the child well and wait for it."""
+        """Let the child end, without waiting long: OBS's window stands still meanwhile, and the
+        child ends by itself once its standard input has."""
         self._wanted = None
         self._stop.set()
-        self._thread.join(END_S + 3)
+        self._thread.join(CLOSE_S + 2 * ANSWER_S)
 
     # ------------------------------------------------------------------ the thread
 
@@ -116,7 +118,7 @@ class Product:
                 log.exception("keeping the product up failed")
                 self.state = ProductState("failed", f"{type(error).__name__}: {error}")
             self._obey()
-        self._end()
+        self._end(CLOSE_S, kill=False)
 
     def _keep(self) -> None:
         wanted = self._wanted
@@ -205,6 +207,9 @@ class Product:
     def _died(self) -> None:
         assert self._child is not None
         code = self._child.returncode
+        with contextlib.suppress(OSError):
+            assert self._child.stdin is not None
+            self._child.stdin.close()
         self._let_go()
         words = _last_words(self._runtime() / "obs-run.log") or f"exit code {code}"
         self._failed(words)
@@ -216,7 +221,7 @@ class Product:
         self.state = ProductState("failed", message)
         log.warning("the product ended: %s", message)
 
-    def _end(self) -> None:
+    def _end(self, patience_s: float | None = None, *, kill: bool = True) -> None:
         """Its standard input ends, and with it the run; what does not go is killed."""
         child = self._child
         if child is None:
@@ -226,8 +231,10 @@ class Product:
             assert child.stdin is not None
             child.stdin.close()
         try:
-            child.wait(END_S)
+            child.wait(END_S if patience_s is None else patience_s)
         except subprocess.TimeoutExpired:
+            if not kill:
+                return
             log.warning("the product did not end and is killed")
             child.kill()
             child.wait(2)

@@ -223,7 +223,8 @@ class Studio:
         info = VideoInfo()
         with contextlib.suppress(ZeroDivisionError):
             if self._obs.obs_get_video_info(info):
-                return min(MOST_FPS, max(1, round(info.fps_num / info.fps_den)))
+                rate: int = round(info.fps_num / info.fps_den)
+                return min(MOST_FPS, max(1, rate))
         return 30
 
 

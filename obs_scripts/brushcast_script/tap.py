@@ -112,6 +112,7 @@ class Tap:
                     return
                 if name != capture.called and wanted == capture.called:
                     self._wanted = wanted = capture.called = name  # renamed: followed
+                capture.renew_ring()
                 if wanted != name or capture.outdated():
                     self._end("")
                     capture = None
@@ -171,6 +172,7 @@ class _Capture:
         width, height = tap_size(*native)
         self._path = path
         self.ring = RingWriter(path, width, height)
+        self._writing = threading.Lock()  # the ring is not exchanged under a picture
         self.cost_ns: deque[int] = deque(maxlen=COSTS)
         self.last_ns = time.monotonic_ns()
         self._video = _video_info(obs)
@@ -206,21 +208,27 @@ class _Capture:
         return name.decode(errors="replace") if name else None
 
     def outdated(self) -> bool:
-        """Whether the source's size, the canvas or its rate changed, the ring is gone or OBS has
-        ended the output."""
+        """Whether the source, the canvas or its rate changed, or OBS has ended the output."""
         width = self._obs.obs_source_get_width(self._source)
         height = self._obs.obs_source_get_height(self._source)
         changed = width > 0 and height > 0 and (width, height) != self._native
-        if changed or self.ring.replaced():
-            return True
-        if _canvas(_video_info(self._obs)) != self._canvas:
+        if changed or _canvas(_video_info(self._obs)) != self._canvas:
             return True
         return not self._obs.obs_output_active(self._output)
+
+    def renew_ring(self) -> None:
+        """A new one where somebody took it away: a product that ended. Raises RingError."""
+        if self.ring.replaced():
+            width, height = self.ring.width, self.ring.height
+            with self._writing:
+                self.ring.close()
+                self.ring = RingWriter(self._path, width, height)
 
     def picture(self, frame: libobs.VideoData) -> None:
         """On OBS's video thread."""
         begun_ns = time.monotonic_ns()
-        self.ring.write(frame.data[0], frame.linesize[0], begun_ns)
+        with self._writing:
+            self.ring.write(frame.data[0], frame.linesize[0], begun_ns)
         self.last_ns = begun_ns
         self.cost_ns.append(time.monotonic_ns() - begun_ns)
 
