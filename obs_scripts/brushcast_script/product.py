@@ -224,9 +224,9 @@ class Product:
     def _end(self, patience_s: float | None = None, *, kill: bool = True) -> None:
         """Its standard input ends, and with it the run; what does not go is killed."""
         child = self._child
+        self._let_go()
         if child is None:
             return
-        self._let_go()
         with contextlib.suppress(OSError):
             assert child.stdin is not None
             child.stdin.close()
