@@ -13,6 +13,7 @@ import brushcast.supervisor as module
 from brushcast.child import ChildEvent
 from brushcast.config import RunConfig
 from brushcast.errors import ChildError, ConfigError, InputError
+from brushcast.frame import Size
 from brushcast.run_file import RunFile, read_run_file, write_run_file
 from brushcast.supervisor import Supervisor
 
@@ -60,7 +61,7 @@ class Run:
         self.supervisor = Supervisor(
             RunConfig(**options), user_presets=tmp_path, tell=self.told.append
         )
-        self.supervisor._ring = module.Ring.create(RunConfig().output_size)
+        self.supervisor._ring = module.Ring.create(Size(64, 48), tmp_path / "ring")
         self.supervisor._start()
 
     def child(self, name: str) -> Any:
