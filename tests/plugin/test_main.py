@@ -121,8 +121,12 @@ def test_a_run_with_a_lifeline_ends_well_with_its_standard_input(tmp_path: Path)
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert run.stderr is not None
-    while not (line := run.stderr.readline()).startswith("Sink:"):
-        assert line, "it ended by itself"
-    out, err = run.communicate(timeout=60)  # closes its standard input
+    try:
+        while not (line := run.stderr.readline()).startswith("Sink:"):
+            assert line, "it ended by itself"
+        out, err = run.communicate(timeout=30)  # closes its standard input
+    finally:
+        run.kill()
+        run.communicate()
     assert run.returncode == 0, err
     assert json.loads(out)["frames_styled"] == 0
