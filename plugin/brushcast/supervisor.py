@@ -26,7 +26,7 @@ from brushcast.obs_rings import remove_obs_rings
 from brushcast.report import build_report
 from brushcast.restart import RestartPolicy
 from brushcast.ring import Ring
-from brushcast.run_file import RunFile, remove_run_file, write_run_file
+from brushcast.run_file import NAME, RunFile, remove_run_file, write_run_file
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ class Supervisor:
         self._stop_asked = False
         self._size = config.model_size or model_size(config.output_size, DEFAULT_AREA_PX)
         self._runtime: Path | None = None  # set once something of this run is in that folder
+        self._run_file: RunFile | None = None
 
     @property
     def local(self) -> bool:
@@ -224,6 +225,7 @@ class Supervisor:
 
     def _bridge_said(self, event: ChildEvent) -> None:
         if event.kind == "stats":
+            self._stay_known()
             self._stats["bridge"][-1] = event.data
             self._policies["bridge"].good_output(time.monotonic_ns())
             if event.data.get("live"):
@@ -307,7 +309,7 @@ class Supervisor:
     def _publish(self, url: str) -> None:
         """Say in the runtime folder where the panel is, again whenever the bridge was restarted.
         Nobody but the OBS script misses it, so a run without OBS goes on when it cannot be said."""
-        run = RunFile(
+        self._run_file = RunFile(
             pid=os.getpid(),
             url=url.partition("/?")[0],
             token=self._config.panel_token,
@@ -316,9 +318,18 @@ class Supervisor:
         )
         try:
             self._runtime = runtime_folder()
-            write_run_file(run, self._runtime)
+            write_run_file(self._run_file, self._runtime)
         except ConfigError as error:
             log.warning("the OBS script will not find this run: %s", error)
+
+    def _stay_known(self) -> None:
+        """A later run that ended took its own file with it, and ours had been replaced by it."""
+        if self._run_file is None or self._runtime is None or (self._runtime / NAME).exists():
+            return
+        try:
+            write_run_file(self._run_file, self._runtime)
+        except ConfigError as error:
+            log.debug("%s", error)
 
     def _withdraw(self) -> None:
         """Leave nothing of this run in the runtime folder, however its children ended."""

@@ -260,6 +260,20 @@ def test_the_end_leaves_a_later_runs_file(tmp_path: Path, meeting: Path) -> None
     assert read_run_file(meeting) == later
 
 
+def test_a_run_is_found_again_when_a_later_one_has_ended(tmp_path: Path, meeting: Path) -> None:
+    run = Run(tmp_path)
+    run.event(run.child("bridge"), "panel", url=PANEL)
+    later = RunFile(pid=1, url="http://127.0.0.1:1", token="t", source="obs", version="1")
+    write_run_file(later, meeting)
+    run.event(run.child("bridge"), "stats", live=True)
+    assert read_run_file(meeting) == later
+    (meeting / "run.json").unlink()
+    run.event(run.child("bridge"), "stats", live=True)
+    found = read_run_file(meeting)
+    assert found is not None
+    assert found.pid == os.getpid()
+
+
 def test_a_runtime_folder_that_cannot_be_ends_a_run_with_obs_alone(
     tmp_path: Path, meeting: Path
 ) -> None:
