@@ -238,7 +238,8 @@ class Board:
             return ProductState.LIVE, "Live.", ""
         if link is not None and link.ready:
             if self._kind is Kind.CARD:
-                return ProductState.STARTING, "Waiting for the first painted picture.", ""
+                message = "Waiting for the first painted picture."
+                return ProductState.STARTING, message, self._source.message
             return ProductState.HELD, "The last picture is held.", self._source.message
         if link is None or not link.connections:
             where = "Connecting to the worker." if self._config.remote else "Loading the model."
