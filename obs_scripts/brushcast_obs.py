@@ -124,9 +124,8 @@ _refused = ""
 
 
 def script_description() -> str:
-    if _script is None:
-        return Words("en-US")("obs_unknown", message=_refused) if _refused else "Brushcast"
-    return _script.words("description", version=_script.studio.version)
+    words = Words(obs.obs_get_locale() or "en-US")
+    return words("obs_unknown", message=_refused) if _refused else words("description")
 
 
 def script_defaults(settings: Any) -> None:
@@ -170,8 +169,7 @@ def script_properties() -> Any:
     if _script is None:
         return properties
     words, studio = _script.words, _script.studio
-    text = obs.obs_properties_add_text(properties, "state", _state(), obs.OBS_TEXT_INFO)
-    obs.obs_property_set_long_description(text, words("state"))
+    obs.obs_properties_add_text(properties, "state", _state(), obs.OBS_TEXT_INFO)
     sources = obs.obs_properties_add_list(
         properties,
         "source",
@@ -195,10 +193,11 @@ def script_properties() -> Any:
     obs.obs_properties_add_float_slider(own, "strength", words("strength"), 0.0, 1.0, 0.05)
     group = obs.OBS_GROUP_CHECKABLE
     obs.obs_properties_add_group(properties, "own_strength", words("own_strength"), group, own)
-    for name in ("on", "camera", "allow_raw"):
-        obs.obs_properties_add_bool(properties, name, words(name))
+    rows = {n: obs.obs_properties_add_bool(properties, n, words(n)) for n in _SWITCHES}
     for name, act in _BUTTONS.items():
-        obs.obs_properties_add_button(properties, name, words(name), act)
+        rows[name] = obs.obs_properties_add_button(properties, name, words(name), act)
+    for name in _HINTS:
+        obs.obs_property_set_long_description(rows[name], words(f"{name}_hint"))
     return properties
 
 
@@ -240,6 +239,8 @@ def _refresh(properties: Any, _: Any) -> bool:
     return True
 
 
+_SWITCHES = ("on", "camera", "allow_raw")
+_HINTS = ("camera", "allow_raw", "put", "undo")
 _BUTTONS = {
     "start": _start,
     "stop": _stop,

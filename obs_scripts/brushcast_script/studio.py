@@ -57,10 +57,6 @@ class Studio:
         self._thread = threading.Thread(target=self._run, name="brushcast studio", daemon=True)
         self._thread.start()
 
-    @property
-    def version(self) -> str:
-        return str(self.product.state.shown.get("version", ""))
-
     def close(self) -> None:
         """Everything ends: the product, the capture, the threads."""
         self._stop.set()

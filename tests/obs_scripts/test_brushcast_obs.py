@@ -125,6 +125,9 @@ class ObsPython(types.ModuleType):
     def obs_property_list_add_string(self, row: list[Any], text: str, value: str) -> None:
         row.append((text, value))
 
+    def obs_get_locale(self) -> str:
+        return "en-GB"
+
     def obs_enum_sources(self) -> list[int]:
         return [1, 2, 3, 4]
 
