@@ -124,8 +124,8 @@ class Studio:
     def sentences(self, words: Words) -> list[str]:
         """How things are."""
         tap, product = self.tap.state, self.product.state
-        said = [words.known(product.message)]
-        said[:1] = [words(f"state_{product.phase}", message=said[0])]
+        phase = "starting" if self.running and product.phase == "off" else product.phase
+        said = [words(f"state_{phase}", message=words.known(product.message))]
         if tap.phase == "waiting" and tap.message:
             said.append(words("tap_waiting", message=tap.message))
         elif tap.phase == "live":
