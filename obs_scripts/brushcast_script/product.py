@@ -1,6 +1,8 @@
 """Product: Brushcast itself, beside OBS: found or started, asked how it is, and told what to do.
 
-It is a child whose standard input stays open as long as OBS lives: however OBS ends, so does it.
+It is a child whose standard input stays open as long as OBS lives: however OBS ends, so does it. A
+reload of the script or another scene collection leaves it running for the next one who loads us;
+where nobody comes it ends by itself, as nobody asks it any more.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from brushcast_script.folders import FolderError, installed_command, read_json
+from brushcast_script.libobs import KEPT
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ START_S = 60.0  # the first start compiles Python files and loads weights
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0)  # before each further start
 CALM_S = 60.0  # a run as long forgives the ones before
 END_S = 8.0
-CLOSE_S = 0.5
+CLOSE_S = 5.0  # answers that are waited for
 LOG_MOST_BYTES = 4 << 20
 
 
@@ -73,9 +76,7 @@ class Product:
         self._runtime = runtime
         self._wanted: Wanted | None = None
         self._orders: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue(maxsize=100)
-        self._child: subprocess.Popen[bytes] | None = None
-        self._started_with: Wanted | None = None
-        self._started_s = 0.0
+        self._child, self._started_with, self._started_s = _adopted()
         self._failures = 0
         self._not_before_s = 0.0
         self._connection: http.client.HTTPConnection | None = None
@@ -100,11 +101,9 @@ class Product:
             self._orders.put_nowait((path, body))
 
     def close(self) -> None:
-        """Let the child end, without waiting long: OBS's window stands still meanwhile, and the
-        child ends by itself once its standard input has."""
-        self._wanted = None
+        """Leave the child to whoever loads the script next."""
         self._stop.set()
-        self._thread.join(CLOSE_S + 2 * ANSWER_S)
+        self._thread.join(CLOSE_S)
 
     # ------------------------------------------------------------------ the thread
 
@@ -118,7 +117,10 @@ class Product:
                 log.exception("keeping the product up failed")
                 self.state = ProductState("failed", f"{type(error).__name__}: {error}")
             self._obey()
-        self._end(CLOSE_S, kill=False)
+        child, started_with, started_s = self._child, self._started_with, self._started_s
+        self._let_go()
+        if child is not None:
+            KEPT["child"] = child, started_with, started_s
 
     def _keep(self) -> None:
         wanted = self._wanted
@@ -221,7 +223,7 @@ class Product:
         self.state = ProductState("failed", message)
         log.warning("the product ended: %s", message)
 
-    def _end(self, patience_s: float | None = None, *, kill: bool = True) -> None:
+    def _end(self) -> None:
         """Its standard input ends, and with it the run; what does not go is killed."""
         child = self._child
         self._let_go()
@@ -231,10 +233,8 @@ class Product:
             assert child.stdin is not None
             child.stdin.close()
         try:
-            child.wait(END_S if patience_s is None else patience_s)
+            child.wait(END_S)
         except subprocess.TimeoutExpired:
-            if not kill:
-                return
             log.warning("the product did not end and is killed")
             child.kill()
             child.wait(2)
@@ -287,6 +287,15 @@ class Product:
                 return None
             return table if isinstance(table, dict) else None
         return None
+
+
+_Kept = tuple["subprocess.Popen[bytes] | None", "Wanted | None", float]
+
+
+def _adopted() -> _Kept:
+    """The child of the script before a reload."""
+    kept: _Kept = KEPT.pop("child", (None, None, 0.0))
+    return kept
 
 
 def _child_of(table: Mapping[str, Any], child: subprocess.Popen[bytes]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from brushcast_script import folders, product
+from brushcast_script.libobs import KEPT
 from brushcast_script.product import Product, Wanted
 from tests.obs_scripts.conftest import until
 
@@ -35,10 +36,24 @@ def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def kept(runtime: Path) -> Iterator[Product]:
+    KEPT.pop("child", None)
     made = Product(folders.runtime_folder)
     yield made
     made.close()
     assert not made._thread.is_alive()
+    end_of_obs()
+
+
+def end_of_obs() -> None:
+    """What happens to a child that was kept."""
+    child, _, _ = KEPT.pop("child", (None, None, 0))
+    if child is not None:
+        child.stdin.close()
+        try:
+            child.wait(5)
+        finally:
+            child.kill()
+            child.wait()
 
 
 def alive(pid: int) -> bool:
@@ -66,6 +81,22 @@ def test_started_asked_told_and_ended(kept: Product, runtime: Path) -> None:
     kept.want(None)
     until(lambda: kept.state.phase == "off")
     until(lambda: not alive(pid))
+
+
+def test_a_reload_leaves_it_running(kept: Product, runtime: Path) -> None:
+    kept.want(WANTED)
+    until(lambda: kept.state.phase == "running", 10)
+    url = kept.state.url
+    kept.close()
+    again = Product(folders.runtime_folder)
+    again.want(WANTED)
+    until(lambda: again.state.phase == "running", 10)
+    assert again.state.url == url
+    again.want(None)
+    until(lambda: again.state.phase == "off")
+    until(lambda: not (runtime / "run.json").exists())
+    again.close()
+    assert "child" not in KEPT
 
 
 def test_another_shape_is_another_run_and_another_preset_is_not(kept: Product) -> None:
