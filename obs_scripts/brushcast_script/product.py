@@ -75,6 +75,7 @@ class Product:
         """runtime: the folder where both meet; may raise FolderError."""
         self._runtime = runtime
         self._wanted: Wanted | None = None
+        self._decided = False  # until then a child from before is left as it is
         self._orders: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue(maxsize=100)
         self._child, self._started_with, self._started_s = _adopted()
         self._failures = 0
@@ -88,7 +89,7 @@ class Product:
 
     def want(self, wanted: Wanted | None) -> None:
         """Keep it running so; None: not at all."""
-        self._wanted = wanted
+        self._wanted, self._decided = wanted, True
 
     def try_again(self) -> None:
         """Forget what failed."""
@@ -124,6 +125,8 @@ class Product:
 
     def _keep(self) -> None:
         wanted = self._wanted
+        if not self._decided:
+            return
         if wanted is None:
             self._end()
             self.state = ProductState()
