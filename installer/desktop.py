@@ -112,12 +112,12 @@ def remove(places: Places) -> list[Path]:
 
 
 def desktop_entry(python: Path) -> bytes:
-    """freedesktop.org's Desktop Entry 1.5."""
+    """freedesktop.org's Desktop Entry specification."""
     command = " ".join(_exec_quoted(part) for part in ("/bin/sh", "-c", _SHELL, str(python)))
     lines = [
         "[Desktop Entry]",
         "Type=Application",
-        "Version=1.5",
+        "Version=1.0",
         f"Name={LABEL}",
         "GenericName=Live video restyling",
         "GenericName[de]=Live-Bildstile",
@@ -128,7 +128,7 @@ def desktop_entry(python: Path) -> bytes:
         f"Exec={command}",
         "Icon=brushcast",
         "Terminal=true",
-        "Categories=AudioVideo;Video;Graphics;",
+        "Categories=AudioVideo;Video;",
         "Keywords=webcam;camera;OBS;AI;painting;",
         "StartupNotify=false",
     ]
