@@ -25,10 +25,13 @@ class Places:
     """Models; on macOS and Windows the same folder as `config`."""
     cache: Path
     runtime: tuple[Path, ...]
-    """Where pictures and run.json may be, the likeliest first."""
+    """Where pictures and run.json may be, the likeliest first. Unless it was chosen, it is the
+    account's, and not this home's: a temporary HOME shares it with the real one."""
     config_root: Path
     """Where every program keeps its configuration: OBS's folder is in it."""
     data_root: Path
+    runtime_is_chosen: bool = False
+    """BRUSHCAST_RUNTIME_DIR named it."""
 
 
 def find(
@@ -75,4 +78,5 @@ def find(
         runtime=tuple(runtime),
         config_root=config_root,
         data_root=data_root,
+        runtime_is_chosen=bool(chosen),
     )

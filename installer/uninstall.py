@@ -6,6 +6,7 @@ Never follows a link out of our folders: a link is taken away, and what it point
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -46,6 +47,9 @@ def run(arguments: Sequence[str], root: Path, machine: Machine) -> int:
     parser.add_argument("--keep-models", action="store_true", help="they were long in coming")
     options = parser.parse_args(list(arguments))
     require_stopped(machine.places)
+    for folder in machine.places.runtime:
+        if os.path.lexists(folder) and not _is_this_homes(folder, machine.places):
+            machine.out.write(f"Left alone: {folder}, which is the account's and not this HOME's\n")
     wanted = targets(root, machine.places, keep_models=options.keep_models)
     changes = obs.removals(obs_folders.find(machine.places))
     if changes:
@@ -85,14 +89,18 @@ def _known(root: Path, places: Places, keep_models: bool) -> Iterator[Target]:
     for path in desktop.paths(places):
         yield Target(path=path, what="desktop entry")
     for folder in places.runtime:
-        if folder.name.startswith("brushcast") and _is_mine(folder):
+        if not _is_this_homes(folder, places):
+            continue
+        if not places.runtime_is_chosen and _is_mine(folder):
             yield Target(path=folder, what="pictures of a run")
         elif _is_mine(folder):  # named by the user, so perhaps not ours alone
             for name in _RUN_FILES:
                 yield Target(path=folder / name, what="pictures of a run")
+        if places.runtime_is_chosen:
+            continue
         for left in sorted(folder.parent.glob("brushcast-*")):
-            if _LEFT_RING.fullmatch(left.name) and _is_ring_folder(left):
-                yield Target(path=left, what="pictures of a run that was killed")
+            if _LEFT_RING.fullmatch(left.name) and _is_ring_folder(left) and not users(left):
+                yield Target(path=left, what="pictures of a run, used by nobody")
     yield Target(path=places.cache, what="caches")
     kept = ("models",) if keep_models else ()
     yield Target(path=places.data, what="models and data" if not kept else "data", keep=kept)
@@ -151,6 +159,44 @@ def require_stopped(places: Places) -> None:
             raise SetupError(
                 f"Brushcast is running (process {pid}): stop it first, in its terminal or in OBS."
             )
+    if places.platform != "linux":
+        return
+    for folder in places.runtime:
+        rings = [path for path in folder.parent.glob("brushcast-*") if _is_ring_folder(path)]
+        for used in (folder, *rings):
+            if _is_this_homes(folder, places) and (found := users(used)):
+                raise SetupError(
+                    f"Brushcast is running: process {min(found)} uses {used}; stop it first."
+                )
+
+
+def users(folder: Path, proc: Path = Path("/proc")) -> set[int]:
+    """Processes that have mapped a file of the folder (Linux). Where /proc cannot be read, this one
+    is named: unknown is not unused."""
+    found = set()
+    try:
+        processes = [entry for entry in proc.iterdir() if entry.name.isdigit()]
+    except OSError:
+        return {os.getpid()}
+    for process in processes:
+        try:
+            maps = (process / "maps").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue  # it has ended meanwhile, or is another user's
+        if f" {folder}/" in maps:
+            found.add(int(process.name))
+    return found
+
+
+def _is_this_homes(folder: Path, places: Places) -> bool:
+    """Shared memory belongs to the account. With another HOME than the account's (a test, a
+    sandbox) what is there may be the work of a run of the real home."""
+    if places.runtime_is_chosen or folder.is_relative_to(places.home):
+        return True
+    if places.platform == "win32":
+        return True  # it is among the user's own folders there
+    account = str(importlib.import_module("pwd").getpwuid(os.getuid()).pw_dir)
+    return os.path.realpath(account) == os.path.realpath(places.home)
 
 
 def _is_alive(pid: int, platform: str) -> bool:

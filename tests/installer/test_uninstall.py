@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import desktop, install_record, obs, uninstall
+from installer import desktop, install_record, obs, places, uninstall
 from installer.errors import SetupError
 from installer.places import Places
 from installer.question import NeedsAnswer
@@ -152,6 +153,7 @@ def test_of_a_runtime_folder_that_the_user_named_only_our_files_go(home: Path, r
     where = Places(
         platform="linux", home=home, config=base.config, data=base.data, cache=base.cache,
         runtime=(chosen,), config_root=base.config_root, data_root=base.data_root,
+        runtime_is_chosen=True,
     )  # fmt: skip
     uninstall.run(["--yes"], root, machine(where))
     assert everything(chosen) == {"thesis.txt"}
@@ -170,6 +172,47 @@ def test_while_it_runs_nothing_is_touched(home: Path, root: Path) -> None:
         assert everything(home) == before
         running.communicate(b"\n")
     assert uninstall.run(["--yes"], root, machine(where)) == 0  # it has ended: a leftover
+
+
+@pytest.mark.parametrize("ring", ["brushcast-abcd_123/ring", f"brushcast-{os.getuid()}/obs-in"])
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_pictures_that_a_process_uses_are_never_taken_for_left_ones(
+    home: Path, root: Path, ring: str
+) -> None:
+    where = linux(home)
+    use(where, root)
+    with (home / "shm" / ring).open("r+b") as file, mmap.mmap(file.fileno(), 0):
+        before = everything(home)
+        with pytest.raises(SetupError, match=f"Brushcast is running: process {os.getpid()}"):
+            uninstall.run(["--yes"], root, machine(where))
+        assert everything(home) == before
+    assert uninstall.run(["--yes"], root, machine(where)) == 0
+    assert not (home / "shm" / ring).exists()
+
+
+def test_unknown_is_not_unused(tmp_path: Path) -> None:
+    assert uninstall.users(tmp_path, tmp_path / "no-proc")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an account's home is asked of pwd")
+def test_a_temporary_home_never_touches_the_accounts_shared_memory(
+    tmp_path: Path, root: Path
+) -> None:
+    inside, outside = tmp_path / "home", tmp_path / "account"
+    for folder in (inside, outside):
+        folder.mkdir()
+    use(linux(outside), root)
+    where = places.find(
+        "linux", {"HOME": str(inside)},
+        shared_memory=outside / "shm", temporary=outside / "tmp",
+    )  # fmt: skip
+    (where.config).mkdir(parents=True)
+    before = everything(outside)
+    world = machine(where)
+    assert uninstall.run(["--yes"], root, world) == 0
+    assert everything(outside) == before
+    assert f"Left alone: {outside / 'shm'}" in said(world)
+    assert not where.config.exists()
 
 
 def test_a_run_record_of_a_number_that_is_another_program_now_does_not_matter(
