@@ -2,7 +2,7 @@
 
 It is a child whose standard input stays open as long as OBS lives: however OBS ends, so does it. A
 reload of the script or another scene collection leaves it running for the next one who loads us;
-where nobody comes it ends by itself, as nobody asks it any more.
+where nobody comes it ends by itself, as nobody speaks to it any more.
 """
 
 from __future__ import annotations
@@ -140,11 +140,19 @@ class Product:
         elif self._child.poll() is not None:
             self._died()
         elif self._found():
+            self._say_something()
             if time.monotonic() - self._started_s > CALM_S:
                 self._failures = 0
         elif self.state.phase != "running" and time.monotonic() - self._started_s > START_S:
             self._end()
             self._failed(f"it did not come up within {START_S:.0f} s")
+
+    def _say_something(self) -> None:
+        """A run that hears nothing from us for half a minute ends: nobody would show it."""
+        assert self._child is not None
+        assert self._child.stdin is not None
+        with contextlib.suppress(OSError):
+            self._child.stdin.write(b"\n")
 
     def _other(self, wanted: Wanted) -> bool:
         """Whether a running child cannot become what is wanted: a preset can."""
@@ -198,6 +206,7 @@ class Product:
             with _log_file(runtime) as errors:
                 self._child = subprocess.Popen(
                     command,
+                    bufsize=0,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=errors,

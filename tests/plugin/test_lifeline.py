@@ -32,3 +32,19 @@ def test_no_input_at_all_is_its_end() -> None:
     told = threading.Event()
     watch_lifeline(told.set, reading).join(PATIENCE_S)
     assert told.is_set()
+
+
+def test_who_has_spoken_and_falls_silent_is_gone() -> None:
+    reading, writing = os.pipe()
+    told = threading.Event()
+    thread = watch_lifeline(told.set, reading, silence_s=0.4)
+    thread.join(0.8)
+    assert not told.is_set(), "who never says anything may be silent"
+    for _ in range(10):
+        os.write(writing, b"\n")
+        thread.join(0.1)
+        assert not told.is_set(), "it goes on"
+    thread.join(PATIENCE_S)
+    assert told.is_set()
+    os.close(writing)
+    os.close(reading)
