@@ -1,5 +1,6 @@
 """The board: what people and reports are told. The clock is only a number."""
 
+import dataclasses
 import random
 from typing import Any
 
@@ -143,3 +144,20 @@ def test_a_prompt_that_the_worker_does_not_know_is_told() -> None:
     assert "zzz" in scene.panel().look.message
     scene.board.look_changed(2)
     assert scene.panel().look.message == ""
+
+
+def test_the_panel_is_told_of_presets_that_came_later() -> None:
+    scene = Scene()
+    assert "mine" not in [card.name for card in scene.panel().presets]
+    presets = load_presets()
+    scene.board.presets_changed({"mine": dataclasses.replace(presets["ink"], name="mine")})
+    assert [card.name for card in scene.panel().presets] == ["mine"]
+
+
+def test_what_a_source_waits_for_is_the_panels_advice() -> None:
+    scene = Scene()
+    scene.link.start(0)
+    waiting = SourceStatus(phase="opening", title="OBS", message="Start it in OBS.")
+    scene.board.source_said(waiting, 0)
+    assert scene.panel().source.message == "Start it in OBS."
+    assert scene.panel().source.state is PortState.OPENING
