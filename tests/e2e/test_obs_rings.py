@@ -64,11 +64,11 @@ def test_the_picture_goes_through_obs_and_nothing_is_left(run: ObsRun, obs: Fake
 
     code, _, err = run.hang_up()
     assert code == 0, err
+    assert max(seen.secret_share for seen in obs.seen) < SECRET_SHARE, "a raw picture reached OBS"
     assert json.loads(run.report_file.read_text())["frames_styled"] > 10
     assert os.listdir(run.folder) == []
     gaps_s = [(b.written_ns - a.written_ns) / S for a, b in pairwise(obs.seen)]
     assert max(gaps_s) < 1, "OBS would have shown its own card"
-    assert max(seen.secret_share for seen in obs.seen) < SECRET_SHARE, "a raw picture reached OBS"
     assert np.ptp([seen.y_HW.mean() for seen in obs.seen]) > 5
 
 
