@@ -154,10 +154,11 @@ def test_the_panel_is_told_of_presets_that_came_later() -> None:
     assert [card.name for card in scene.panel().presets] == ["mine"]
 
 
-def test_what_a_source_waits_for_is_the_panels_advice() -> None:
+def test_what_a_source_waits_for_is_the_panels_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClientLink, "ready", True)
     scene = Scene()
-    scene.link.start(0)
     waiting = SourceStatus(phase="opening", title="OBS", message="Start it in OBS.")
     scene.board.source_said(waiting, 0)
-    assert scene.panel().source.message == "Start it in OBS."
-    assert scene.panel().source.state is PortState.OPENING
+    state = scene.panel()
+    assert (state.state, state.advice) == (ProductState.STARTING, "Start it in OBS.")
+    assert (state.source.state, state.source.message) == (PortState.OPENING, "Start it in OBS.")
