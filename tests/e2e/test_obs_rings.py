@@ -59,7 +59,7 @@ def test_the_picture_goes_through_obs_and_nothing_is_left(run: ObsRun, obs: Fake
     assert "OBS sends no picture" in run.state()["source"]["message"]
     run.until(lambda: not differs(card, obs.seen[-1].y_HW) or run.state()["state"] != "LIVE")
     obs.plays(Size(480, 270))  # another source, in a new ring
-    run.until(lambda: run.state()["state"] == "LIVE", patience_s=20)
+    run.until(lambda: run.state()["state"] == "LIVE")
     assert run.state()["source"]["size"] == "480x270"
 
     code, _, err = run.hang_up()
@@ -90,7 +90,7 @@ def test_a_shot_camera_process_leaks_nothing_and_a_second_run_is_refused(
     run.until(lambda: len(obs.seen) > count + 5)
     os.kill(run.child("camera-process"), signal.SIGKILL)
     count = len(obs.seen)
-    run.until(lambda: len(obs.seen) > count + 20, patience_s=10)
+    run.until(lambda: len(obs.seen) > count + 20)
     os.kill(run.child("camera-process"), signal.SIGKILL)
     code, _, err = run.hang_up()
     assert code == 0, err
