@@ -17,7 +17,7 @@ from tests.e2e.obs_rig import FakeObs, ObsRun
 
 pytest.importorskip("torch", reason="the light install has no worker")
 
-# Of a picture; a raw one has 1.0. Ink at the smallest size, on a machine that is too slow, had 0.025.
+# Of a picture; a raw one has 1.0. Once, on a machine that was too slow, ink had 0.025.
 SECRET_SHARE = 0.2
 S = 1_000_000_000
 
