@@ -99,6 +99,10 @@ class Board:
     def look_changed(self, revision: int) -> None:
         self._revision, self._look_message = revision, ""
 
+    def presets_changed(self, presets: Mapping[str, Preset]) -> None:
+        """There are others to choose from."""
+        self._cards = preset_cards(presets.values())
+
     def size_changed(self, size: Size) -> None:
         """The worker is asked for pictures of this size from now on."""
         self._model_size = size

@@ -74,8 +74,8 @@ class ObsSink:
 
     def close(self) -> None:
         if self._ring is not None:
+            self._ring.close()  # first: Windows removes no file that is mapped
             self._ring.unlink()
-            self._ring.close()
             self._ring = None
         if self._lock is not None:
             self._lock.release()

@@ -153,11 +153,11 @@ class ObsRun:
             found: dict[str, Any] = json.load(answer)
         return found
 
-    def until(self, what: Callable[[], bool], patience_s: float = 60) -> None:
+    def until(self, what: Callable[[], bool], patience_s: float = 90) -> None:
         ends = time.monotonic() + patience_s
         while not what():
             assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < ends, "waited in vain"
+            assert time.monotonic() < ends, f"waited in vain: {self.found() and self.state()}"
             time.sleep(0.05)
 
     def hang_up(self, patience_s: float = 40) -> tuple[int, str, str]:
