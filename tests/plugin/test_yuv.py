@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from brushcast.badge import plane_patches
 from brushcast.frame import Pixels, Size, centre_crop, fit
 from brushcast.upscale import Upscaler
 from brushcast.yuv import BT601, BT709, Matrix, YuvConverter
@@ -93,3 +94,16 @@ def test_one_converter_takes_pictures_of_changing_sizes_and_leaves_them_alone() 
         luma = cv2.transform(np.full((1, 1, 3), value, np.uint8), BT709)[0, 0, 0]
         assert (made[0] == luma).all()
         assert (made[1] == 128).all()
+
+
+def test_the_badge_is_laid_on_last_at_the_full_size() -> None:
+    """A picture that was painted small: the badge is neither scaled nor sharpened."""
+    size, small = Size(1280, 720), slopes(Size(512, 288))
+    bare, marked = planes(small, size), [np.zeros((720, 1280), np.uint8)]
+    marked += [np.zeros((360, 640), np.uint8) for _ in range(2)]
+    converter = YuvConverter(size, BT709)
+    for corner in ("bottom-right", "top-left"):  # each time the picture is converted anew
+        converter.convert(small, marked, corner)  # type: ignore[arg-type]
+    for patch, plane in zip(plane_patches(size, "top-left", BT709), bare, strict=True):
+        patch.lay_on(plane)
+    assert all(np.array_equal(ours, wanted) for ours, wanted in zip(marked, bare, strict=True))
