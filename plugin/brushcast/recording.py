@@ -25,6 +25,7 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
+from brushcast.badge import Corner
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size
 from brushcast.yuv import BT709, YuvConverter
@@ -123,16 +124,16 @@ class Recording:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def write(self, pixels_HWC: Pixels, time_s: Fraction) -> None:
+    def write(self, pixels_HWC: Pixels, time_s: Fraction, badge: Corner | None = None) -> None:
         """Add a picture ([H W 3] uint8 RGB, brought to `size`) that is shown from time_s on,
-        counted from the start.
+        counted from the start. badge: where "AI" is laid on it.
 
         The very same array as before costs no conversion: it must not be written to. Times that do
         not rise are moved on by the least step. Raises SinkError, for example on a full disk.
         """
         ticks = max(round(time_s / TIME_BASE), self._last_ticks + 1)
         self._last_ticks = ticks
-        frame = self._pictures.frame(pixels_HWC)
+        frame = self._pictures.frame(pixels_HWC, badge)
         frame.pts, frame.time_base = ticks, TIME_BASE
         try:
             self._mux(frame)
@@ -260,16 +261,18 @@ class _Encodable:
     def __init__(self, size: Size) -> None:
         self._size = size
         self._yuv = YuvConverter(size, BT709)
-        self._last: tuple[Pixels, VideoFrame] | None = None
+        self._last: tuple[Pixels, Corner | None, VideoFrame] | None = None
 
-    def frame(self, pixels_HWC: Pixels) -> VideoFrame:
-        """A new frame; the same one again for the very same array, which nobody writes to."""
-        if self._last is None or self._last[0] is not pixels_HWC:
+    def frame(self, pixels_HWC: Pixels, badge: Corner | None) -> VideoFrame:
+        """A new frame; the same one again for the very same array, which nobody writes to, with the
+        same badge.
+        """
+        if self._last is None or self._last[0] is not pixels_HWC or self._last[1] != badge:
             frame = VideoFrame(self._size.width, self._size.height, "yuv420p")
-            self._yuv.convert(pixels_HWC, [_pixels_of(plane) for plane in frame.planes])
+            self._yuv.convert(pixels_HWC, [_pixels_of(plane) for plane in frame.planes], badge)
             frame.colorspace, frame.color_range = _BT709, _LIMITED
-            self._last = (pixels_HWC, frame)
-        return self._last[1]
+            self._last = (pixels_HWC, badge, frame)
+        return self._last[2]
 
 
 def _pixels_of(plane: VideoPlane) -> Pixels:

@@ -30,6 +30,7 @@ from rich.progress import (
 
 import brushcast
 from brushcast import codec
+from brushcast.badge import DEFAULT_CORNER, Corner
 from brushcast.child import Child, ChildEvent
 from brushcast.clip import Clip, ClipPicture
 from brushcast.config import DEFAULT_AREA_PX, MAX_AREA_PX
@@ -58,7 +59,9 @@ WAIT_NS = 50_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestyleConfig:
-    """size: of the result; None keeps the input's, painted at what the engine likes best."""
+    """size: of the result; None keeps the input's, painted at what the engine likes best. badge:
+    where every picture says "AI"; None for nowhere.
+    """
 
     source: Path
     target: Path
@@ -67,6 +70,7 @@ class RestyleConfig:
     steps: int = 0
     engine: str = "pocket"
     device: str = "auto"
+    badge: Corner | None = DEFAULT_CORNER
 
 
 def restyle_file(config: RestyleConfig, *, quiet: bool = False) -> dict[str, Any]:
@@ -76,6 +80,8 @@ def restyle_file(config: RestyleConfig, *, quiet: bool = False) -> dict[str, Any
     failing; without a painted picture an older file at the target stays as it was.
     """
     check_target(config.target)
+    if config.badge is None:
+        log.info("the AI badge is switched off, as asked: no picture says AI")
     if config.target.exists() and config.source.exists():
         if config.target.samefile(config.source):
             raise ConfigError(f"{config.target}: is the input itself; wanted another file")
@@ -350,7 +356,8 @@ class _Restyling:
         painted_HWC = codec.decode(header, result.payload)
         if self._recording is None:
             self._recording = self._open_recording()
-        self._recording.write(painted_HWC, self._times_s.pop(header.seq))
+        time_s = self._times_s.pop(header.seq)
+        self._recording.write(painted_HWC, time_s, self._config.badge)
         self._frames_out += 1
         self._policy.good_output(time.monotonic_ns())
         now_s = time.monotonic()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from brushcast.badge import Corner
 from brushcast.child import Child, ChildEvent
 from brushcast.config import DEFAULT_AREA_PX, BridgeConfig, RunConfig
 from brushcast.errors import BrushcastError, ChildError, InputError
@@ -39,11 +40,17 @@ class Supervisor:
     called."""
 
     def __init__(
-        self, config: RunConfig, *, user_presets: Path, tell: Callable[[str], None]
+        self,
+        config: RunConfig,
+        *,
+        user_presets: Path,
+        tell: Callable[[str], None],
+        user_folder: Path | None = None,
     ) -> None:
-        """tell: prints one line for people."""
+        """tell: prints one line for people. user_folder: where it is remembered what they read."""
         self._config = config
-        self._user_presets = user_presets
+        self._user_presets, self._user_folder = user_presets, user_folder
+        self._badge = config.badge  # what was asked last: children that start again get it
         self._tell = tell
         self._events: queue.Queue[ChildEvent] = queue.Queue(maxsize=10_000)
         self._children: dict[str, Child] = {}
@@ -68,6 +75,10 @@ class Supervisor:
     @property
     def local(self) -> bool:
         return self._config.worker == "local"
+
+    @property
+    def _corner(self) -> Corner | None:
+        return self._config.badge_corner if self._badge else None
 
     def stop(self) -> None:
         """End the run soon. Safe in a signal handler."""
@@ -100,6 +111,7 @@ class Supervisor:
     # ------------------------------------------------------------------ starting
 
     def _start(self) -> None:
+        _say_badge(self._badge)
         if self.local:
             self._start_worker()
         self._start_camera()
@@ -126,6 +138,7 @@ class Supervisor:
             "rate_fps": self._config.rate_fps,
             "sinks": list(self._config.sinks),
             "restarted": len(self._stats["camera"]) > 1,
+            "badge": self._corner,
         }
         self._children["camera"] = Child(
             "camera", ["brushcast", "camera-process"], self._events, first_line=first_line
@@ -147,6 +160,9 @@ class Supervisor:
             fit=self._config.fit,
             steps=self._config.steps,
             user_presets=str(self._user_presets),
+            user_folder=str(self._user_folder or ""),
+            badge=self._badge,
+            badge_corner=self._config.badge_corner,
         )
         self._children["bridge"] = Child(
             "bridge", ["brushcast", "bridge-process"], self._events, first_line=config.to_json()
@@ -230,6 +246,10 @@ class Supervisor:
             self._children["camera"].send(
                 {"command": "sink", "id": event.data["id"], "on": event.data["on"]}
             )
+        elif event.kind == "badge":
+            self._badge = bool(event.data["on"])
+            _say_badge(self._badge)
+            self._children["camera"].send({"command": "badge", "badge": self._corner})
         elif event.kind == "retry":
             self._policies["worker"].retry()
             if self.local and not self._children["worker"].alive:
@@ -307,6 +327,10 @@ class Supervisor:
                 return
             if event.kind in ("stats", "stopped") and event.child.name in self._stats:
                 self._stats[event.child.name][-1] = event.data
+
+
+def _say_badge(on: bool) -> None:
+    log.info("the AI badge is switched %s", "on" if on else "off, as asked: no picture says AI")
 
 
 def _last_line(data: Mapping[str, Any]) -> str:

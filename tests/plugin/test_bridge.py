@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import brushcast.bridge as module
 from brushcast.bridge import Bridge
 from brushcast.config import BridgeConfig
 from brushcast.frame import Frame, Pixels, Size, model_size
+from brushcast.notice import Notice
 from brushcast.playout import Kind
 from brushcast.ring import Ring
 from tests.plugin.grey_worker import GreyWorker
@@ -49,8 +51,14 @@ class Stage:
     """A bridge that runs, and everything that it said and showed."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, endpoint: str, *, fixed_size: bool = True
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        endpoint: str,
+        *,
+        fixed_size: bool = True,
+        user_folder: str = "",
     ) -> None:
+        self.notice = Notice(Path(user_folder) if user_folder else None)
         monkeypatch.setattr(module, "open_source", lambda *_: ColourSource())
         self.said: list[tuple[str, dict[str, Any]]] = []
         monkeypatch.setattr(module, "say", lambda event, **data: self.said.append((event, data)))
@@ -59,6 +67,7 @@ class Stage:
             source="colours", preset="ink", endpoint="", remote=False, ring=str(self.ring.path),
             panel=None, panel_token="", output_size=OUTPUT, model_size=MODEL, rate_fps=30,
             fit="crop", steps=0, user_presets="", fixed_size=fixed_size,
+            user_folder=user_folder,
         )  # fmt: skip
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.bridge = Bridge(config, self.messages)
@@ -111,8 +120,8 @@ def worker() -> Iterator[GreyWorker]:
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch, worker: GreyWorker) -> Iterator[Stage]:
-    stage = Stage(monkeypatch, worker.endpoint)
+def stage(monkeypatch: pytest.MonkeyPatch, worker: GreyWorker, tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(monkeypatch, worker.endpoint, user_folder=str(tmp_path / "settings"))
     yield stage
     stage.close()
 
@@ -195,3 +204,21 @@ def test_pausing_shows_the_card_at_once_and_nothing_older_comes_back(stage: Stag
     assert set(stage.kinds) <= {Kind.CARD}
     stage.bridge._desk.request(module.Pause(on=False))
     assert stage.watch(lambda: stage.kinds[-1] is Kind.LIVE)
+
+
+def test_the_badge_and_the_notice_go_where_they_are_kept(stage: Stage) -> None:
+    assert stage.notice.due("panel")
+    assert stage.watch(lambda: bool(stage.kinds))
+    assert stage.bridge._desk.snapshot().notice
+    stage.bridge._desk.request(module.SwitchBadge(on=False))
+    stage.bridge._desk.request(module.NoticeSeen())
+    assert stage.watch(lambda: not stage.notice.due("panel"))
+    assert ("badge", {"on": False}) in stage.said
+    assert stage.notice.due("terminal")
+
+
+def test_the_preview_of_a_painted_picture_says_ai(stage: Stage) -> None:
+    stage.bridge._desk.watchers(1)
+    assert stage.watch(lambda: stage.kinds[-1:] == [Kind.LIVE])
+    assert stage.watch(lambda: stage.bridge._desk._pictures["after"][2])
+    assert not stage.bridge._desk._pictures["before"][2]

@@ -72,6 +72,7 @@ def config(tmp_path: Path, count: int, **options: Any) -> RestyleConfig:
             pixels = np.full((SIZE.height, SIZE.width, 3), 10 * index % 250, np.uint8)
             recording.write(pixels, Fraction(index, 25))
     look = load_presets()["ink"]
+    options = {"badge": None, **options}
     return RestyleConfig(source=source, target=tmp_path / "out.mp4", look=look, **options)
 
 
@@ -157,3 +158,18 @@ def test_the_input_is_never_overwritten(tmp_path: Path, worker: GreyWorker) -> N
             ),
             quiet=True,
         )
+
+
+def test_every_picture_says_ai_unless_it_was_switched_off(
+    tmp_path: Path, worker: GreyWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="brushcast.restyle")
+    spread = {}
+    for badge in ("top-left", None):
+        restyle_file(config(tmp_path, 5, badge=badge), quiet=True)
+        with av.open(str(tmp_path / "out.mp4")) as container:
+            grey = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+        spread[badge] = [int(np.ptp(picture)) > 60 for picture in grey]
+    assert spread == {"top-left": [True] * 5, None: [False] * 5}
+    assert caplog.text.count("switched off") == 1
+    assert RestyleConfig.__dataclass_fields__["badge"].default == "top-left"

@@ -206,3 +206,23 @@ def test_the_attention_that_the_worker_chose_is_told(tmp_path: Path) -> None:
         attention="cudnn 0.30 ms, math 9.00 ms",
     )  # fmt: skip
     assert "Worker: wan-1.3b on X; attention: cudnn 0.30 ms, math 9.00 ms" in run.told
+
+
+def test_a_badge_that_was_switched_off_stays_off_for_children_that_start_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run = Run(tmp_path, badge_corner="bottom-right")
+    assert run.child("camera").first_line["badge"] == "bottom-right"
+    assert "badge" in caplog.text
+    caplog.clear()
+    run.event(run.child("bridge"), "badge", on=False)
+    assert run.child("camera").heard[-1] == {"command": "badge", "badge": None}
+    assert "switched off" in caplog.text
+    for name in ("bridge", "camera"):
+        run.dies(name)
+        run.later()
+    assert run.child("camera").first_line["badge"] is None
+    assert run.child("bridge").first_line["badge"] is False
+    run.event(run.child("bridge"), "badge", on=True)
+    assert run.child("camera").heard[-1] == {"command": "badge", "badge": "bottom-right"}
