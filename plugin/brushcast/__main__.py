@@ -190,6 +190,7 @@ def restyle(
         engine=engine,
         device=device,
         badge=badge_corner if badge == "on" else None,
+        own_words=prompt is not None,
     )
     result = restyle_file(config, quiet=as_json)
     if report is not None:

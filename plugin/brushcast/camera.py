@@ -29,6 +29,7 @@ from brushcast.frame import Size
 from brushcast.metrics import Histogram
 from brushcast.playout import PAINTED, Kind, next_tick_ns
 from brushcast.process import avoid_pauses, keep_freed_memory, raise_priority, stolen_s
+from brushcast.provenance import Origin
 from brushcast.ring import Ring, RingPicture
 from brushcast.sink import make_sink, parse_sink
 from brushcast.sink_thread import OutputPicture, SinkThread
@@ -55,6 +56,7 @@ class CameraConfig:
 
     restarted: this process died before in the same run: files are continued in NAME-2, failing
     sinks no longer end it. badge: where painted pictures say "AI"; None for nowhere.
+    origin: what files say made their pictures.
     """
 
     ring: str
@@ -63,6 +65,7 @@ class CameraConfig:
     sinks: tuple[str, ...]
     restarted: bool = False
     badge: Corner | None = None
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.rate_fps <= 240:
@@ -71,7 +74,7 @@ class CameraConfig:
     @classmethod
     def from_json(cls, table: Mapping[str, Any]) -> CameraConfig:
         """Raises ConfigError for unknown, missing or malformed keys."""
-        wanted = {"ring", "size", "rate_fps", "sinks", "restarted", "badge"}
+        wanted = {"ring", "size", "rate_fps", "sinks", "restarted", "badge", "origin"}
         if set(table) != wanted:
             raise ConfigError(f"camera configuration: wrong keys {sorted(set(table) ^ wanted)}")
         return cls(
@@ -81,6 +84,7 @@ class CameraConfig:
             sinks=tuple(str(spec) for spec in table["sinks"]),
             restarted=bool(table["restarted"]),
             badge=parse_badge(table["badge"]),
+            origin=Origin.from_json(table["origin"]),
         )
 
 
@@ -168,7 +172,7 @@ class _Camera:
         self._sinks = [
             SinkThread(
                 spec,
-                make_sink(spec, keep_existing=config.restarted),
+                make_sink(spec, keep_existing=config.restarted, origin=config.origin),
                 config.size,
                 config.rate_fps,
                 clock_ns,

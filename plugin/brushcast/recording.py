@@ -28,6 +28,7 @@ from av.video.stream import VideoStream
 from brushcast.badge import Corner
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size
+from brushcast.provenance import Origin
 from brushcast.yuv import BT709, YuvConverter
 
 log = logging.getLogger(__name__)
@@ -88,18 +89,22 @@ class Recording:
         *,
         sound_of: Path | None = None,
         live: bool = False,
+        origin: Origin | None = None,
     ) -> None:
         """rate: pictures per second, for the header and the key frames; times may differ from it.
 
         sound_of: a clip whose first audio stream is copied in as it is (left out when the format
         cannot hold it).
-        live: spend little CPU (one thread). Raises SinkError.
+        live: spend little CPU (one thread). origin: what the file says made its pictures. Raises
+        SinkError.
         """
         check_target(target)
         self.target = target
         self.size = size
         self.pictures = 0
         self._rate = rate
+        self._format = FORMATS[target.suffix.lower()]
+        self._origin = origin
         self._pictures = _Encodable(size)
         self._last_ticks = -1
         self._duration_ticks = round(1 / rate / TIME_BASE)
@@ -152,6 +157,7 @@ class Recording:
                 if self._last_ticks >= 0:
                     self._copy_sound(self._last_ticks * TIME_BASE + 1 / self._rate)
                 self._container.close()
+                self._say_origin()
         except (av.error.FFmpegError, ValueError, OSError) as error:
             log.warning("the recording could not be finished (%s)", _reason(error))
             with contextlib.suppress(av.error.FFmpegError, ValueError, OSError):
@@ -162,7 +168,7 @@ class Recording:
                 self._sound = None
 
     def _open(self, options: dict[str, str]) -> None:
-        format_name = FORMATS[self.target.suffix.lower()]
+        format_name = self._format
         muxer = {"flush_packets": "1"}
         if format_name in ("mp4", "mov"):
             muxer["movflags"] = "frag_keyframe+empty_moov+default_base_moof+hybrid_fragmented"
@@ -179,6 +185,8 @@ class Recording:
             context.colorspace, context.color_range = _BT709, _LIMITED
             context.color_primaries, context.color_trc = _BT709, _BT709
             context.options = dict(options)
+            if self._origin is not None:
+                container.metadata.update(self._origin.tags(format_name))
             if self._sound is not None:
                 self._sound.begin(container)
             container.start_encoding()
@@ -188,6 +196,17 @@ class Recording:
             raise
         self._container: OutputContainer = container
         self._video: VideoStream = video
+
+    def _say_origin(self) -> None:
+        """After an MP4's end, and only all of it or nothing: the file is whole without it."""
+        origin, self._origin = self._origin, None
+        if origin is None or not self.target.is_file():
+            return
+        box = origin.closing_box(self._format)
+        with self.target.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if box and file.write(box) != len(box):
+                file.truncate(end)
 
     def _mux(self, frame: VideoFrame | None) -> None:
         for packet in self._video.encode(frame):

@@ -37,6 +37,7 @@ from brushcast.config import DEFAULT_AREA_PX, MAX_AREA_PX
 from brushcast.errors import BrushcastError, ChildError, ConfigError, InputError, PromptError
 from brushcast.frame import Frame, Size, fit, model_size
 from brushcast.presets import Preset
+from brushcast.provenance import Origin
 from brushcast.recording import Recording, check_target
 from brushcast.restart import RestartPolicy
 from brushcast.wire.link import (
@@ -60,7 +61,7 @@ WAIT_NS = 50_000_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestyleConfig:
     """size: of the result; None keeps the input's, painted at what the engine likes best. badge:
-    where every picture says "AI"; None for nowhere.
+    where every picture says "AI"; None for nowhere. own_words: the prompt is not the preset's.
     """
 
     source: Path
@@ -71,6 +72,7 @@ class RestyleConfig:
     engine: str = "pocket"
     device: str = "auto"
     badge: Corner | None = DEFAULT_CORNER
+    own_words: bool = False
 
 
 def restyle_file(config: RestyleConfig, *, quiet: bool = False) -> dict[str, Any]:
@@ -369,11 +371,13 @@ class _Restyling:
 
     def _open_recording(self) -> Recording:
         """With the first picture only: until then an older file of that name is left as it is."""
+        name = "in own words" if self._config.own_words else self._config.look.name
         return Recording(
             self._config.target,
             self._output_size,
             self._clip.info.rate,
             sound_of=self._config.source if self._clip.info.audio else None,
+            origin=Origin(engine=self._config.engine, look=name),
         )
 
     def _report(self, *, complete: bool) -> dict[str, Any]:

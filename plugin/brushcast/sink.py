@@ -21,6 +21,7 @@ import numpy as np
 from brushcast.badge import Corner
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size, fit
+from brushcast.provenance import Origin
 from brushcast.recording import Recording, check_target
 from brushcast.v4l2 import Device, devices, query, read_format
 from brushcast.yuv import BT601, YuvConverter
@@ -101,12 +102,12 @@ def parse_sink(spec: str) -> SinkSpec:
     raise SinkError(f"sink {spec!r}: wanted auto, camera[:DEVICE], file:PATH, null or preview")
 
 
-def make_sink(spec: SinkSpec, *, keep_existing: bool = False) -> Sink:
+def make_sink(spec: SinkSpec, *, keep_existing: bool = False, origin: Origin | None = None) -> Sink:
     """An unopened sink. keep_existing: a file that is there already is kept and NAME-2, NAME-3, ...
-    written instead.
+    written instead. origin: what files say made their pictures.
     """
     if spec.kind == "file":
-        return FileSink(Path(spec.target), keep_existing=keep_existing)
+        return FileSink(Path(spec.target), keep_existing=keep_existing, origin=origin)
     if spec.kind in ("camera", "auto"):
         return CameraSink(spec.target or None)
     return NullSink("preview in the panel" if spec.kind == "preview" else "null")
@@ -136,8 +137,11 @@ class NullSink:
 class FileSink:
     """A recording in real time, playable at any moment (see `recording`)."""
 
-    def __init__(self, path: Path, *, keep_existing: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, keep_existing: bool = False, origin: Origin | None = None
+    ) -> None:
         self.path = path
+        self._origin = origin
         self.title = path.name
         self._keep_existing = keep_existing
         self._recording: Recording | None = None
@@ -149,7 +153,7 @@ class FileSink:
         self._rate = Fraction(rate_fps).limit_denominator(1001)
         path = free_path(self.path) if self._keep_existing else self.path
         self._keep_existing = True  # switched off and on again, it continues in another file
-        self._recording = Recording(path, size, self._rate, live=True)
+        self._recording = Recording(path, size, self._rate, live=True, origin=self._origin)
         self.title = path.name
         try:
             self.write(first_HWC, 0, badge)

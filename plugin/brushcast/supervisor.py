@@ -20,6 +20,7 @@ from brushcast.child import Child, ChildEvent
 from brushcast.config import DEFAULT_AREA_PX, BridgeConfig, RunConfig
 from brushcast.errors import BrushcastError, ChildError, InputError
 from brushcast.frame import model_size
+from brushcast.provenance import Origin
 from brushcast.report import build_report
 from brushcast.restart import RestartPolicy
 from brushcast.ring import Ring
@@ -139,6 +140,10 @@ class Supervisor:
             "sinks": list(self._config.sinks),
             "restarted": len(self._stats["camera"]) > 1,
             "badge": self._corner,
+            "origin": Origin(
+                engine=self._config.engine if self.local else "remote",
+                look=f"{self._config.preset} at the start",
+            ).to_json(),
         }
         self._children["camera"] = Child(
             "camera", ["brushcast", "camera-process"], self._events, first_line=first_line

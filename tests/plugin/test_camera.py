@@ -23,6 +23,7 @@ from brushcast.clip import Clip
 from brushcast.errors import ConfigError, SinkError
 from brushcast.frame import Pixels, Size
 from brushcast.playout import Kind
+from brushcast.provenance import Origin
 from brushcast.ring import Ring
 
 SIZE = Size(64, 48)
@@ -287,13 +288,15 @@ def test_the_badge_is_switched_while_it_runs(rig: Rig) -> None:
 
 GOOD = {
     "ring": "/r", "size": "64x48", "rate_fps": 30, "sinks": ["null"], "restarted": False,
-    "badge": "top-left",
+    "badge": "top-left", "origin": {"engine": "pocket", "look": "ink"},
 }  # fmt: skip
 
 
 def test_a_configuration_is_read_strictly() -> None:
     config = CameraConfig.from_json(GOOD)
     assert (config.size, config.sinks, config.restarted) == (SIZE, ("null",), False)
+    assert config.badge == "top-left"
+    assert config.origin == Origin(engine="pocket", look="ink")
     with pytest.raises(ConfigError, match="colour"):
         CameraConfig.from_json({**GOOD, "colour": "red"})
     with pytest.raises(ConfigError, match="wanted an even number"):

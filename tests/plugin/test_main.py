@@ -162,12 +162,12 @@ def test_restyle_says_ai_unless_it_is_switched_off(
     badges = []
 
     def restyle_file(config: Any, **_: Any) -> dict[str, Any]:
-        badges.append(config.badge)
+        badges.append((config.badge, config.own_words))
         return {"remark": "", "complete": True, "frames_out": 0, "seconds": 0.0, "styled_fps": 0.0,
                 "device": ""}  # fmt: skip
 
     monkeypatch.setattr("brushcast.restyle.restyle_file", restyle_file)
     files = ["restyle", str(tmp_path / "in.mp4"), str(tmp_path / "out.mp4")]
-    for options in ([], ["--badge", "off"], ["--badge-corner", "bottom-left"]):
+    for options in (["--prompt", "x"], ["--badge", "off"], ["--badge-corner", "bottom-left"]):
         assert run_command([*files, *options]) == 0
-    assert badges == ["top-left", None, "bottom-left"]
+    assert badges == [("top-left", True), (None, False), ("bottom-left", False)]

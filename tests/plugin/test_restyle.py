@@ -173,3 +173,16 @@ def test_every_picture_says_ai_unless_it_was_switched_off(
     assert spread == {"top-left": [True] * 5, None: [False] * 5}
     assert caplog.text.count("switched off") == 1
     assert RestyleConfig.__dataclass_fields__["badge"].default == "top-left"
+
+
+@pytest.mark.parametrize("own_words", [False, True])
+def test_the_file_says_what_made_it_but_not_the_words(
+    tmp_path: Path, worker: GreyWorker, own_words: bool
+) -> None:
+    given = config(tmp_path, 3, own_words=own_words)
+    look = given.look.changed(prompt="my cat Murr")
+    restyle_file(dataclasses.replace(given, look=look), quiet=True)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        comment = container.metadata["comment"]
+    assert f"look {'in own words' if own_words else 'ink'})" in comment
+    assert b"Murr" not in (tmp_path / "out.mp4").read_bytes()

@@ -11,6 +11,7 @@ from brushcast import sink as sink_module
 from brushcast.clip import Clip
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size
+from brushcast.provenance import Origin
 from brushcast.sink import (
     CameraSink,
     FileSink,
@@ -312,3 +313,11 @@ def test_a_file_says_ai_from_its_first_picture_on(tmp_path: Path) -> None:
     with Clip(tmp_path / "out.mkv") as clip:
         least = [int(shown.pixels_HWC.min()) for shown in clip.pictures()]
     assert [level < 150 for level in least] == [True, True, False, False]
+
+
+def test_a_file_says_what_made_it(tmp_path: Path) -> None:
+    origin = Origin(engine="pocket", look="ink")
+    sink = make_sink(parse_sink(f"file:{tmp_path}/out.mkv"), origin=origin)
+    sink.open(SIZE, 30, picture())
+    sink.close()
+    assert origin.comment.encode() in (tmp_path / "out.mkv").read_bytes()

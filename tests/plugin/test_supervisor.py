@@ -226,3 +226,14 @@ def test_a_badge_that_was_switched_off_stays_off_for_children_that_start_again(
     assert run.child("bridge").first_line["badge"] is False
     run.event(run.child("bridge"), "badge", on=True)
     assert run.child("camera").heard[-1] == {"command": "badge", "badge": "bottom-right"}
+
+
+def test_files_are_told_what_makes_their_pictures(tmp_path: Path) -> None:
+    origins = [
+        Run(tmp_path, preset="ink", worker=worker).child("camera").first_line["origin"]
+        for worker in ("local", "tcp://10.0.0.2:7000")
+    ]
+    assert origins == [
+        {"engine": "pocket", "look": "ink at the start"},
+        {"engine": "remote", "look": "ink at the start"},
+    ]
