@@ -1,5 +1,6 @@
 """The notice: once, in each place, and never in anybody's way."""
 
+from importlib import resources
 from pathlib import Path
 
 from brushcast.notice import NOTICE, Notice
@@ -21,6 +22,12 @@ def test_three_lines_name_what_has_to_be_named() -> None:
     assert len(NOTICE) == 3
     for word in ("agreed", "Article 50", "2 August 2026", "YouTube", "TikTok", "AI badge"):
         assert word in " ".join(NOTICE)
+
+
+def test_the_panel_says_the_same() -> None:
+    page = resources.files("brushcast").joinpath("panel/static/index.html").read_text("utf-8")
+    for line in NOTICE:
+        assert f"<p>{line}</p>" in page
 
 
 def test_what_cannot_be_remembered_is_no_fault(tmp_path: Path) -> None:
