@@ -18,8 +18,8 @@ Where = Literal["terminal", "panel"]
 # The panel's page has the same words (static/index.html); a test holds the two together.
 NOTICE = (
     "Said once: show yourself, or people who agreed to it. A likeness belongs to its person.",
-    "What could be taken for real must be told as AI: by EU law (AI Act, Article 50, since "
-    "2 August 2026), and by the labels of YouTube and TikTok.",
+    "Say that it is AI where it could be taken for real: EU law asks for it (AI Act, Article 50, "
+    "since 2 August 2026), YouTube and TikTok want their label.",
     "The small AI badge in the picture and the tags in files help with that; labels are yours to "
     "set.",
 )
