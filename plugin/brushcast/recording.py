@@ -105,6 +105,7 @@ class Recording:
         self._rate = rate
         self._format = FORMATS[target.suffix.lower()]
         self._origin = origin
+        self._closed = False
         self._pictures = _Encodable(size)
         self._last_ticks = -1
         self._duration_ticks = round(1 / rate / TIME_BASE)
@@ -151,13 +152,15 @@ class Recording:
         """Finish the file. Never raises; may be called twice. What could not be finished is
         playable so far.
         """
+        if self._closed:
+            return
+        self._closed = True
         try:
-            if self._container is not None:
-                self._mux(None)
-                if self._last_ticks >= 0:
-                    self._copy_sound(self._last_ticks * TIME_BASE + 1 / self._rate)
-                self._container.close()
-                self._say_origin()
+            self._mux(None)
+            if self._last_ticks >= 0:
+                self._copy_sound(self._last_ticks * TIME_BASE + 1 / self._rate)
+            self._container.close()
+            self._say_origin()
         except (av.error.FFmpegError, ValueError, OSError) as error:
             log.warning("the recording could not be finished (%s)", _reason(error))
             with contextlib.suppress(av.error.FFmpegError, ValueError, OSError):
@@ -199,10 +202,9 @@ class Recording:
 
     def _say_origin(self) -> None:
         """After an MP4's end, and only all of it or nothing: the file is whole without it."""
-        origin, self._origin = self._origin, None
-        if origin is None or not self.target.is_file():
+        if self._origin is None or not self.target.is_file():
             return
-        box = origin.closing_box(self._format)
+        box = self._origin.closing_box(self._format)
         with self.target.open("ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             if box and file.write(box) != len(box):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from brushcast.badge import CORNERS, Corner, Patch, parse_badge, plane_patches, rgb_patch
+from brushcast.badge import CORNERS, Corner, parse_badge, plane_patches, rgb_patch
 from brushcast.errors import ConfigError
 from brushcast.frame import Pixels, Size
 from brushcast.yuv import BT601, BT709, Matrix
@@ -117,7 +117,7 @@ def test_planes_and_rgb_are_the_same_badge() -> None:
 
 
 @pytest.mark.parametrize("matrix", [BT601, BT709])
-def test_nothing_outside_is_touched_and_no_value_wraps(matrix: Matrix) -> None:
+def test_nothing_outside_is_touched(matrix: Matrix) -> None:
     size = Size(640, 360)
     for level in (0, 255):
         planes = [np.full((360, 640), level, np.uint8), np.full((180, 320), level, np.uint8)]
@@ -131,11 +131,17 @@ def test_nothing_outside_is_touched_and_no_value_wraps(matrix: Matrix) -> None:
             assert there[0, 0] == there[-1, -1] == level, "the pill's corners"
             middle = there[there.shape[0] // 2, 2]
             assert abs(int(middle) - level) > 15, "the pill itself"
-    bright = np.full((4, 4), 255, np.uint8)
-    Patch(0, 0, np.full((4, 4), 77, np.uint16), np.full((4, 4), 255 * 179 + 127, np.uint16)).lay_on(
-        bright
-    )
-    assert (bright == 255).all()
+
+
+@pytest.mark.parametrize("matrix", [BT601, BT709])
+def test_no_sum_leaves_its_bits(matrix: Matrix) -> None:
+    """And what lies outside the shape, but in the patch, is kept to the level."""
+    for size in SIZES:
+        for patch in (*plane_patches(size, "top-left", matrix), rgb_patch(size, "top-left")):
+            assert patch is not None
+            kept, added = patch.kept.astype(int), np.broadcast_to(patch.added, patch.added.shape)
+            assert (255 * kept + added).max() < 2**16
+            assert added[np.broadcast_to(kept == 256, added.shape)].max(initial=0) < 256
 
 
 def test_chroma_has_half_the_place() -> None:

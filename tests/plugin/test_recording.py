@@ -166,10 +166,17 @@ def test_times_that_do_not_rise_are_moved_on(tmp_path: Path) -> None:
         assert len(list(clip.pictures())) == 4
 
 
-def test_closing_twice_or_without_a_picture_is_fine(tmp_path: Path) -> None:
-    recording = Recording(tmp_path / "out.mp4", SIZE, Fraction(30))
+def test_closing_twice_or_without_a_picture_is_fine(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recording = Recording(tmp_path / "out.mp4", SIZE, Fraction(30), origin=ORIGIN)
+    recording.write(chart(), Fraction(0))
     recording.close()
+    content = (tmp_path / "out.mp4").read_bytes()
     recording.close()
+    assert (tmp_path / "out.mp4").read_bytes() == content
+    assert caplog.text == ""
+    Recording(tmp_path / "empty.mp4", SIZE, Fraction(30)).close()
 
 
 def test_a_target_that_cannot_work_is_refused_in_one_sentence(tmp_path: Path) -> None:

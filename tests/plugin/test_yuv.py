@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from brushcast.badge import plane_patches
+from brushcast.badge import CORNERS, plane_patches
 from brushcast.frame import Pixels, Size, centre_crop, fit
 from brushcast.upscale import Upscaler
 from brushcast.yuv import BT601, BT709, Matrix, YuvConverter
@@ -99,11 +99,13 @@ def test_one_converter_takes_pictures_of_changing_sizes_and_leaves_them_alone() 
 def test_the_badge_is_laid_on_last_at_the_full_size() -> None:
     """A picture that was painted small: the badge is neither scaled nor sharpened."""
     size, small = Size(1280, 720), slopes(Size(512, 288))
-    bare, marked = planes(small, size), [np.zeros((720, 1280), np.uint8)]
-    marked += [np.zeros((360, 640), np.uint8) for _ in range(2)]
+    marked = planes(small, size)
     converter = YuvConverter(size, BT709)
-    for corner in ("bottom-right", "top-left"):  # each time the picture is converted anew
-        converter.convert(small, marked, corner)  # type: ignore[arg-type]
-    for patch, plane in zip(plane_patches(size, "top-left", BT709), bare, strict=True):
-        patch.lay_on(plane)
-    assert all(np.array_equal(ours, wanted) for ours, wanted in zip(marked, bare, strict=True))
+    for corner in CORNERS:  # each time the picture is converted anew
+        converter.convert(small, marked, corner)
+        wanted = planes(small, size)
+        for patch, plane in zip(plane_patches(size, corner, BT709), wanted, strict=True):
+            patch.lay_on(plane)
+        assert all(
+            np.array_equal(ours, theirs) for ours, theirs in zip(marked, wanted, strict=True)
+        )
