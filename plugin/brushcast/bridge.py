@@ -26,10 +26,18 @@ from brushcast.config import BridgeConfig, parse_address
 from brushcast.desk import Desk
 from brushcast.errors import BrushcastError, MalformedMessage
 from brushcast.frame import Frame, Pixels, Size, fit, model_size
+from brushcast.notice import Notice
 from brushcast.pace import Pace
-from brushcast.panel.backend import ChangeLook, Pause, RetryWorker, SwitchSink
+from brushcast.panel.backend import (
+    ChangeLook,
+    NoticeSeen,
+    Pause,
+    RetryWorker,
+    SwitchBadge,
+    SwitchSink,
+)
 from brushcast.panel.server import PanelServer
-from brushcast.playout import Playout, PlayoutConfig, Shown, Styled, next_tick_ns
+from brushcast.playout import PAINTED, Playout, PlayoutConfig, Shown, Styled, next_tick_ns
 from brushcast.preset_watch import PresetWatch
 from brushcast.presets import find_preset
 from brushcast.process import keep_freed_memory
@@ -80,7 +88,11 @@ class Bridge:
             fixed_size=config.fixed_size,
         )
         self._codec = Codec.JPEG if config.remote else Codec.RAW
-        self._desk = Desk(presets, look)
+        self._notice = Notice(Path(config.user_folder) if config.user_folder else None)
+        self._desk = Desk(
+            presets, look, badge=config.badge, corner=config.badge_corner,
+            notice=self._notice.due("panel"),
+        )  # fmt: skip
         self._board = Board(config, presets, time.monotonic_ns())
         self._playout: Playout[Pixels] = Playout(PlayoutConfig(rate_fps=config.rate_fps))
         self._composer = Composer(config.output_size)
@@ -149,6 +161,10 @@ class Bridge:
                 self._paused(change.on, now_ns)
             elif isinstance(change, SwitchSink):
                 say("sink", id=change.id, on=change.on)
+            elif isinstance(change, SwitchBadge):
+                say("badge", on=change.on)
+            elif isinstance(change, NoticeSeen):
+                self._notice.done("panel")
             elif isinstance(change, RetryWorker):
                 say("retry")
                 if self._link is not None:
@@ -332,7 +348,8 @@ class Bridge:
         self._ring.write(picture, shown.kind, seq=shown.seq, captured_ns=shown.captured_ns)
         self._written, self._written_ns = picture, now_ns
         if self._desk.watched:
-            self._desk.show("after", picture, self._ring.written)
+            painted = shown.kind in PAINTED
+            self._desk.show("after", picture, self._ring.written, painted=painted)
 
     # ------------------------------------------------------------------ report, wait
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brushcast.badge import CORNERS, DEFAULT_CORNER, Corner
 from brushcast.errors import ConfigError
 from brushcast.frame import Fit, Size
 
@@ -23,7 +24,7 @@ class RunConfig:
     """`brushcast run`. worker: `local` or an endpoint. panel: HOST:PORT, or None for no panel.
 
     model_size: what the worker paints at; None follows the output's shape. seconds: None is for
-    ever.
+    ever. badge: painted pictures say "AI" in the corner badge_corner.
     """
 
     source: str = "auto"
@@ -41,8 +42,12 @@ class RunConfig:
     steps: int = 0
     engine: str = "pocket"
     device: str = "auto"
+    badge: bool = True
+    badge_corner: Corner = DEFAULT_CORNER
 
     def __post_init__(self) -> None:
+        if self.badge_corner not in CORNERS:
+            raise ConfigError(f"--badge-corner {self.badge_corner}: wanted {', '.join(CORNERS)}")
         if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds > 0):
             raise ConfigError(f"--for {self.seconds}: wanted a number of seconds above 0")
         if not 1 <= self.rate_fps <= 120:
@@ -58,7 +63,8 @@ class RunConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeConfig:
     """What the bridge process is started with; travels as JSON. endpoint "" waits to be told.
-    fixed_size: model_size is the user's own choice and holds, however slow the worker is."""
+    fixed_size: model_size is the user's own choice and holds, however slow the worker is.
+    user_folder: where it is remembered what the user has read; "" for nowhere."""
 
     source: str
     preset: str
@@ -74,6 +80,9 @@ class BridgeConfig:
     fit: Fit
     steps: int
     user_presets: str
+    user_folder: str = ""
+    badge: bool = True
+    badge_corner: Corner = DEFAULT_CORNER
 
     def to_json(self) -> dict[str, Any]:
         table = dataclasses.asdict(self)

@@ -12,17 +12,21 @@ import threading
 from collections.abc import Mapping
 
 import cv2
+import numpy as np
 
+from brushcast.badge import DEFAULT_CORNER, Corner, rgb_patch
 from brushcast.errors import InputError
 from brushcast.frame import Pixels, Size, fit
 from brushcast.panel.backend import (
     Change,
     ChangeLook,
     LookState,
+    NoticeSeen,
     PanelState,
     Pause,
     Preview,
     RetryWorker,
+    SwitchBadge,
     SwitchSink,
     Which,
 )
@@ -35,15 +39,26 @@ PREVIEW_QUALITY = 82
 class Desk:
     """Implements `panel.backend.PanelBackend` for the panel's thread; the rest is the bridge's."""
 
-    def __init__(self, presets: Mapping[str, Preset], look: Preset) -> None:
+    def __init__(
+        self,
+        presets: Mapping[str, Preset],
+        look: Preset,
+        *,
+        badge: bool = True,
+        corner: Corner = DEFAULT_CORNER,
+        notice: bool = False,
+    ) -> None:
+        """badge, corner: whether and where painted pictures say "AI". notice: it is due."""
+        self._patch = rgb_patch(PREVIEW, corner)
+        self._badge, self._notice = badge, notice
         self._presets = dict(presets)
         self._lock = threading.Lock()
         self._look = look
         self._paused = False
         self._changes: list[Change] = []
         self._state: PanelState | None = None
-        self._pictures: dict[Which, tuple[Pixels, int]] = {}
-        self._encoded: dict[Which, Preview] = {}
+        self._pictures: dict[Which, tuple[Pixels, int, bool]] = {}  # with counter, painted
+        self._encoded: dict[Which, tuple[Preview, bool]] = {}  # with badge
         self._watchers = 0
 
     # ------------------------------------------------------------------ the bridge's side
@@ -81,10 +96,14 @@ class Desk:
         with self._lock:
             self._state = state
 
-    def show(self, which: Which, pixels_HWC: Pixels, counter: int) -> None:
-        """The newest picture of one side; nothing is encoded until somebody asks."""
+    def show(
+        self, which: Which, pixels_HWC: Pixels, counter: int, *, painted: bool = False
+    ) -> None:
+        """The newest picture of one side; nothing is encoded until somebody asks. painted: by a
+        model, so that it gets the badge.
+        """
         with self._lock:
-            self._pictures[which] = (pixels_HWC, counter)
+            self._pictures[which] = (pixels_HWC, counter, painted)
 
     # ------------------------------------------------------------------ the panel's side
 
@@ -99,6 +118,8 @@ class Desk:
             return dataclasses.replace(
                 self._state,
                 paused=self._paused,
+                badge=self._badge,
+                notice=self._notice,
                 look=LookState(
                     preset=look.name,
                     prompt=look.prompt,
@@ -115,17 +136,22 @@ class Desk:
         with self._lock:
             newest = self._pictures.get(which)
             last = self._encoded.get(which)
+            badge = self._badge
         if newest is None:
             return None
-        pixels_HWC, counter = newest
-        if last is not None and last.counter == counter:
-            return last
+        pixels_HWC, counter, painted = newest
+        badge = badge and painted
+        if last is not None and (last[0].counter, last[1]) == (counter, badge):
+            return last[0]
         pixels_HWC = fit(pixels_HWC, PREVIEW)
+        if badge and self._patch is not None:
+            pixels_HWC = np.array(pixels_HWC)
+            self._patch.lay_on(pixels_HWC)
         bgr_HWC = cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGR)
         _, jpeg = cv2.imencode(".jpg", bgr_HWC, [cv2.IMWRITE_JPEG_QUALITY, PREVIEW_QUALITY])
         preview = Preview(jpeg=jpeg.tobytes(), counter=counter)
         with self._lock:
-            self._encoded[which] = preview
+            self._encoded[which] = (preview, badge)
         return preview
 
     def request(self, change: Change) -> None:
@@ -137,6 +163,10 @@ class Desk:
                 self._paused = change.on
             elif isinstance(change, SwitchSink):
                 self._check_sink(change.id)
+            elif isinstance(change, SwitchBadge):
+                self._badge = change.on
+            elif isinstance(change, NoticeSeen):
+                self._notice = False
             else:
                 assert isinstance(change, RetryWorker)
             self._changes.append(change)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from brushcast.badge import Corner
 from brushcast.errors import ConfigError, SinkError, SourceError
 from brushcast.folders import runtime_folder
 from brushcast.frame import Pixels, Size
@@ -40,11 +41,13 @@ class ObsSink:
         self._lock: LockFile | None = None
         self._ring: Ring | None = None
         self._size = Size(2, 2)
-        self._last: Pixels | None = None  # as given
+        self._last: tuple[Pixels, Corner | None] | None = None  # as given
         self._last_ns = 0
         self._prepare(self._size)
 
-    def open(self, size: Size, rate_fps: float, first_HWC: Pixels) -> None:
+    def open(
+        self, size: Size, rate_fps: float, first_HWC: Pixels, badge: Corner | None = None
+    ) -> None:
         """Make the ring; on return the first picture is in it. Raises SinkError, also when another
         run shows its picture in OBS."""
         try:
@@ -56,17 +59,17 @@ class ObsSink:
             self.close()
             raise SinkError(f"sink obs: {error}") from None
         self._last = None
-        self.write(first_HWC, 0)
+        self.write(first_HWC, 0, badge)
 
-    def write(self, pixels_HWC: Pixels, tick: int) -> None:
+    def write(self, pixels_HWC: Pixels, tick: int, badge: Corner | None = None) -> None:
         assert self._ring is not None, "open comes first"
         now_ns = self._clock_ns()
-        if pixels_HWC is self._last:
+        if self._last is not None and self._last[0] is pixels_HWC and self._last[1] == badge:
             if now_ns - self._last_ns < KEEP_ALIVE_NS:
                 return
         else:
-            self._yuv.convert(pixels_HWC, self._planes)
-            self._last = pixels_HWC
+            self._yuv.convert(pixels_HWC, self._planes, badge)
+            self._last = pixels_HWC, badge
         self._ring.write(
             self._i420, Kind.LIVE, seq=tick, captured_ns=-1, now_ns=now_ns, size=self._size
         )

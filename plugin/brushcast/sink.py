@@ -18,9 +18,11 @@ from typing import Any, Literal, Protocol
 import cv2
 import numpy as np
 
+from brushcast.badge import Corner
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size, fit
 from brushcast.obs_sink import ObsSink
+from brushcast.provenance import Origin
 from brushcast.recording import Recording, check_target
 from brushcast.v4l2 import Device, devices, query, read_format
 from brushcast.yuv import BT601, YuvConverter
@@ -43,17 +45,19 @@ class Sink(Protocol):
 
     title: str
 
-    def open(self, size: Size, rate_fps: float, first_HWC: Pixels) -> None:
+    def open(
+        self, size: Size, rate_fps: float, first_HWC: Pixels, badge: Corner | None = None
+    ) -> None:
         """On return the first picture has really been written: others can connect. Raises
         SinkError; nothing is left open then.
         """
         ...
 
-    def write(self, pixels_HWC: Pixels, tick: int) -> None:
+    def write(self, pixels_HWC: Pixels, tick: int, badge: Corner | None = None) -> None:
         """Show a picture, brought to the size that was opened, now; the very same array as before
-        is the same picture. tick: output periods since `open` (its
-        picture was 0); it rises, and leaves out what the caller had to drop. Raises SinkError; then
-        only `close` may follow.
+        with the same badge is the same picture. tick: output periods since `open` (its picture was
+        0); it rises, and leaves out what the caller had to drop. badge: where "AI" is laid on it.
+        Raises SinkError; then only `close` may follow.
         """
         ...
 
@@ -97,12 +101,12 @@ def parse_sink(spec: str) -> SinkSpec:
     raise SinkError(f"sink {spec!r}: wanted auto, camera[:DEVICE], file:PATH, null, obs or preview")
 
 
-def make_sink(spec: SinkSpec, *, keep_existing: bool = False) -> Sink:
+def make_sink(spec: SinkSpec, *, keep_existing: bool = False, origin: Origin | None = None) -> Sink:
     """An unopened sink. keep_existing: a file that is there already is kept and NAME-2, NAME-3, ...
-    written instead.
+    written instead. origin: what files say made their pictures.
     """
     if spec.kind == "file":
-        return FileSink(Path(spec.target), keep_existing=keep_existing)
+        return FileSink(Path(spec.target), keep_existing=keep_existing, origin=origin)
     if spec.kind in ("camera", "auto"):
         return CameraSink(spec.target or None)
     if spec.kind == "obs":
@@ -119,10 +123,12 @@ class NullSink:
         self.title = title
         self.pictures = 0
 
-    def open(self, size: Size, rate_fps: float, first_HWC: Pixels) -> None:
+    def open(
+        self, size: Size, rate_fps: float, first_HWC: Pixels, badge: Corner | None = None
+    ) -> None:
         self.pictures = 1
 
-    def write(self, pixels_HWC: Pixels, tick: int) -> None:
+    def write(self, pixels_HWC: Pixels, tick: int, badge: Corner | None = None) -> None:
         self.pictures += 1
 
     def close(self) -> None:
@@ -132,28 +138,33 @@ class NullSink:
 class FileSink:
     """A recording in real time, playable at any moment (see `recording`)."""
 
-    def __init__(self, path: Path, *, keep_existing: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, keep_existing: bool = False, origin: Origin | None = None
+    ) -> None:
         self.path = path
+        self._origin = origin
         self.title = path.name
         self._keep_existing = keep_existing
         self._recording: Recording | None = None
         self._rate = Fraction(30)
 
-    def open(self, size: Size, rate_fps: float, first_HWC: Pixels) -> None:
+    def open(
+        self, size: Size, rate_fps: float, first_HWC: Pixels, badge: Corner | None = None
+    ) -> None:
         self._rate = Fraction(rate_fps).limit_denominator(1001)
         path = free_path(self.path) if self._keep_existing else self.path
         self._keep_existing = True  # switched off and on again, it continues in another file
-        self._recording = Recording(path, size, self._rate, live=True)
+        self._recording = Recording(path, size, self._rate, live=True, origin=self._origin)
         self.title = path.name
         try:
-            self.write(first_HWC, 0)
+            self.write(first_HWC, 0, badge)
         except SinkError:
             self.close()
             raise
 
-    def write(self, pixels_HWC: Pixels, tick: int) -> None:
+    def write(self, pixels_HWC: Pixels, tick: int, badge: Corner | None = None) -> None:
         assert self._recording is not None, "open comes first"
-        self._recording.write(pixels_HWC, tick / self._rate)
+        self._recording.write(pixels_HWC, tick / self._rate, badge)
 
     def close(self) -> None:
         if self._recording is not None:
@@ -185,10 +196,12 @@ class CameraSink:
         self._camera: Any = None
         self._size = Size(2, 2)
         self._yuv = YuvConverter(self._size, BT601)
-        self._last: tuple[Pixels, Pixels] | None = None  # as given, as sent
+        self._last: tuple[Pixels, Corner | None, Pixels] | None = None  # as given, as sent
         self._linux = sys.platform.startswith("linux")
 
-    def open(self, size: Size, rate_fps: float, first_HWC: Pixels) -> None:
+    def open(
+        self, size: Size, rate_fps: float, first_HWC: Pixels, badge: Corner | None = None
+    ) -> None:
         try:
             module: Any = importlib.import_module("pyvirtualcam")
         except ImportError as error:
@@ -209,15 +222,15 @@ class CameraSink:
             raise SinkError(f"virtual camera: tried {'; '.join(tried)}. {_advice()}")
         self.title = str(self._camera.device)
         try:
-            self._send(first_HWC)
+            self._send(first_HWC, badge)
             self._check_format()
         except SinkError:
             self.close()
             raise
 
-    def write(self, pixels_HWC: Pixels, tick: int) -> None:
+    def write(self, pixels_HWC: Pixels, tick: int, badge: Corner | None = None) -> None:
         assert self._camera is not None, "open comes first"
-        self._send(pixels_HWC)
+        self._send(pixels_HWC, badge)
         if tick % FORMAT_CHECK_TICKS == 0:
             self._check_format()
 
@@ -254,16 +267,16 @@ class CameraSink:
         form = module.PixelFormat.I420 if self._linux else module.PixelFormat.RGB
         return module.Camera(size.width, size.height, rate_fps, fmt=form, device=device)
 
-    def _send(self, pixels_HWC: Pixels) -> None:
-        if self._last is None or self._last[0] is not pixels_HWC:
+    def _send(self, pixels_HWC: Pixels, badge: Corner | None) -> None:
+        if self._last is None or self._last[0] is not pixels_HWC or self._last[1] != badge:
             made = self._i420 if self._linux else self._rgb
-            self._last = (pixels_HWC, made(pixels_HWC))
+            self._last = (pixels_HWC, badge, made(pixels_HWC, badge))
         try:
-            self._camera.send(self._last[1])
+            self._camera.send(self._last[2])
         except (RuntimeError, OSError) as error:
             raise SinkError(f"virtual camera {self.title}: {error}") from None
 
-    def _i420(self, pixels_HWC: Pixels) -> Pixels:
+    def _i420(self, pixels_HWC: Pixels, badge: Corner | None) -> Pixels:
         """The planes Y, Cb, Cr one after the other. Chroma is the mean of four pixels: with one of
         the four for all (as OpenCV alone would) whole blocks come out more than 3 levels off.
         """
@@ -272,15 +285,17 @@ class CameraSink:
         cb, cr = flat[area : area * 5 // 4], flat[area * 5 // 4 :]
         planes = [flat[:area].reshape(-1, width)]
         planes += [plane.reshape(-1, width // 2) for plane in (cb, cr)]
-        self._yuv.convert(pixels_HWC, planes)
+        self._yuv.convert(pixels_HWC, planes, badge)
         return flat
 
-    def _rgb(self, pixels_HWC: Pixels) -> Pixels:
-        """Scaled up as planes, for one look everywhere: such cameras halve chroma, too."""
+    def _rgb(self, pixels_HWC: Pixels, badge: Corner | None) -> Pixels:
+        """Scaled up, and given its badge, as planes, for one look everywhere: such cameras halve
+        chroma, too.
+        """
         height, width, _ = pixels_HWC.shape
-        if height * width >= self._size.area_px:
+        if height * width >= self._size.area_px and badge is None:
             return fit(pixels_HWC, self._size)
-        flat = self._i420(pixels_HWC).reshape(-1, self._size.width)
+        flat = self._i420(pixels_HWC, badge).reshape(-1, self._size.width)
         return np.asarray(cv2.cvtColor(flat, cv2.COLOR_YUV2RGB_I420), np.uint8)
 
     def _check_format(self) -> None:

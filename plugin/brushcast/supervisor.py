@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import brushcast
+from brushcast.badge import Corner
 from brushcast.child import Child, ChildEvent
 from brushcast.config import DEFAULT_AREA_PX, BridgeConfig, RunConfig
 from brushcast.errors import BrushcastError, ChildError, ConfigError, InputError
 from brushcast.folders import runtime_folder
 from brushcast.frame import model_size
 from brushcast.obs_rings import remove_obs_rings
+from brushcast.provenance import Origin
 from brushcast.report import build_report
 from brushcast.restart import RestartPolicy
 from brushcast.ring import Ring
@@ -44,11 +46,17 @@ class Supervisor:
     called."""
 
     def __init__(
-        self, config: RunConfig, *, user_presets: Path, tell: Callable[[str], None]
+        self,
+        config: RunConfig,
+        *,
+        user_presets: Path,
+        tell: Callable[[str], None],
+        user_folder: Path | None = None,
     ) -> None:
-        """tell: prints one line for people."""
+        """tell: prints one line for people. user_folder: where it is remembered what they read."""
         self._config = config
-        self._user_presets = user_presets
+        self._user_presets, self._user_folder = user_presets, user_folder
+        self._badge = config.badge  # what was asked last: children that start again get it
         self._tell = tell
         self._events: queue.Queue[ChildEvent] = queue.Queue(maxsize=10_000)
         self._children: dict[str, Child] = {}
@@ -75,6 +83,10 @@ class Supervisor:
     @property
     def local(self) -> bool:
         return self._config.worker == "local"
+
+    @property
+    def _corner(self) -> Corner | None:
+        return self._config.badge_corner if self._badge else None
 
     def stop(self) -> None:
         """End the run soon. Safe in a signal handler."""
@@ -110,6 +122,7 @@ class Supervisor:
     # ------------------------------------------------------------------ starting
 
     def _start(self) -> None:
+        _say_badge(self._badge)
         if self.local:
             self._start_worker()
         self._start_camera()
@@ -136,6 +149,11 @@ class Supervisor:
             "rate_fps": self._config.rate_fps,
             "sinks": list(self._config.sinks),
             "restarted": len(self._stats["camera"]) > 1,
+            "badge": self._corner,
+            "origin": Origin(
+                engine=self._config.engine if self.local else "remote",
+                look=f"{self._config.preset} at the start",
+            ).to_json(),
         }
         self._children["camera"] = Child(
             "camera", ["brushcast", "camera-process"], self._events, first_line=first_line
@@ -157,6 +175,9 @@ class Supervisor:
             fit=self._config.fit,
             steps=self._config.steps,
             user_presets=str(self._user_presets),
+            user_folder=str(self._user_folder or ""),
+            badge=self._badge,
+            badge_corner=self._config.badge_corner,
         )
         self._children["bridge"] = Child(
             "bridge", ["brushcast", "bridge-process"], self._events, first_line=config.to_json()
@@ -242,6 +263,10 @@ class Supervisor:
             self._children["camera"].send(
                 {"command": "sink", "id": event.data["id"], "on": event.data["on"]}
             )
+        elif event.kind == "badge":
+            self._badge = bool(event.data["on"])
+            _say_badge(self._badge)
+            self._children["camera"].send({"command": "badge", "badge": self._corner})
         elif event.kind == "retry":
             self._policies["worker"].retry()
             if self.local and not self._children["worker"].alive:
@@ -357,6 +382,10 @@ class Supervisor:
                 return
             if event.kind in ("stats", "stopped") and event.child.name in self._stats:
                 self._stats[event.child.name][-1] = event.data
+
+
+def _say_badge(on: bool) -> None:
+    log.info("the AI badge is switched %s", "on" if on else "off, as asked: no picture says AI")
 
 
 def _last_line(data: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from brushcast.badge import Corner, Patch, plane_patches
 from brushcast.frame import Pixels, Size, centre_crop, resize
 from brushcast.upscale import Upscaler
 
@@ -46,10 +47,14 @@ class YuvConverter:
         self._upscaler = Upscaler(size)
         self._packed_HWC: Pixels = np.empty((0, 0, 3), np.uint8)
         self._small: list[Pixels] = []  # Y, Cb, Cr at the picture's own size
+        self._badges: dict[Corner, tuple[Patch, ...]] = {}
 
-    def convert(self, pixels_HWC: Pixels, planes: Sequence[Pixels]) -> None:
+    def convert(
+        self, pixels_HWC: Pixels, planes: Sequence[Pixels], badge: Corner | None = None
+    ) -> None:
         """Write a picture ([H W 3] uint8 RGB of any size; another shape is cropped) into the planes
         Y [H W], Cb and Cr [H/2 W/2] of this converter's size; chroma is the mean of its 2x2 pixels.
+        badge: the corner that says "AI"; it is laid on last, as crisp as the size allows.
         """
         size = self._size
         pixels_HWC = centre_crop(pixels_HWC, size)
@@ -68,6 +73,11 @@ class YuvConverter:
             halved_HWC = cv2.resize(self._packed_HWC, half, interpolation=cv2.INTER_AREA)
             for channel, source_HWC in enumerate((self._packed_HWC, halved_HWC, halved_HWC)):
                 cv2.extractChannel(source_HWC, channel, dst=planes[channel])
+        if badge is not None:
+            if badge not in self._badges:
+                self._badges[badge] = plane_patches(size, badge, self._matrix)
+            for patch, plane_HW in zip(self._badges[badge], planes, strict=False):
+                patch.lay_on(plane_HW)
 
     def _scale(self, planes: Sequence[Pixels]) -> None:
         cv2.split(self._packed_HWC, self._small)

@@ -18,6 +18,7 @@ import brushcast.bridge as module
 from brushcast.bridge import Bridge
 from brushcast.config import BridgeConfig
 from brushcast.frame import Frame, Pixels, Size, model_size
+from brushcast.notice import Notice
 from brushcast.playout import Kind
 from brushcast.ring import Ring
 from tests.plugin.grey_worker import GreyWorker
@@ -56,7 +57,9 @@ class Stage:
         *,
         fixed_size: bool = True,
         user_presets: Path | None = None,
+        user_folder: str = "",
     ) -> None:
+        self.notice = Notice(Path(user_folder) if user_folder else None)
         monkeypatch.setattr(module, "open_source", lambda *_: ColourSource())
         self.said: list[tuple[str, dict[str, Any]]] = []
         monkeypatch.setattr(module, "say", lambda event, **data: self.said.append((event, data)))
@@ -65,6 +68,7 @@ class Stage:
             source="colours", preset="ink", endpoint="", remote=False, ring=str(self.ring.path),
             panel=None, panel_token="", output_size=OUTPUT, model_size=MODEL, rate_fps=30,
             fit="crop", steps=0, user_presets=str(user_presets or ""), fixed_size=fixed_size,
+            user_folder=user_folder,
         )  # fmt: skip
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.bridge = Bridge(config, self.messages)
@@ -117,8 +121,8 @@ def worker() -> Iterator[GreyWorker]:
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch, worker: GreyWorker) -> Iterator[Stage]:
-    stage = Stage(monkeypatch, worker.endpoint)
+def stage(monkeypatch: pytest.MonkeyPatch, worker: GreyWorker, tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(monkeypatch, worker.endpoint, user_folder=str(tmp_path / "settings"))
     yield stage
     stage.close()
 
@@ -217,3 +221,21 @@ def test_presets_of_the_users_folder_come_without_a_restart(
         assert stage.watch(lambda: worker.states[-1].prompt == "soft chalk")
     finally:
         stage.close()
+
+
+def test_the_badge_and_the_notice_go_where_they_are_kept(stage: Stage) -> None:
+    assert stage.notice.due("panel")
+    assert stage.watch(lambda: bool(stage.kinds))
+    assert stage.bridge._desk.snapshot().notice
+    stage.bridge._desk.request(module.SwitchBadge(on=False))
+    stage.bridge._desk.request(module.NoticeSeen())
+    assert stage.watch(lambda: not stage.notice.due("panel"))
+    assert ("badge", {"on": False}) in stage.said
+    assert stage.notice.due("terminal")
+
+
+def test_the_preview_of_a_painted_picture_says_ai(stage: Stage) -> None:
+    stage.bridge._desk.watchers(1)
+    assert stage.watch(lambda: stage.kinds[-1:] == [Kind.LIVE])
+    assert stage.watch(lambda: stage.bridge._desk._pictures["after"][2])
+    assert not stage.bridge._desk._pictures["before"][2]

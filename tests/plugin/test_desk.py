@@ -12,6 +12,7 @@ from brushcast.frame import Size
 from brushcast.panel.backend import (
     ChangeLook,
     LookState,
+    NoticeSeen,
     OutputState,
     PanelBackend,
     PanelState,
@@ -20,12 +21,15 @@ from brushcast.panel.backend import (
     ProductState,
     SinkState,
     SourceState,
+    SwitchBadge,
     SwitchSink,
+    Which,
     WorkerPhase,
     WorkerState,
 )
 from brushcast.panel.cards import preset_cards
 from brushcast.presets import load_presets
+from tests.plugin.panel.fake_backend import fake_state
 
 
 @pytest.fixture
@@ -101,3 +105,37 @@ def test_a_preset_that_came_later_may_be_asked_for_and_one_that_went_may_not(des
     assert desk.look.prompt == "soft chalk"
     with pytest.raises(PresetError, match="unknown preset 'ink'"):
         desk.request(ChangeLook(preset="ink"))
+
+
+def test_painted_previews_say_ai_until_it_is_switched_off(desk: Desk) -> None:
+    white = np.full((720, 1280, 3), 255, np.uint8)
+    white.setflags(write=False)
+    darkest = []
+
+    def look(which: Which) -> None:
+        preview = desk.preview(which)
+        assert preview is not None
+        pixels = cv2.imdecode(np.frombuffer(preview.jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+        darkest.append(int(pixels[:180, :320].min()))
+
+    desk.show("before", white, 1)
+    look("before")
+    desk.show("after", white, 1)  # the card
+    look("after")
+    desk.show("after", white, 2, painted=True)
+    look("after")
+    assert desk.snapshot().badge
+    desk.request(SwitchBadge(on=False))
+    assert not desk.snapshot().badge
+    look("after")  # the same picture
+    assert [level < 150 for level in darkest] == [False, False, True, False]
+    assert desk.take_changes() == [SwitchBadge(on=False)]
+
+
+def test_the_notice_is_there_until_it_was_read() -> None:
+    presets = load_presets()
+    desk = Desk(presets, presets["ink"], notice=True)
+    desk.post(fake_state())
+    assert desk.snapshot().notice
+    desk.request(NoticeSeen())
+    assert not desk.snapshot().notice

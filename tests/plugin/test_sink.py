@@ -11,6 +11,7 @@ from brushcast import sink as sink_module
 from brushcast.clip import Clip
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size
+from brushcast.provenance import Origin
 from brushcast.sink import (
     CameraSink,
     FileSink,
@@ -278,3 +279,46 @@ def test_elsewhere_obs_is_the_camera(
     assert np.abs(camera.sent[1].astype(int) - (200, 90, 40)).max() <= 2
     assert camera.sent[2] is camera.sent[1]  # scaled once
     assert part in sink_module._advice(platform)
+
+
+def test_a_camera_says_ai_and_makes_a_repeated_picture_once(camera: FakeCamera) -> None:
+    sink, painted = CameraSink(), picture(255)
+    sink.open(SIZE, 30, painted, "top-left")
+    sink.write(painted, 1, "top-left")
+    assert camera.sent[1] is camera.sent[0], "the same picture with the same badge"
+    assert len(np.unique(camera.sent[0][: SIZE.area_px])) > 5
+    sink.write(painted, 2, None)
+    assert set(np.unique(camera.sent[2][: SIZE.area_px])) == {235}
+    sink.write(painted, 3, "top-left")
+    assert np.array_equal(camera.sent[3], camera.sent[0])
+    assert (painted == 255).all(), "what other sinks show, too, is left alone"
+
+
+def test_elsewhere_it_says_ai_too(camera: FakeCamera, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink_module.sys, "platform", "win32")
+    sink, painted = CameraSink(), picture(255)
+    sink.open(SIZE, 30, painted, "top-left")
+    changed = (camera.sent[0].astype(int) < 250).any(2)
+    assert 50 < changed.sum() < SIZE.area_px / 4
+    assert changed[: SIZE.height // 2, : SIZE.width // 2].any()
+    sink.write(painted, 1)
+    assert np.array_equal(camera.sent[1], painted)
+
+
+def test_a_file_says_ai_from_its_first_picture_on(tmp_path: Path) -> None:
+    sink, painted = FileSink(tmp_path / "out.mkv"), picture(255)
+    sink.open(SIZE, 30, painted, "top-left")
+    for tick, badge in ((1, "top-left"), (2, None), (3, None)):
+        sink.write(painted, tick, badge)  # type: ignore[arg-type]
+    sink.close()
+    with Clip(tmp_path / "out.mkv") as clip:
+        least = [int(shown.pixels_HWC.min()) for shown in clip.pictures()]
+    assert [level < 150 for level in least] == [True, True, False, False]
+
+
+def test_a_file_says_what_made_it(tmp_path: Path) -> None:
+    origin = Origin(engine="pocket", look="ink")
+    sink = make_sink(parse_sink(f"file:{tmp_path}/out.mkv"), origin=origin)
+    sink.open(SIZE, 30, picture())
+    sink.close()
+    assert origin.comment.encode() in (tmp_path / "out.mkv").read_bytes()

@@ -284,3 +284,34 @@ def test_a_runtime_folder_that_cannot_be_ends_a_run_with_obs_alone(
     with_obs = Supervisor(RunConfig(source="obs"), user_presets=tmp_path, tell=lambda line: None)
     with pytest.raises(ConfigError, match="runtime folder .*meeting"):
         with_obs.run()
+
+
+def test_a_badge_that_was_switched_off_stays_off_for_children_that_start_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run = Run(tmp_path, badge_corner="bottom-right")
+    assert run.child("camera").first_line["badge"] == "bottom-right"
+    assert "badge" in caplog.text
+    caplog.clear()
+    run.event(run.child("bridge"), "badge", on=False)
+    assert run.child("camera").heard[-1] == {"command": "badge", "badge": None}
+    assert "switched off" in caplog.text
+    for name in ("bridge", "camera"):
+        run.dies(name)
+        run.later()
+    assert run.child("camera").first_line["badge"] is None
+    assert run.child("bridge").first_line["badge"] is False
+    run.event(run.child("bridge"), "badge", on=True)
+    assert run.child("camera").heard[-1] == {"command": "badge", "badge": "bottom-right"}
+
+
+def test_files_are_told_what_makes_their_pictures(tmp_path: Path) -> None:
+    origins = [
+        Run(tmp_path, preset="ink", worker=worker).child("camera").first_line["origin"]
+        for worker in ("local", "tcp://10.0.0.2:7000")
+    ]
+    assert origins == [
+        {"engine": "pocket", "look": "ink at the start"},
+        {"engine": "remote", "look": "ink at the start"},
+    ]

@@ -78,7 +78,8 @@ def camera_process(device):
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )
     first = {"ring": str(ring.path), "size": "640x360", "rate_fps": 15,
-             "sinks": [f"camera:{device}", "null"], "restarted": False}
+             "sinks": [f"camera:{device}", "null"], "restarted": False,
+             "badge": None, "origin": None}
     process.stdin.write(json.dumps(first) + "\\n")
     process.stdin.flush()
     events = iter(process.stdout.readline, "")

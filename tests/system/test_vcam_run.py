@@ -146,7 +146,7 @@ def read_with_opencv():
 
 door = socket.create_server(("127.0.0.1", 5599))
 threading.Thread(target=lend_worker, args=(door,), daemon=True).start()
-run = start("brushcast", "run", "--source", f"file:{sys.path[0]}/still.mkv",
+run = start("brushcast", "run", "--badge", "off", "--source", f"file:{sys.path[0]}/still.mkv",
             "--sink", f"camera:{DEVICE}", "--preset", "PRESET", "--worker", "tcp://127.0.0.1:5599",
             "--size", "MODEL_SIZE", "--output-size", f"{WIDTH}x{HEIGHT}", "--fps", "5",
             "--panel", "off", "--for", "600", "--report", "/out/report.json")

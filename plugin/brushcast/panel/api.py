@@ -15,9 +15,11 @@ from brushcast.errors import ConfigError
 from brushcast.frame import Size
 from brushcast.panel.backend import (
     ChangeLook,
+    NoticeSeen,
     PanelState,
     Pause,
     RetryWorker,
+    SwitchBadge,
     SwitchSink,
     Which,
 )
@@ -86,17 +88,23 @@ def parse_sink(sink_id: str, body: dict[str, Json]) -> SwitchSink:
     return SwitchSink(id=sink_id, on=on)
 
 
-def parse_control(body: dict[str, Json]) -> Pause | RetryWorker:
-    """`{"action": "pause" | "resume" | "retry"}`."""
+Control = Pause | RetryWorker | SwitchBadge | NoticeSeen
+
+
+def parse_control(body: dict[str, Json]) -> Control:
+    """`{"action": "pause" | "resume" | "retry" | "badge_on" | "badge_off" | "notice_seen"}`."""
     _only(body, ("action",))
-    actions: dict[str, Pause | RetryWorker] = {
+    actions: dict[str, Control] = {
         "pause": Pause(on=True),
         "resume": Pause(on=False),
         "retry": RetryWorker(),
+        "badge_on": SwitchBadge(on=True),
+        "badge_off": SwitchBadge(on=False),
+        "notice_seen": NoticeSeen(),
     }
     action = body.get("action")
     if not isinstance(action, str) or action not in actions:
-        raise ConfigError(f"action {_shown(action)}: wanted pause, resume or retry")
+        raise ConfigError(f"action {_shown(action)}: wanted one of {', '.join(actions)}")
     return actions[action]
 
 

@@ -151,6 +151,7 @@ class PanelState:
     """Everything the page shows.
 
     message: what is happening, one plain sentence. advice: what to do about it, or "".
+    badge: painted pictures say "AI". notice: the words on likenesses and labels were not read yet.
     """
 
     state: ProductState
@@ -165,6 +166,8 @@ class PanelState:
     privacy: PrivacyState = PrivacyState()
     paused: bool = False
     advice: str = ""
+    badge: bool = True
+    notice: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +211,19 @@ class RetryWorker:
     """Forget the failures and start or reach the worker again."""
 
 
-Change = ChangeLook | SwitchSink | Pause | RetryWorker
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchBadge:
+    """on: painted pictures say "AI" in a corner, in every sink."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeSeen:
+    """The words on likenesses and labels were read: never show them again."""
+
+
+Change = ChangeLook | SwitchSink | Pause | RetryWorker | SwitchBadge | NoticeSeen
 
 
 class PanelBackend(Protocol):

@@ -22,7 +22,14 @@ from brushcast.panel.api import (
     parse_sink,
     state_json,
 )
-from brushcast.panel.backend import ChangeLook, Pause, RetryWorker, SwitchSink
+from brushcast.panel.backend import (
+    ChangeLook,
+    NoticeSeen,
+    Pause,
+    RetryWorker,
+    SwitchBadge,
+    SwitchSink,
+)
 from tests.plugin.panel.fake_backend import fake_state
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "API.md"
@@ -80,6 +87,8 @@ SCHEMA: dict[str, Any] = {
     "privacy": {"raw_shown": bool},
     "paused": bool,
     "advice": str,
+    "badge": bool,
+    "notice": bool,
 }
 
 
@@ -179,6 +188,9 @@ def test_sinks_and_controls() -> None:
     assert parse_control({"action": "pause"}) == Pause(on=True)
     assert parse_control({"action": "resume"}) == Pause(on=False)
     assert parse_control({"action": "retry"}) == RetryWorker()
+    assert parse_control({"action": "badge_on"}) == SwitchBadge(on=True)
+    assert parse_control({"action": "badge_off"}) == SwitchBadge(on=False)
+    assert parse_control({"action": "notice_seen"}) == NoticeSeen()
 
 
 @pytest.mark.parametrize("body", [{}, {"on": 1}, {"on": "true"}, {"on": True, "id": "x"}])
