@@ -107,11 +107,12 @@ def cli() -> None:
 )
 @click.option("--engine", default="pocket", help="The model that a local worker loads.")
 @click.option("--device", default="auto", help="Of a local worker: auto, cpu, cuda, mps.")
+@click.option("--obs-audio", default="", help="An input in OBS: its sound waits for the picture.")
 @json_option
 def run(
     source: str, sinks: tuple[str, ...], preset: str, worker: str, panel: str,
     seconds: float | None, report: Path | None, size: Size | None, output_size: Size, fps: int,
-    fit: Any, steps: int, engine: str, device: str, as_json: bool,
+    fit: Any, steps: int, engine: str, device: str, obs_audio: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Restyle live: a camera, a file or a test card, into a virtual camera, a file or the panel."""
     from brushcast.config import RunConfig
@@ -132,7 +133,7 @@ def run(
         panel_token="" if panel == "off" else read_or_make_token(user_folder() / "panel-token"),
         seconds=seconds, report=report,
         output_size=output_size, model_size=size, rate_fps=fps, fit=fit, steps=steps,
-        engine=engine, device=device,
+        engine=engine, device=device, obs_audio=obs_audio,
     )  # fmt: skip
     supervisor = Supervisor(
         config,

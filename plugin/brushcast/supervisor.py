@@ -18,6 +18,7 @@ from typing import Any
 from brushcast.child import Child, ChildEvent
 from brushcast.config import DEFAULT_AREA_PX, BridgeConfig, RunConfig
 from brushcast.errors import BrushcastError, ChildError, InputError
+from brushcast.folders import obs_audio_record
 from brushcast.frame import model_size
 from brushcast.report import build_report
 from brushcast.restart import RestartPolicy
@@ -147,6 +148,8 @@ class Supervisor:
             fit=self._config.fit,
             steps=self._config.steps,
             user_presets=str(self._user_presets),
+            obs_audio=self._config.obs_audio,
+            obs_audio_record=str(obs_audio_record()),
         )
         self._children["bridge"] = Child(
             "bridge", ["brushcast", "bridge-process"], self._events, first_line=config.to_json()

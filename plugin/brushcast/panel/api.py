@@ -18,6 +18,7 @@ from brushcast.panel.backend import (
     PanelState,
     Pause,
     RetryWorker,
+    SwitchObsCamera,
     SwitchSink,
     Which,
 )
@@ -86,17 +87,19 @@ def parse_sink(sink_id: str, body: dict[str, Json]) -> SwitchSink:
     return SwitchSink(id=sink_id, on=on)
 
 
-def parse_control(body: dict[str, Json]) -> Pause | RetryWorker:
-    """`{"action": "pause" | "resume" | "retry"}`."""
+def parse_control(body: dict[str, Json]) -> Pause | RetryWorker | SwitchObsCamera:
+    """`{"action": "pause" | "resume" | "retry" | "obs_camera_start" | "obs_camera_stop"}`."""
     _only(body, ("action",))
-    actions: dict[str, Pause | RetryWorker] = {
+    actions: dict[str, Pause | RetryWorker | SwitchObsCamera] = {
         "pause": Pause(on=True),
         "resume": Pause(on=False),
         "retry": RetryWorker(),
+        "obs_camera_start": SwitchObsCamera(on=True),
+        "obs_camera_stop": SwitchObsCamera(on=False),
     }
     action = body.get("action")
     if not isinstance(action, str) or action not in actions:
-        raise ConfigError(f"action {_shown(action)}: wanted pause, resume or retry")
+        raise ConfigError(f"action {_shown(action)}: wanted {', '.join(actions)}")
     return actions[action]
 
 
