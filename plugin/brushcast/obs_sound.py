@@ -22,6 +22,7 @@ from brushcast.obs_client import Asker, number
 LOWEST_MS, HIGHEST_MS = -950, 20_000  # what OBS takes
 DEAD_BAND_MS = 40  # nobody hears less
 OFF_NS = 5_000_000_000  # so long it must be off before it is changed: each change is heard
+GAP_NS = 3_000_000_000  # without a picture: what was before says nothing of what is now
 EVERY_NS = 10_000_000_000  # and no sooner after the last change
 SAMPLES = 64
 MAX_ENTRIES = 32
@@ -35,14 +36,17 @@ class SoundOffset:
     def __init__(self, original_ms: int) -> None:
         self._original_ms = original_ms
         self._off_since_ns: int | None = None
+        self._heard_ns: int | None = None
         self._changed_ns: int | None = None
         self._wanted: deque[int] = deque(maxlen=SAMPLES)
 
     def decide(self, current_ms: int, delay_ms: float | None, now_ns: int) -> int | None:
         """The offset to set now, or None. delay_ms: of the picture; None while there is none."""
         if delay_ms is None:
-            self._calm()
             return None
+        if self._heard_ns is not None and now_ns - self._heard_ns > GAP_NS:
+            self._calm()
+        self._heard_ns = now_ns
         wanted_ms = self._wanted_ms(delay_ms)
         if abs(wanted_ms - current_ms) <= DEAD_BAND_MS:
             self._calm()

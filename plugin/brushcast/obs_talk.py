@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 ASK_EVERY_NS = 1_000_000_000
 RATE_EVERY_NS = 10_000_000_000  # the canvas's rate may be changed while OBS runs
+CAMERA_MESSAGE_NS = 60_000_000_000  # so long it is shown why the camera did not start
 MOST_FRAMES = 2.0**53
 # obs-websocket's RequestStatus: what was asked for is so already.
 OUTPUT_RUNNING, OUTPUT_NOT_RUNNING = 500, 501
@@ -38,13 +39,17 @@ class ObsTalk:
         self._stats: ObsStats | None = None
         self._event: dict[str, Any] | None = None  # the last one
         self._camera_wanted: bool | None = None  # to be looked after
-        self._camera_message = self._sound_message = ""
+        self._camera_asked_ns = 0
+        self._camera_message = self._sound_message = self._sound_warned = ""
 
     def turn(self, now_ns: int, product: PanelState | None, camera: bool | None) -> ObsState:
         """One turn, at most four a second. product: what it does now; camera: a wish, None for
         none."""
         if camera is not None:
+            self._camera_asked_ns = now_ns
             self._switch_camera(camera)
+        elif now_ns - self._camera_asked_ns >= CAMERA_MESSAGE_NS:
+            self._camera_message = ""
         if product is not None:
             self._tell(event_of(product))
         if self._asked_ns is None or now_ns - self._asked_ns >= ASK_EVERY_NS:
@@ -100,7 +105,9 @@ class ObsTalk:
             message = self._sound.tick(self._obs, delay_ms, now_ns)
         except (ConfigError, ObsRequestError) as error:
             message = str(error)
-        if message and message != self._sound_message:
+        # Twice in a row: an OBS that ends has no inputs for a moment.
+        if message and message == self._sound_message != self._sound_warned:
+            self._sound_warned = message
             log.warning("%s", message)
         self._sound_message = message
 

@@ -79,6 +79,11 @@ def test_no_picture_no_change() -> None:
     assert rule.run(60, lambda now_s: None).offset_ms == 180
 
 
+def test_a_moment_without_a_picture_is_waited_out_and_a_long_one_begins_anew() -> None:
+    assert Rule().run(10, lambda now_s: None if now_s == 3 else 180).changes == [(6, 180)]
+    assert Rule().run(20, lambda now_s: None if 3 <= now_s < 8 else 180).changes == [(13, 180)]
+
+
 class Obs:
     """OBS as far as sound goes."""
 

@@ -180,6 +180,9 @@ def test_a_camera_that_does_not_start_is_told(stage: Stage) -> None:
     assert stage.state.message == "OBS refuses StartVirtualCam: VirtualCam is not available."
     stage.run(2, camera=False)
     assert stage.state.message == "", "another wish, another answer"
+    stage.run(2, camera=True)
+    assert stage.run(50).message != ""
+    assert stage.run(10).message == "", "by now everybody has read it"
 
 
 def test_the_sound_follows_the_delay_and_is_given_back(tmp_path: Path) -> None:
@@ -194,7 +197,9 @@ def test_an_input_that_is_not_there_is_said_once_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage = Stage(tmp_path, "Mike")
-    assert stage.run(10).message == "--obs-audio 'Mike': OBS has no input of this name"
+    assert stage.run(1).message == "--obs-audio 'Mike': OBS has no input of this name"
+    assert not caplog.records, "an OBS that ends has no inputs for a moment"
+    stage.run(10)
     assert len(caplog.records) == 1
     stage.talk.end()
 

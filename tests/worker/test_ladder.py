@@ -170,6 +170,15 @@ def test_a_pressure_that_one_rung_cured_costs_no_other() -> None:
     assert [to for _, to in stream.changes] == [1]
 
 
+def test_what_loading_did_to_obs_is_not_held_against_the_stream() -> None:
+    stream = Stream(4, lambda rung, now_s: 0.2)
+    stream.pressed = lambda now_s: now_s < 10
+    assert stream.run(60).changes == []
+    lasting = Stream(4, lambda rung, now_s: 0.2)
+    lasting.pressed = lambda now_s: True
+    assert lasting.run(20).ladder.index == 1
+
+
 def test_under_pressure_there_is_no_way_up_and_after_it_the_usual_one() -> None:
     stream = Stream(2, lambda rung, now_s: 9.0 if now_s < 0.3 else 0.2)
     stream.pressed = lambda now_s: now_s < 300
@@ -184,6 +193,7 @@ def test_under_pressure_there_is_no_way_up_and_after_it_the_usual_one() -> None:
 
 def test_lateness_goes_on_as_ever_under_pressure() -> None:
     ladder = Ladder(4)
+    assert ladder.observe(0, age=0.2) is None
     first = ladder.observe(S, age=3.0, pressed=True)
     again = ladder.observe(S + SETTLE_NS, age=3.0, pressed=True)
     assert first is not None

@@ -146,6 +146,9 @@ def test_pressure_is_lateness_to_a_live_stream_and_nothing_to_a_file(
     lossless: bool, steps: int
 ) -> None:
     made = session(lossless=lossless)
+    made.arrive(picture(100, at_ms=-1000))
+    made.take(1)
+    finish(made, [100], -990 * MS, reused=False)
     asked = dataclasses.replace(made.asked, revision=2, pressure=True)
     assert made.follow(asked, None) == []
     assert made.engine_state is not None, "nothing starts anew"

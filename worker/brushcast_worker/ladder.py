@@ -99,6 +99,7 @@ class Ladder:
         self._went_up_ns: int | None = None
         self._up_after_ns = UP_AFTER_NS
         self._gave_way_ns: int | None = None  # the last rung down under the pressure of now
+        self._is_new = True
 
     @property
     def rung(self) -> Rung:
@@ -120,6 +121,9 @@ class Ladder:
         """
         if not pressed:
             self._gave_way_ns = None
+        elif self._is_new:
+            self._gave_way_ns = now_ns  # loading the model did it: that is over, and no rung helps
+        self._is_new = False
         late = age > 1 or dropped > 0 or (pressed and self._may_give_way(now_ns))
         settling = self._changed_ns is not None and now_ns - self._changed_ns < SETTLE_NS
         if late and settling:
