@@ -70,7 +70,7 @@ def test_the_median_of_the_last_seconds_counts_not_the_last_one() -> None:
 def test_obs_s_limits_are_kept() -> None:
     assert Rule().run(20, lambda now_s: 1e12).offset_ms == 20_000
     assert Rule(19_900).run(20, lambda now_s: 500).offset_ms == 20_000
-    assert Rule(-950).run(20, lambda now_s: -5000.0).changes == [], "never below the user's own"
+    assert Rule(100).run(20, lambda now_s: -5000.0).changes == [], "never below the user's own"
 
 
 def test_no_picture_no_change() -> None:
@@ -200,6 +200,16 @@ def test_a_lost_connection_is_taken_up_again(stage: Stage) -> None:
     assert stage.mic_ms == 420
     stage.keeper.restore(stage.obs)
     assert stage.mic_ms == 20
+
+
+def test_an_obs_that_comes_back_without_what_was_set_is_followed_anew(stage: Stage) -> None:
+    """It crashed before it saved its scene collection."""
+    stage.run()
+    stage.keeper.lost()
+    stage.obs.offsets_ms["lab"]["Mic"] = 20
+    stage.run()
+    assert stage.mic_ms == 200
+    assert stage.messages[-1] == ""
 
 
 def test_what_the_user_sets_by_hand_is_his(stage: Stage) -> None:

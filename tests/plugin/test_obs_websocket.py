@@ -118,8 +118,11 @@ def test_an_obs_that_goes_is_found_again(stage: Stage) -> None:
     assert wait_for(lambda: thread.state.message == NOT_THERE)
     assert not thread.state.connected
     assert stage.record.exists()
+    stage.obs.offsets_ms["Mic/Aux"] = 0  # it ended before it saved
     stage.obs.open()
     assert wait_for(lambda: thread.state.connected)
+    thread.post(fake_state())
+    assert wait_for(lambda: stage.obs.offsets_ms["Mic/Aux"] == 184)
     thread.stop()
     assert stage.obs.offsets_ms == {"Mic/Aux": 0}, "given back, though OBS was away in between"
     assert not stage.record.exists()
