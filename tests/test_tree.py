@@ -60,7 +60,7 @@ SHARED = (
 )
 CLOCKS_AND_WORLD = ("torch", "zmq", "threading", "time", "socket", "asyncio")
 TABLE = (
-    Rule(who="obs_scripts", may=("obspython",)),
+    Rule(who="obs_scripts", may=("obspython", "brushcast_script"), never=("brushcast",)),
     Rule(who="installer", may=("installer",)),
     Rule(
         who="brushcast",

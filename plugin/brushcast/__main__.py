@@ -108,14 +108,16 @@ def cli() -> None:
 @click.option("--engine", default="pocket", help="The model that a local worker loads.")
 @click.option("--device", default="auto", help="Of a local worker: auto, cpu, cuda, mps.")
 @click.option("--obs-audio", default="", help="An input in OBS: its sound waits for the picture.")
+@click.option("--lifeline", is_flag=True, help="Stop when standard input ends.")
 @json_option
 def run(
     source: str, sinks: tuple[str, ...], preset: str, worker: str, panel: str,
     seconds: float | None, report: Path | None, size: Size | None, output_size: Size, fps: int,
-    fit: Any, steps: int, engine: str, device: str, obs_audio: str, as_json: bool,
+    fit: Any, steps: int, engine: str, device: str, lifeline: bool, obs_audio: str, as_json: bool,
 ) -> None:  # fmt: skip
-    """Restyle live: a camera, a file or a test card, into a virtual camera, a file or the panel."""
+    """Restyle live: a camera, a file or OBS, into a virtual camera, a file, OBS or the panel."""
     from brushcast.config import RunConfig
+    from brushcast.lifeline import watch_lifeline
     from brushcast.panel.access import read_or_make_token
     from brushcast.presets import find_preset, load_presets
     from brushcast.report import check_report_path, write_report
@@ -143,6 +145,8 @@ def run(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: supervisor.stop())
+    if lifeline:
+        watch_lifeline(supervisor.stop)
     result = supervisor.run()
     if report is not None:
         write_report(result, report)

@@ -105,6 +105,10 @@ class Board:
     def look_changed(self, revision: int) -> None:
         self._revision, self._look_message = revision, ""
 
+    def presets_changed(self, presets: Mapping[str, Preset]) -> None:
+        """There are others to choose from."""
+        self._cards = preset_cards(presets.values())
+
     def size_changed(self, size: Size) -> None:
         """The worker is asked for pictures of this size from now on."""
         self._model_size = size
@@ -246,7 +250,8 @@ class Board:
             return ProductState.LIVE, "Live.", ""
         if link is not None and link.ready:
             if self._kind is Kind.CARD:
-                return ProductState.STARTING, "Waiting for the first painted picture.", ""
+                message = "Waiting for the first painted picture."
+                return ProductState.STARTING, message, self._source.message
             return ProductState.HELD, "The last picture is held.", self._source.message
         if link is None or not link.connections:
             where = "Connecting to the worker." if self._config.remote else "Loading the model."

@@ -31,7 +31,8 @@ from brushcast.pace import Pace
 from brushcast.panel.backend import ChangeLook, Pause, RetryWorker, SwitchObsCamera, SwitchSink
 from brushcast.panel.server import PanelServer
 from brushcast.playout import Playout, PlayoutConfig, Shown, Styled, next_tick_ns
-from brushcast.presets import find_preset, load_presets
+from brushcast.preset_watch import PresetWatch
+from brushcast.presets import find_preset
 from brushcast.process import keep_freed_memory
 from brushcast.ring import Ring
 from brushcast.slot import Latest
@@ -65,8 +66,9 @@ class Bridge:
         """messages: the supervisor's commands, None when it is gone."""
         self._config = config
         self._messages = messages
-        self._presets = load_presets(Path(config.user_presets) if config.user_presets else None)
-        look = find_preset(config.preset, self._presets)
+        self._preset_watch = PresetWatch(Path(config.user_presets) if config.user_presets else None)
+        presets = self._preset_watch.presets
+        look = find_preset(config.preset, presets)
         self._state = StreamState(
             revision=1,
             preset=look.name,
@@ -79,8 +81,8 @@ class Bridge:
             fixed_size=config.fixed_size,
         )
         self._codec = Codec.JPEG if config.remote else Codec.RAW
-        self._desk = Desk(self._presets, look)
-        self._board = Board(config, self._presets, time.monotonic_ns())
+        self._desk = Desk(presets, look)
+        self._board = Board(config, presets, time.monotonic_ns())
         self._playout: Playout[Pixels] = Playout(PlayoutConfig(rate_fps=config.rate_fps))
         self._composer = Composer(config.output_size)
         self._pace = Pace()
@@ -358,6 +360,9 @@ class Bridge:
         if reason := self._watchdog.verdict(now_ns, process_ready=ready, connected=connected):
             say("stuck", reason=reason)
         self._board.source_said(self._source.status, self._overtaken)
+        if (presets := self._preset_watch.changed(now_ns)) is not None:
+            self._board.presets_changed(presets)
+            self._desk.presets_changed(presets)
         self._follow_obs(now_ns)
         self._board.obs_said(self._obs.state, self._obs.report)
         panel_state = self._board.panel_state(self._link, self._desk, now_ns)

@@ -72,6 +72,11 @@ class Desk:
             changes, self._changes = self._changes, []
             return changes
 
+    def presets_changed(self, presets: Mapping[str, Preset]) -> None:
+        """What may be asked for from now on; the look that was asked for stays as it is."""
+        with self._lock:
+            self._presets = dict(presets)
+
     def post(self, state: PanelState) -> None:
         """What the bridge sees now."""
         with self._lock:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import brushcast
+from brushcast import camera_setup
 from brushcast.config import DEFAULT_PANEL, parse_address
 from brushcast.errors import BrushcastError, SourceError
 from brushcast.models import verify_model
@@ -25,10 +26,7 @@ Finding = dict[str, Any]
 
 LOW_DISK_GB = 2.0
 PROBE_PATIENCE_S = 60.0
-LOOPBACK_ADVICE = (
-    "sudo apt install v4l2loopback-dkms, then "
-    "sudo modprobe v4l2loopback exclusive_caps=1 card_label=Brushcast"
-)
+OBS_PATIENCE_S = 20.0
 _TORCH_PROBE = """
 import json, torch
 name, attention = "", {}
@@ -54,6 +52,7 @@ def examine(user_presets: Path) -> list[Finding]:
         _presets(user_presets),
         _camera(),
         _virtual_camera(),
+        *_obs(Path(brushcast.__file__).resolve().parents[2]),
         _panel_port(),
         _disk(),
     ]
@@ -139,28 +138,32 @@ def _camera() -> Finding:
 
 
 def _virtual_camera() -> Finding:
-    missing = importlib.util.find_spec("pyvirtualcam") is None
-    install = "pip install pyvirtualcam; " if missing else ""
-    if platform.system() == "Linux":
-        devices = _loopback_devices()
-        if not devices:
-            return _finding(
-                "virtual camera", "warn", "no v4l2loopback device", install + LOOPBACK_ADVICE
-            )
-        if not missing:
-            return _finding("virtual camera", "ok", ", ".join(devices))
-        return _finding("virtual camera", "warn", "pyvirtualcam is not installed", install)
-    if missing:
-        return _finding("virtual camera", "warn", "pyvirtualcam is not installed", install)
-    return _finding("virtual camera", "ok", "pyvirtualcam is installed; it uses OBS's camera")
+    found = camera_setup.examine()
+    if importlib.util.find_spec("pyvirtualcam") is None:
+        advice = "\n".join(filter(None, ("pip install pyvirtualcam", found.advice)))
+        message = f"pyvirtualcam is not installed; the system's: {found.message}"
+        return _finding("virtual camera", "warn", message, advice)
+    return _finding("virtual camera", found.state, found.message, found.advice)
 
 
-def _loopback_devices() -> list[str]:
-    found = []
-    for entry in sorted(Path("/sys/devices/virtual/video4linux").glob("video*")):
-        name = (entry / "name").read_text(encoding="utf-8", errors="replace").strip()
-        found.append(f"/dev/{entry.name} ({name})")
-    return found
+def _obs(root: Path) -> list[Finding]:
+    """The installer knows, which is beside the product in a checkout and nowhere else."""
+    if not (root / "installer" / "__main__.py").is_file():
+        message = "this installation has no OBS script: it comes with the repository"
+        return [_finding("OBS", "warn", message)]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "installer", "obs", "--status", "--json"],
+            capture_output=True, text=True, timeout=OBS_PATIENCE_S, check=True, cwd=root,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        states = {"ok": "ok", "note": "warn", "BAD": "bad"}
+        return [
+            _finding(line["topic"], states[line["verdict"]], line["text"], line["how"])
+            for line in json.loads(done.stdout)
+        ]
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        return [_finding("OBS", "warn", f"cannot be examined ({error})")]
 
 
 def _panel_port() -> Finding:

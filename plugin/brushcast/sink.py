@@ -1,4 +1,4 @@
-"""Sink: where the finished pictures go: a virtual camera, a file, nowhere.
+"""Sink: where the finished pictures go: a virtual camera, OBS, a file, nowhere.
 
 A sink knows nothing of rings, cards or clocks; the camera process gives each one a thread of its
 own.
@@ -20,11 +20,12 @@ import numpy as np
 
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size, fit
+from brushcast.obs_sink import ObsSink
 from brushcast.recording import Recording, check_target
 from brushcast.v4l2 import Device, devices, query, read_format
 from brushcast.yuv import BT601, YuvConverter
 
-SinkKind = Literal["auto", "camera", "file", "null", "preview"]
+SinkKind = Literal["auto", "camera", "file", "null", "obs", "preview"]
 
 FORMAT_CHECK_TICKS = 30  # pyvirtualcam only prints failed writes: the device is asked itself
 LOOPBACK_ADVICE = (
@@ -81,10 +82,10 @@ class SinkSpec:
 
 
 def parse_sink(spec: str) -> SinkSpec:
-    """`auto`, `camera`, `camera:DEVICE`, `file:PATH`, `null`, `preview`. Raises SinkError, also for
-    a file that can never be written (unknown ending, a folder, an unwritable folder)."""
+    """`auto`, `camera`, `camera:DEVICE`, `file:PATH`, `null`, `obs`, `preview`. Raises SinkError,
+    also for a file that can never be written (unknown ending, a folder, an unwritable folder)."""
     kind, _, target = spec.partition(":")
-    if spec in ("auto", "null", "preview", "camera"):
+    if spec in ("auto", "null", "obs", "preview", "camera"):
         return SinkSpec(spec)  # type: ignore[arg-type]  # one of SinkKind, just compared
     if kind == "camera" and target:
         path = f"/dev/video{target}" if target.isdigit() else target
@@ -93,9 +94,7 @@ def parse_sink(spec: str) -> SinkSpec:
         path = str(Path(target).expanduser())
         check_target(Path(path))
         return SinkSpec("file", path)
-    if kind == "obs":
-        raise SinkError("sink obs comes with the OBS script, which this version does not have")
-    raise SinkError(f"sink {spec!r}: wanted auto, camera[:DEVICE], file:PATH, null or preview")
+    raise SinkError(f"sink {spec!r}: wanted auto, camera[:DEVICE], file:PATH, null, obs or preview")
 
 
 def make_sink(spec: SinkSpec, *, keep_existing: bool = False) -> Sink:
@@ -106,6 +105,8 @@ def make_sink(spec: SinkSpec, *, keep_existing: bool = False) -> Sink:
         return FileSink(Path(spec.target), keep_existing=keep_existing)
     if spec.kind in ("camera", "auto"):
         return CameraSink(spec.target or None)
+    if spec.kind == "obs":
+        return ObsSink()
     return NullSink("preview in the panel" if spec.kind == "preview" else "null")
 
 

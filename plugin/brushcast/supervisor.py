@@ -8,6 +8,7 @@ report. The main thread owns everything here; the children's events reach it thr
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import random
 import time
@@ -15,14 +16,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import brushcast
 from brushcast.child import Child, ChildEvent
 from brushcast.config import DEFAULT_AREA_PX, BridgeConfig, RunConfig
-from brushcast.errors import BrushcastError, ChildError, InputError
-from brushcast.folders import obs_audio_record
+from brushcast.errors import BrushcastError, ChildError, ConfigError, InputError
+from brushcast.folders import obs_audio_record, runtime_folder
 from brushcast.frame import model_size
+from brushcast.obs_rings import remove_obs_rings
 from brushcast.report import build_report
 from brushcast.restart import RestartPolicy
 from brushcast.ring import Ring
+from brushcast.run_file import NAME, RunFile, remove_run_file, write_run_file
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +69,8 @@ class Supervisor:
         self._told: set[str] = set()
         self._stop_asked = False
         self._size = config.model_size or model_size(config.output_size, DEFAULT_AREA_PX)
+        self._runtime: Path | None = None  # set once something of this run is in that folder
+        self._run_file: RunFile | None = None
 
     @property
     def local(self) -> bool:
@@ -77,6 +83,8 @@ class Supervisor:
     def run(self) -> dict[str, Any]:
         """Run until the time is over or `stop`. Raises what made the start impossible (InputError,
         ChildError)."""
+        if self._with_obs:
+            self._runtime = runtime_folder()
         self._ring = Ring.create(self._config.output_size)
         try:
             self._start()
@@ -94,6 +102,7 @@ class Supervisor:
                 child.join()
             self._ring.close()
             self._ring.unlink()
+            self._withdraw()
         if self._failure is not None:
             raise self._failure
         return build_report(self._config, self._size, self._stats, self._worker_state)
@@ -218,12 +227,14 @@ class Supervisor:
 
     def _bridge_said(self, event: ChildEvent) -> None:
         if event.kind == "stats":
+            self._stay_known()
             self._stats["bridge"][-1] = event.data
             self._policies["bridge"].good_output(time.monotonic_ns())
             if event.data.get("live"):
                 self._policies["worker"].good_output(time.monotonic_ns())
         elif event.kind == "panel":
             self._tell_once(f"Panel:  {event.data['url']}")
+            self._publish(str(event.data["url"]))
         elif event.kind == "source":
             self._tell_once(f"Source: {event.data['title']}")
         elif event.kind == "stuck" and self.local and "worker" in self._children:
@@ -290,6 +301,44 @@ class Supervisor:
         if line not in self._told:
             self._told.add(line)
             self._tell(line)
+
+    # ------------------------------------------------------------------ meeting the OBS script
+
+    @property
+    def _with_obs(self) -> bool:
+        return self._config.source == "obs" or "obs" in self._config.sinks
+
+    def _publish(self, url: str) -> None:
+        """Say in the runtime folder where the panel is, again whenever the bridge was restarted.
+        Nobody but the OBS script misses it, so a run without OBS goes on when it cannot be said."""
+        self._run_file = RunFile(
+            pid=os.getpid(),
+            url=url.partition("/?")[0],
+            token=self._config.panel_token,
+            source=self._config.source,
+            version=brushcast.__version__,
+        )
+        try:
+            self._runtime = runtime_folder()
+            write_run_file(self._run_file, self._runtime)
+        except ConfigError as error:
+            log.warning("the OBS script will not find this run: %s", error)
+
+    def _stay_known(self) -> None:
+        """A later run that ended took its own file with it, and ours had been replaced by it."""
+        if self._run_file is None or self._runtime is None or (self._runtime / NAME).exists():
+            return
+        try:
+            write_run_file(self._run_file, self._runtime)
+        except ConfigError as error:
+            log.debug("%s", error)
+
+    def _withdraw(self) -> None:
+        """Leave nothing of this run in the runtime folder, however its children ended."""
+        if self._runtime is not None:
+            remove_run_file(self._runtime, os.getpid())
+            if self._with_obs:
+                remove_obs_rings(self._runtime)
 
     # ------------------------------------------------------------------ stopping
 

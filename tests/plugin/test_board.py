@@ -1,5 +1,6 @@
 """The board: what people and reports are told. The clock is only a number."""
 
+import dataclasses
 import random
 from typing import Any
 
@@ -160,3 +161,21 @@ def test_a_prompt_that_the_worker_does_not_know_is_told() -> None:
     assert "zzz" in scene.panel().look.message
     scene.board.look_changed(2)
     assert scene.panel().look.message == ""
+
+
+def test_the_panel_is_told_of_presets_that_came_later() -> None:
+    scene = Scene()
+    assert "mine" not in [card.name for card in scene.panel().presets]
+    presets = load_presets()
+    scene.board.presets_changed({"mine": dataclasses.replace(presets["ink"], name="mine")})
+    assert [card.name for card in scene.panel().presets] == ["mine"]
+
+
+def test_what_a_source_waits_for_is_the_panels_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClientLink, "ready", True)
+    scene = Scene()
+    waiting = SourceStatus(phase="opening", title="OBS", message="Start it in OBS.")
+    scene.board.source_said(waiting, 0)
+    state = scene.panel()
+    assert (state.state, state.advice) == (ProductState.STARTING, "Start it in OBS.")
+    assert (state.source.state, state.source.message) == (PortState.OPENING, "Start it in OBS.")

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class Stage:
         *,
         fixed_size: bool = True,
         remote: bool = False,
+        user_presets: Path | None = None,
     ) -> None:
         monkeypatch.setattr(module, "open_source", lambda *_: ColourSource())
         self.said: list[tuple[str, dict[str, Any]]] = []
@@ -64,7 +66,7 @@ class Stage:
         config = BridgeConfig(
             source="colours", preset="ink", endpoint="", remote=remote, ring=str(self.ring.path),
             panel=None, panel_token="", output_size=OUTPUT, model_size=MODEL, rate_fps=30,
-            fit="crop", steps=0, user_presets="", fixed_size=fixed_size,
+            fit="crop", steps=0, user_presets=str(user_presets or ""), fixed_size=fixed_size,
         )  # fmt: skip
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.bridge = Bridge(config, self.messages)
@@ -201,6 +203,22 @@ def test_pausing_shows_the_card_at_once_and_nothing_older_comes_back(stage: Stag
     assert set(stage.kinds) <= {Kind.CARD}
     stage.bridge._desk.request(module.Pause(on=False))
     assert stage.watch(lambda: stage.kinds[-1] is Kind.LIVE)
+
+
+def test_presets_of_the_users_folder_come_without_a_restart(
+    monkeypatch: pytest.MonkeyPatch, worker: GreyWorker, tmp_path: Path
+) -> None:
+    stage = Stage(monkeypatch, worker.endpoint, user_presets=tmp_path)
+    try:
+        assert stage.watch(lambda: stage.figures()["styled"] > 3)
+        (tmp_path / "bad.toml").write_text("title =")
+        (tmp_path / "mine.toml").write_text('title = "Mine"\nprompt = "soft chalk"\n')
+        desk = stage.bridge._desk
+        assert stage.watch(lambda: "mine" in [card.name for card in desk.snapshot().presets])
+        desk.request(module.ChangeLook(preset="mine"))
+        assert stage.watch(lambda: worker.states[-1].prompt == "soft chalk")
+    finally:
+        stage.close()
 
 
 class SlowObs:

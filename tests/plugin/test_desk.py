@@ -104,3 +104,15 @@ def test_a_preview_is_encoded_once_per_picture(desk: Desk) -> None:
     decoded = cv2.imdecode(np.frombuffer(preview.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == (360, 640, 3)
     assert np.abs(decoded[180, 320, ::-1].astype(int) - (200, 30, 60)).max() < 6
+
+
+def test_a_preset_that_came_later_may_be_asked_for_and_one_that_went_may_not(desk: Desk) -> None:
+    presets = load_presets()
+    presets["mine"] = dataclasses.replace(presets["ink"], name="mine", prompt="soft chalk")
+    del presets["ink"]
+    desk.presets_changed(presets)
+    assert desk.look.name == "ink", "what is shown stays"
+    desk.request(ChangeLook(preset="mine"))
+    assert desk.look.prompt == "soft chalk"
+    with pytest.raises(PresetError, match="unknown preset 'ink'"):
+        desk.request(ChangeLook(preset="ink"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import brushcast.doctor as doctor
+from brushcast import camera_setup
 from brushcast.errors import SourceError, WeightsError
 
 
@@ -30,7 +31,8 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(doctor, "verify_model", no_weights)
     monkeypatch.setattr("brushcast.source.open_source", no_camera)
-    monkeypatch.setattr(doctor, "_loopback_devices", list)
+    bare = camera_setup.Verdict(state="warn", message="nothing", advice="modprobe v4l2loopback")
+    monkeypatch.setattr(camera_setup, "examine", lambda: bare)
 
 
 @pytest.mark.usefixtures("bare_machine")
@@ -84,6 +86,46 @@ def test_a_gpu_is_told_with_the_attention_that_was_measured(
     told = probe({"cudnn": 0.3, "math": 9.0})
     assert told == "torch 2.0 on Some GPU; attention of wan-1.3b: cudnn 0.30 ms, math 9.00 ms"
     assert probe({}) == "torch 2.0 on Some GPU"
+
+
+def test_the_virtual_camera_is_told_as_the_installer_tells_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = camera_setup.Verdict(state="ok", message="/dev/video7 (Brushcast)")
+    monkeypatch.setattr(camera_setup, "examine", lambda: seen)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: object())
+    found = doctor._virtual_camera()
+    assert (found["state"], found["message"], found["advice"]) == ("ok", seen.message, "")
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    found = doctor._virtual_camera()
+    assert (found["state"], found["advice"]) == ("warn", "pip install pyvirtualcam")
+
+
+def test_obs_is_told_in_the_installers_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    settings = tmp_path / "obs-studio" / "global.ini"
+    (settings.parent / "basic" / "scenes").mkdir(parents=True)
+    settings.write_text(f"[General]\nLastVersion={29 << 24 | 2}\n")
+    found = by_name(doctor._obs(Path(__file__).resolve().parents[2]))
+    assert "OBS 29.0.2" in found["OBS"]["message"]
+    assert found["OBS script"]["state"] == "warn"
+    assert found["OBS script"]["advice"] == "python3 -m installer obs"
+
+
+def test_without_the_installer_the_obs_script_is_missing(tmp_path: Path) -> None:
+    (found,) = doctor._obs(tmp_path)
+    assert (found["name"], found["state"]) == ("OBS", "warn")
+
+
+def test_an_installer_that_breaks_is_told(tmp_path: Path) -> None:
+    (tmp_path / "installer").mkdir()
+    (tmp_path / "installer" / "__init__.py").write_text("")
+    (tmp_path / "installer" / "__main__.py").write_text("raise SystemExit")
+    (found,) = doctor._obs(tmp_path)
+    assert "cannot be examined" in found["message"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")

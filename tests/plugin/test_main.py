@@ -1,6 +1,8 @@
 """The command line is a contract: help everywhere, exit codes, one clear line, JSON alone."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixtur
 
 def test_the_options_of_the_contract_are_there() -> None:
     contract = {
-        "run": "source sink preset worker panel for report",
+        "run": "source sink preset worker panel for report lifeline",
         "restyle": "preset prompt strength size seed steps report",
         "bench": "engine size steps device json quality clips styles drift-seconds ablations out",
     }
@@ -109,3 +111,22 @@ def test_a_wrong_level_of_logging_is_named(
     monkeypatch.setenv("BRUSHCAST_LOG", "LOUD")
     assert run_command(["presets", "list"]) == 2
     assert "BRUSHCAST_LOG=LOUD" in capsys.readouterr().err
+
+
+def test_a_run_with_a_lifeline_ends_well_with_its_standard_input(tmp_path: Path) -> None:
+    """As the OBS script starts it: nothing else ends this run."""
+    command = [sys.executable, "-m", "brushcast", "run", "--source", "testcard", "--sink", "null"]
+    command += ["--panel", "off", "--worker", "tcp://127.0.0.1:9", "--lifeline", "--json"]
+    run = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert run.stderr is not None
+    try:
+        while not (line := run.stderr.readline()).startswith("Sink:"):
+            assert line, "it ended by itself"
+        out, err = run.communicate(timeout=30)  # closes its standard input
+    finally:
+        run.kill()
+        run.communicate()
+    assert run.returncode == 0, err
+    assert json.loads(out)["frames_styled"] == 0

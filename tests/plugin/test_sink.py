@@ -75,6 +75,7 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> FakeCamera:
     [
         ("auto", SinkSpec("auto"), "auto"),
         ("null", SinkSpec("null"), "null"),
+        ("obs", SinkSpec("obs"), "obs"),
         ("preview", SinkSpec("preview"), "preview"),
         ("camera", SinkSpec("camera"), "camera"),
     ],
@@ -103,7 +104,7 @@ def test_a_camera_by_number_is_its_device() -> None:
         ("nonsense", "wanted auto, camera"),
         ("file", "wanted auto, camera"),
         ("file:", "wanted auto, camera"),
-        ("obs", "comes with the OBS script"),
+        ("obs:1", "wanted auto, camera"),
         ("file:/no/such/folder/out.mp4", "there is no folder"),
         ("file:out.avi", "wanted one of .mp4"),
         ("file:/tmp", "ending"),
