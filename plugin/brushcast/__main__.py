@@ -96,6 +96,7 @@ def cli() -> None:
 )
 @click.option("--engine", default="pocket", help="The model that a local worker loads.")
 @click.option("--device", default="auto", help="Of a local worker: auto, cpu, cuda, mps.")
+@click.option("--obs-audio", default="", help="An input in OBS: its sound waits for the picture.")
 @click.option("--lifeline", is_flag=True, help="Stop when standard input ends.")
 @badge_options
 @json_option
@@ -103,7 +104,7 @@ def run(
     source: str, sinks: tuple[str, ...], preset: str, worker: str, panel: str,
     seconds: float | None, report: Path | None, size: Size | None, output_size: Size, fps: int,
     fit: Any, steps: int, engine: str, device: str, lifeline: bool, badge: str, badge_corner: Any,
-    as_json: bool,
+    obs_audio: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Restyle live: a camera, a file or OBS, into a virtual camera, a file, OBS or the panel."""
     from brushcast.config import RunConfig
@@ -127,6 +128,7 @@ def run(
         seconds=seconds, report=report,
         output_size=output_size, model_size=size, rate_fps=fps, fit=fit, steps=steps,
         engine=engine, device=device, badge=badge == "on", badge_corner=badge_corner,
+        obs_audio=obs_audio,
     )  # fmt: skip
     if not as_json and sys.stdout.isatty():  # not where no person reads
         Notice(user_folder()).tell(click.echo)

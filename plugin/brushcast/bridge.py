@@ -27,6 +27,7 @@ from brushcast.desk import Desk
 from brushcast.errors import BrushcastError, MalformedMessage
 from brushcast.frame import Frame, Pixels, Size, fit, model_size
 from brushcast.notice import Notice
+from brushcast.obs_websocket import ObsThread
 from brushcast.pace import Pace
 from brushcast.panel.backend import (
     ChangeLook,
@@ -34,6 +35,7 @@ from brushcast.panel.backend import (
     Pause,
     RetryWorker,
     SwitchBadge,
+    SwitchObsCamera,
     SwitchSink,
 )
 from brushcast.panel.server import PanelServer
@@ -97,6 +99,7 @@ class Bridge:
         self._playout: Playout[Pixels] = Playout(PlayoutConfig(rate_fps=config.rate_fps))
         self._composer = Composer(config.output_size)
         self._pace = Pace()
+        self._obs = ObsThread(audio_input=config.obs_audio, record=config.obs_audio_record)
         self._newest: Latest[Frame] = Latest()
         self._link: ClientLink | None = None
         self._dialler: Dialler | None = None
@@ -119,6 +122,7 @@ class Bridge:
         self._source = self._open_source()
         panel = self._open_panel()
         self._source.start()
+        self._obs.start()
         try:
             while self._running:
                 now_ns = time.monotonic_ns()
@@ -130,6 +134,7 @@ class Bridge:
                 self._wait()
         finally:
             self._source.stop()
+            self._obs.stop()
             if panel is not None:
                 panel.stop()
             if self._dialler is not None:
@@ -165,6 +170,8 @@ class Bridge:
                 say("badge", on=change.on)
             elif isinstance(change, NoticeSeen):
                 self._notice.done("panel")
+            elif isinstance(change, SwitchObsCamera):
+                self._obs.switch_camera(change.on)
             elif isinstance(change, RetryWorker):
                 say("retry")
                 if self._link is not None:
@@ -220,6 +227,15 @@ class Bridge:
         self._board.size_changed(size)
         if self._link is not None:
             self._link.set_state(self._state, now_ns)
+
+    def _follow_obs(self, now_ns: int) -> None:
+        """A worker on this machine gives way to OBS; one elsewhere is nothing to it."""
+        pressure = self._obs.pressure and not self._config.remote
+        if pressure != self._state.pressure:
+            revision = self._state.revision + 1
+            self._state = dataclasses.replace(self._state, revision=revision, pressure=pressure)
+            if self._link is not None:
+                self._link.set_state(self._state, now_ns)
 
     def _paused(self, on: bool, now_ns: int) -> None:
         """Paused: to the card at once, and what was painted before is never shown again."""
@@ -365,7 +381,11 @@ class Bridge:
         if (presets := self._preset_watch.changed(now_ns)) is not None:
             self._board.presets_changed(presets)
             self._desk.presets_changed(presets)
-        self._desk.post(self._board.panel_state(self._link, self._desk, now_ns))
+        self._follow_obs(now_ns)
+        self._board.obs_said(self._obs.state, self._obs.report)
+        panel_state = self._board.panel_state(self._link, self._desk, now_ns)
+        self._desk.post(panel_state)
+        self._obs.post(panel_state)
         if self._board.second_passed(now_ns):
             say("stats", **self._board.statistics())
 

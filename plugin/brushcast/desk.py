@@ -27,6 +27,7 @@ from brushcast.panel.backend import (
     Preview,
     RetryWorker,
     SwitchBadge,
+    SwitchObsCamera,
     SwitchSink,
     Which,
 )
@@ -167,6 +168,8 @@ class Desk:
                 self._badge = change.on
             elif isinstance(change, NoticeSeen):
                 self._notice = False
+            elif isinstance(change, SwitchObsCamera):
+                self._check_obs()
             else:
                 assert isinstance(change, RetryWorker)
             self._changes.append(change)
@@ -180,6 +183,12 @@ class Desk:
         if change.preset is not None:
             look = find_preset(change.preset, self._presets)
         return look.changed(prompt=change.prompt, strength=change.strength, seed=change.seed)
+
+    def _check_obs(self) -> None:
+        obs = self._state.obs if self._state is not None else None
+        if obs is None or not obs.connected:
+            reason = (obs.message if obs is not None else "") or "its websocket server is not there"
+            raise InputError(f"OBS's camera cannot be switched: {reason}")
 
     def _check_sink(self, sink: str) -> None:
         known = [state.id for state in self._state.sinks] if self._state is not None else []

@@ -27,6 +27,12 @@ def models_folder() -> Path:
     return Path(platformdirs.user_data_dir(APP, appauthor=False)) / "models"
 
 
+def obs_audio_record() -> Path:
+    """The file that remembers which of OBS's sound offsets are ours. Among the settings, not in a
+    runtime folder: OBS keeps an offset over a restart of the machine, so we remember it as long."""
+    return Path(platformdirs.user_config_dir(APP, appauthor=False)) / "obs-audio.json"
+
+
 def compiled_folder() -> Path:
     """Where a GPU's worker keeps what it compiled, so that the next start need not."""
     return Path(platformdirs.user_cache_dir(APP, appauthor=False)) / "compiled"

@@ -21,7 +21,7 @@ from brushcast.badge import Corner
 from brushcast.child import Child, ChildEvent
 from brushcast.config import DEFAULT_AREA_PX, BridgeConfig, RunConfig
 from brushcast.errors import BrushcastError, ChildError, ConfigError, InputError
-from brushcast.folders import runtime_folder
+from brushcast.folders import obs_audio_record, runtime_folder
 from brushcast.frame import model_size
 from brushcast.obs_rings import remove_obs_rings
 from brushcast.provenance import Origin
@@ -178,6 +178,8 @@ class Supervisor:
             user_folder=str(self._user_folder or ""),
             badge=self._badge,
             badge_corner=self._config.badge_corner,
+            obs_audio=self._config.obs_audio,
+            obs_audio_record=str(obs_audio_record()),
         )
         self._children["bridge"] = Child(
             "bridge", ["brushcast", "bridge-process"], self._events, first_line=config.to_json()

@@ -11,7 +11,14 @@ from brushcast.board import Board
 from brushcast.config import BridgeConfig
 from brushcast.desk import Desk
 from brushcast.frame import Size
-from brushcast.panel.backend import PanelState, Pause, PortState, ProductState, WorkerPhase
+from brushcast.panel.backend import (
+    ObsState,
+    PanelState,
+    Pause,
+    PortState,
+    ProductState,
+    WorkerPhase,
+)
 from brushcast.playout import Playout, Styled
 from brushcast.presets import load_presets
 from brushcast.source import SourceStatus
@@ -68,6 +75,16 @@ def test_it_starts_with_the_card_and_says_so() -> None:
     assert state.state is ProductState.STARTING
     assert state.worker.state is WorkerPhase.STARTING
     assert not state.privacy.raw_shown
+
+
+def test_what_obs_tells_reaches_the_panel_and_the_report() -> None:
+    scene = Scene()
+    assert not scene.panel().obs.connected
+    assert scene.board.statistics()["obs"] is None
+    obs = ObsState(connected=True, version="29.0.2", render_ms=4.0)
+    scene.board.obs_said(obs, {"readings": 3})
+    assert scene.panel().obs == obs
+    assert scene.board.statistics()["obs"] == {"readings": 3}
 
 
 def test_live_pictures_make_it_live() -> None:

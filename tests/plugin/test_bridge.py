@@ -19,6 +19,7 @@ from brushcast.bridge import Bridge
 from brushcast.config import BridgeConfig
 from brushcast.frame import Frame, Pixels, Size, model_size
 from brushcast.notice import Notice
+from brushcast.panel.backend import ObsState
 from brushcast.playout import Kind
 from brushcast.ring import Ring
 from tests.plugin.grey_worker import GreyWorker
@@ -56,6 +57,7 @@ class Stage:
         endpoint: str,
         *,
         fixed_size: bool = True,
+        remote: bool = False,
         user_presets: Path | None = None,
         user_folder: str = "",
     ) -> None:
@@ -65,7 +67,7 @@ class Stage:
         monkeypatch.setattr(module, "say", lambda event, **data: self.said.append((event, data)))
         self.ring = Ring.create(OUTPUT)
         config = BridgeConfig(
-            source="colours", preset="ink", endpoint="", remote=False, ring=str(self.ring.path),
+            source="colours", preset="ink", endpoint="", remote=remote, ring=str(self.ring.path),
             panel=None, panel_token="", output_size=OUTPUT, model_size=MODEL, rate_fps=30,
             fit="crop", steps=0, user_presets=str(user_presets or ""), fixed_size=fixed_size,
             user_folder=user_folder,
@@ -239,3 +241,62 @@ def test_the_preview_of_a_painted_picture_says_ai(stage: Stage) -> None:
     assert stage.watch(lambda: stage.kinds[-1:] == [Kind.LIVE])
     assert stage.watch(lambda: stage.bridge._desk._pictures["after"][2])
     assert not stage.bridge._desk._pictures["before"][2]
+
+
+class SlowObs:
+    """OBS as the bridge sees it; the thread is tested with itself."""
+
+    def __init__(self) -> None:
+        self.pressure = False
+        self.cameras: list[bool] = []
+        self.posted = 0
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
+
+    def post(self, _: object) -> None:
+        self.posted += 1
+
+    def switch_camera(self, on: bool) -> None:
+        self.cameras.append(on)
+
+    @property
+    def state(self) -> ObsState:
+        return ObsState(connected=True, version="29", pressure=self.pressure)
+
+    report: dict[str, Any] = {"readings": 7}
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_worker_beside_a_slow_obs_is_told_and_one_elsewhere_is_not(
+    monkeypatch: pytest.MonkeyPatch, worker: GreyWorker, remote: bool
+) -> None:
+    obs = SlowObs()
+    monkeypatch.setattr(module, "ObsThread", lambda **_: obs)
+    stage = Stage(monkeypatch, worker.endpoint, remote=remote)
+    try:
+        assert stage.watch(lambda: stage.figures()["styled"] > 3)
+        assert obs.running
+        revision = worker.states[-1].revision
+        obs.pressure = True
+        before = obs.posted
+        assert stage.watch(lambda: obs.posted > before + 2)
+        if remote:
+            assert worker.states[-1].revision == revision
+        else:
+            assert stage.watch(lambda: worker.states[-1].pressure)
+            assert worker.states[-1].preset == "ink"
+            assert stage.bridge._desk.snapshot().look.applied
+            obs.pressure = False
+            assert stage.watch(lambda: not worker.states[-1].pressure)
+        assert stage.bridge._desk.snapshot().obs.version == "29"
+        assert stage.figures()["obs"] == {"readings": 7}
+        stage.bridge._desk.request(module.SwitchObsCamera(on=True))
+        assert stage.watch(lambda: obs.cameras == [True])
+    finally:
+        stage.close()
+    assert not obs.running

@@ -33,6 +33,8 @@ def test_a_size_that_no_model_takes_is_refused(size: str) -> None:
         {"rate_fps": 0},
         {"fit": "squash"},
         {"badge_corner": "middle"},
+        {"obs_audio": "x" * 201},
+        {"obs_audio": "Mic\n"},
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:

@@ -13,6 +13,7 @@ from brushcast.panel.backend import (
     ChangeLook,
     LookState,
     NoticeSeen,
+    ObsState,
     OutputState,
     PanelBackend,
     PanelState,
@@ -22,6 +23,7 @@ from brushcast.panel.backend import (
     SinkState,
     SourceState,
     SwitchBadge,
+    SwitchObsCamera,
     SwitchSink,
     Which,
     WorkerPhase,
@@ -76,6 +78,19 @@ def test_a_wish_that_cannot_be_leaves_everything_as_it_was(desk: Desk) -> None:
         desk.request(SwitchSink(id="zoom", on=True))
     assert desk.snapshot().look.preset == "ink"
     assert desk.take_changes() == []
+
+
+def test_the_camera_of_obs_wants_obs(desk: Desk) -> None:
+    with pytest.raises(InputError, match="websocket server is not there"):
+        desk.request(SwitchObsCamera(on=True))
+    state = desk.snapshot()
+    desk.post(dataclasses.replace(state, obs=ObsState(message="it is off")))
+    with pytest.raises(InputError, match="OBS's camera cannot be switched: it is off"):
+        desk.request(SwitchObsCamera(on=False))
+    assert desk.take_changes() == []
+    desk.post(dataclasses.replace(state, obs=ObsState(connected=True)))
+    desk.request(SwitchObsCamera(on=True))
+    assert desk.take_changes() == [SwitchObsCamera(on=True)]
 
 
 def test_pausing_is_seen_by_both_sides(desk: Desk) -> None:

@@ -20,6 +20,7 @@ from brushcast.panel.backend import (
     Pause,
     RetryWorker,
     SwitchBadge,
+    SwitchObsCamera,
     SwitchSink,
     Which,
 )
@@ -88,11 +89,11 @@ def parse_sink(sink_id: str, body: dict[str, Json]) -> SwitchSink:
     return SwitchSink(id=sink_id, on=on)
 
 
-Control = Pause | RetryWorker | SwitchBadge | NoticeSeen
+Control = Pause | RetryWorker | SwitchBadge | NoticeSeen | SwitchObsCamera
 
 
 def parse_control(body: dict[str, Json]) -> Control:
-    """`{"action": "pause" | "resume" | "retry" | "badge_on" | "badge_off" | "notice_seen"}`."""
+    """`{"action": NAME}`, one of the names below."""
     _only(body, ("action",))
     actions: dict[str, Control] = {
         "pause": Pause(on=True),
@@ -101,6 +102,8 @@ def parse_control(body: dict[str, Json]) -> Control:
         "badge_on": SwitchBadge(on=True),
         "badge_off": SwitchBadge(on=False),
         "notice_seen": NoticeSeen(),
+        "obs_camera_start": SwitchObsCamera(on=True),
+        "obs_camera_stop": SwitchObsCamera(on=False),
     }
     action = body.get("action")
     if not isinstance(action, str) or action not in actions:

@@ -28,6 +28,7 @@ from brushcast.panel.backend import (
     Pause,
     RetryWorker,
     SwitchBadge,
+    SwitchObsCamera,
     SwitchSink,
 )
 from tests.plugin.panel.fake_backend import fake_state
@@ -89,6 +90,15 @@ SCHEMA: dict[str, Any] = {
     "advice": str,
     "badge": bool,
     "notice": bool,
+    "obs": {
+        "connected": bool,
+        "version": str,
+        "fps": OPTIONAL_NUMBER,
+        "render_ms": OPTIONAL_NUMBER,
+        "skipped_share": OPTIONAL_NUMBER,
+        "pressure": bool,
+        "message": str,
+    },
 }
 
 
@@ -133,6 +143,7 @@ def test_the_document_names_every_field_and_every_word() -> None:
             shapes.SinkState,
             shapes.OutputState,
             shapes.PrivacyState,
+            shapes.ObsState,
         )
         for field in dataclasses.fields(shape)
     }
@@ -191,6 +202,8 @@ def test_sinks_and_controls() -> None:
     assert parse_control({"action": "badge_on"}) == SwitchBadge(on=True)
     assert parse_control({"action": "badge_off"}) == SwitchBadge(on=False)
     assert parse_control({"action": "notice_seen"}) == NoticeSeen()
+    assert parse_control({"action": "obs_camera_start"}) == SwitchObsCamera(on=True)
+    assert parse_control({"action": "obs_camera_stop"}) == SwitchObsCamera(on=False)
 
 
 @pytest.mark.parametrize("body", [{}, {"on": 1}, {"on": "true"}, {"on": True, "id": "x"}])
