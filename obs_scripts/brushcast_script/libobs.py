@@ -135,7 +135,7 @@ OUTPUT_INFO_BYTES = OutputInfo.encoded_packet.offset + c.sizeof(P)
 
 GetName = c.CFUNCTYPE(P, P)
 Create = c.CFUNCTYPE(P, P, P)
-Destroy = c.CFUNCTYPE(None, P)
+EnumSources = c.CFUNCTYPE(BOOL, P, P)
 Start = c.CFUNCTYPE(BOOL, P)
 Stop = c.CFUNCTYPE(None, P, U64)
 RawVideo = c.CFUNCTYPE(None, P, c.POINTER(VideoData))
@@ -160,6 +160,12 @@ _WANTED: dict[str, tuple[Any, ...]] = {
     "obs_source_get_height": (U32, P),
     "obs_source_removed": (BOOL, P),
     "obs_source_get_ref": (P, P),
+    "obs_source_get_weak_source": (P, P),
+    "obs_weak_source_get_source": (P, P),
+    "obs_weak_source_release": (None, P),
+    "obs_enum_sources": (None, EnumSources, P),
+    "bmalloc": (P, c.c_size_t),
+    "bfree": (None, P),
     "obs_source_release": (None, P),
     "obs_source_set_async_unbuffered": (None, P, BOOL),
     "obs_source_output_video2": (None, P, c.POINTER(SourceFrame)),
@@ -243,6 +249,7 @@ class Libobs:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
             setattr(self, name, function)
+        self.address_of_bfree = c.cast(library.bfree, P).value  # a `destroy` without Python
 
     def __getattr__(self, name: str) -> Any:  # for those who read types: set above
         raise AttributeError(f"{name} is not declared in libobs.py")

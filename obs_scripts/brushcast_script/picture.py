@@ -53,6 +53,7 @@ class Shown:
         self.size = CARD_SIZE
         self.torn = self.pictures = 0
         self._frame: _Frame | None = None
+        self._sources.open()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="brushcast picture", daemon=True)
         self._thread.start()
@@ -77,20 +78,21 @@ class Shown:
 
     def source(self) -> int | None:
         """One of our sources, with a reference; None if there is none."""
-        with self._sources.lock:
-            for source in self._sources.all:
-                if not self._obs.obs_source_removed(source):
-                    name = self._obs.obs_source_get_name(source)
-                    found: int | None = self._obs.obs_get_source_by_name(name)
-                    if found:
-                        return found
-        return None
+        found: list[int] = []
+
+        def take(source: int) -> None:
+            if not found and not self._obs.obs_source_removed(source):
+                found.append(self._obs.obs_source_get_ref(source))
+
+        self._sources.each(take)
+        return found[0] if found else None
 
     def close(self) -> None:
         """Stop and wait; the sources are left with the card."""
         self._stop.set()
         self._thread.join(5)
         self.card_now()
+        self._sources.close()
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -157,9 +159,8 @@ class Shown:
 
     def _push(self, frame: _Frame) -> None:
         frame.raw.timestamp = time.monotonic_ns()
-        with self._sources.lock:  # none is destroyed meanwhile
-            for source in self._sources.all:
-                self._obs.obs_source_output_video2(source, c.byref(frame.raw))
+        raw = c.byref(frame.raw)
+        self._sources.each(lambda source: self._obs.obs_source_output_video2(source, raw))
 
 
 class _Frame:
@@ -213,33 +214,69 @@ def _scaled(plane: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
 
 
 class _Registered:
-    """The source's kind, once for OBS's life, and every source of it that there is."""
+    """The source's kind, once for OBS's life, and every source of it while we are loaded.
+
+    Sources are destroyed by a thread of libobs at any time, also when OBS closes and its Python is
+    gone: so that is done by libobs's own `bfree`, and sources are known by weak references.
+    """
 
     def __init__(self, obs: Libobs) -> None:
         self._obs = obs
-        self.lock = threading.Lock()
-        self.all: list[int] = []
+        self._lock = threading.Lock()
+        self._weak: list[int] = []
+        self._open = False
         self._name = c.create_string_buffer(SOURCE_NAME.encode())
         self._callbacks: list[Any] = [
             libobs.GetName(lambda _: c.addressof(self._name)),
             libobs.Create(self._create),
-            libobs.Destroy(self._destroy),
         ]
         pointers = [c.cast(callback, c.c_void_p).value for callback in self._callbacks]
         flags = libobs.SOURCE_VIDEO | libobs.SOURCE_ASYNC | libobs.SOURCE_DO_NOT_DUPLICATE
-        self._info = libobs.SourceInfo(SOURCE_ID, libobs.SOURCE_INPUT, flags, *pointers)
+        self._info = libobs.SourceInfo(
+            SOURCE_ID, libobs.SOURCE_INPUT, flags, *pointers, obs.address_of_bfree
+        )
         obs.obs_register_source_s(c.byref(self._info), libobs.SOURCE_INFO_BYTES)
 
-    def _create(self, settings: int, source: int) -> int:
-        self._obs.obs_source_set_async_unbuffered(source, True)
-        with self.lock:
-            self.all.append(source)
-        return source
+    def open(self) -> None:
+        """Find what was made before."""
+        self._open = True
 
-    def _destroy(self, source: int) -> None:
-        with self.lock:
-            if source in self.all:
-                self.all.remove(source)
+        def found(_: int, source: int) -> bool:
+            if self._obs.obs_source_get_unversioned_id(source) == SOURCE_ID:
+                self._note(source)
+            return True
+
+        self._obs.obs_enum_sources(libobs.EnumSources(found), None)
+
+    def close(self) -> None:
+        """Let go of all."""
+        self._open = False
+        with self._lock:
+            while self._weak:
+                self._obs.obs_weak_source_release(self._weak.pop())
+
+    def each(self, act: Callable[[int], None]) -> None:
+        """With every source that there is, held meanwhile."""
+        with self._lock:
+            for weak in self._weak[:]:
+                source = self._obs.obs_weak_source_get_source(weak)
+                if not source:
+                    self._obs.obs_weak_source_release(weak)
+                    self._weak.remove(weak)
+                    continue
+                act(source)
+                self._obs.obs_source_release(source)
+
+    def _note(self, source: int) -> None:
+        self._obs.obs_source_set_async_unbuffered(source, True)
+        with self._lock:
+            self._weak.append(self._obs.obs_source_get_weak_source(source))
+
+    def _create(self, settings: int, source: int) -> int:
+        if self._open:
+            self._note(source)
+        made: int = self._obs.bmalloc(8)
+        return made
 
 
 def _register(obs: Libobs) -> _Registered:

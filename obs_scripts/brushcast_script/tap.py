@@ -269,28 +269,29 @@ class _Registered:
         self._callbacks: list[Any] = [
             libobs.GetName(lambda _: c.addressof(self._name)),
             libobs.Create(self._create),
-            libobs.Destroy(lambda _: None),
             libobs.Start(self._start),
             libobs.Stop(self._stop),
             libobs.RawVideo(self._raw),
         ]
         pointers = [c.cast(callback, c.c_void_p).value for callback in self._callbacks]
+        pointers.insert(2, obs.address_of_bfree)  # to destroy: as for sources
         self._info = libobs.OutputInfo(OUTPUT_ID, libobs.OUTPUT_VIDEO, *pointers)
         obs.obs_register_output_s(c.byref(self._info), libobs.OUTPUT_INFO_BYTES)
 
     def _create(self, settings: int, output: int) -> int:
         self._output = output
-        return output
+        made: int = self._obs.bmalloc(8)
+        return made
 
-    def _start(self, output: int) -> bool:
-        if not self._obs.obs_output_can_begin_data_capture(output, 0):
+    def _start(self, _: int) -> bool:
+        if not self._obs.obs_output_can_begin_data_capture(self._output, 0):
             return False
-        return bool(self._obs.obs_output_begin_data_capture(output, 0))
+        return bool(self._obs.obs_output_begin_data_capture(self._output, 0))
 
-    def _stop(self, output: int, when_ns: int) -> None:
-        self._obs.obs_output_end_data_capture(output)
+    def _stop(self, _: int, when_ns: int) -> None:
+        self._obs.obs_output_end_data_capture(self._output)
 
-    def _raw(self, output: int, frame: Any) -> None:
+    def _raw(self, _: int, frame: Any) -> None:
         capture = self.now
         if capture is not None:
             capture.picture(frame.contents)

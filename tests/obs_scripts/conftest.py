@@ -22,6 +22,7 @@ class Source:
     width: int = 640
     height: int = 480
     removed: bool = False
+    data: int = 0
     references: int = 0
     pushed: list[tuple[int, int, bytes]] = field(default_factory=list)  # width, height, Y's start
 
@@ -52,6 +53,17 @@ class FakeObs:
         self.views: list[int] = []
         self.tapped: libobs.VideoInfo | None = None
         self.data_capture = False
+        self._bfree = c.CFUNCTYPE(None, c.c_void_p)(self.bfree)
+        self.address_of_bfree = c.cast(self._bfree, c.c_void_p).value
+        self.allocated: list[int] = []
+        self.weak = 0
+
+    def bmalloc(self, size: int) -> int:
+        self.allocated.append(next(self.numbers))
+        return self.allocated[-1]
+
+    def bfree(self, address: int) -> None:
+        self.allocated.remove(address)
 
     # what a test does to it
 
@@ -77,7 +89,7 @@ class FakeObs:
         memory = c.create_string_buffer(pixels, len(pixels))
         data = libobs.VideoData()
         data.data[0], data.linesize[0] = c.addressof(memory), row_bytes
-        libobs.RawVideo(self.output_kind.raw_video)(77, c.byref(data))
+        libobs.RawVideo(self.output_kind.raw_video)(1, c.byref(data))
 
     # sources
 
@@ -89,14 +101,29 @@ class FakeObs:
     def obs_source_create(self, kind: bytes, name: bytes, settings: None, hotkeys: None) -> int:
         number = self.add_source(name.decode(), kind=kind, width=0, height=0)
         assert self.source_kind is not None
-        libobs.Create(self.source_kind.create)(None, number)
+        self.sources[number].data = libobs.Create(self.source_kind.create)(None, number)
         self.sources[number].references = 1
         return number
 
     def destroy(self, number: int) -> None:
+        """As a thread of libobs does, whether Python is alive or not."""
         assert self.source_kind is not None
-        del self.sources[number]
-        libobs.Destroy(self.source_kind.destroy)(number)
+        assert self.source_kind.destroy == self.address_of_bfree
+        self.bfree(self.sources.pop(number).data)
+
+    def obs_enum_sources(self, act: Any, _: None) -> None:
+        for number in list(self.sources):
+            act(None, number)
+
+    def obs_source_get_weak_source(self, number: int) -> int:
+        self.weak += 1
+        return number
+
+    def obs_weak_source_get_source(self, number: int) -> int | None:
+        return self.obs_source_get_ref(number) if number in self.sources else None
+
+    def obs_weak_source_release(self, number: int) -> None:
+        self.weak -= 1
 
     def obs_get_source_by_name(self, name: bytes) -> int | None:
         for number, source in self.sources.items():
@@ -154,13 +181,14 @@ class FakeObs:
 
     def obs_output_create(self, *_: Any) -> int:
         assert self.output_kind is not None
-        return int(libobs.Create(self.output_kind.create)(None, 77))
+        self.output_data = libobs.Create(self.output_kind.create)(None, 77)
+        return 77
 
     def obs_output_set_media(self, *_: Any) -> None: ...
 
     def obs_output_start(self, output: int) -> bool:
         assert self.output_kind is not None
-        self.output_active = libobs.Start(self.output_kind.start)(output)
+        self.output_active = libobs.Start(self.output_kind.start)(self.output_data)
         return self.output_active
 
     def obs_output_can_begin_data_capture(self, output: int, flags: int) -> bool:
@@ -175,13 +203,15 @@ class FakeObs:
 
     def obs_output_force_stop(self, output: int) -> None:
         assert self.output_kind is not None
-        libobs.Stop(self.output_kind.stop)(output, 0)
+        libobs.Stop(self.output_kind.stop)(self.output_data, 0)
         self.output_active = False
 
     def obs_output_active(self, output: int) -> bool:
         return self.output_active
 
-    def obs_output_release(self, output: int) -> None: ...
+    def obs_output_release(self, output: int) -> None:
+        assert output == 77
+        self.bfree(self.output_data)
 
     def obs_view_create(self) -> int:
         self.views.append(next(self.numbers))

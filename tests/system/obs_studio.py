@@ -199,6 +199,7 @@ class ObsStudio:
         (self.folder / "global.ini").write_text(
             "[General]\nFirstRun=true\nLastVersion=486539266\nInfoIncrement=999\n"
             "EnableAutoUpdates=false\nConfirmOnExit=false\nHotkeyFocusType=NeverDisableHotkeys\n"
+            "CurrentTheme3=Dark\n"
             "[Basic]\nProfile=lab\nProfileDir=lab\nSceneCollection=one\nSceneCollectionFile=one\n"
             "ConfigOnNewProfile=false\n"
             "[BasicWindow]\nSysTrayEnabled=false\nPreviewEnabled=false\n"

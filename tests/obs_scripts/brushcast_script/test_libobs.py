@@ -23,6 +23,7 @@ def library(major: int, lacks: str = "") -> Any:
     """A library with everything that is wanted, but one."""
     names = [name for name in libobs._WANTED if name != lacks]
     made = type("Library", (), {name: Function() for name in names})()
+    made.bfree = c.CFUNCTYPE(None)(lambda: None)
     made.obs_get_version = Function(major << 24 | 2 << 16 | 3)
     return made
 

@@ -24,6 +24,8 @@ def shown(fake: FakeObs, tmp_path: Path) -> Iterator[Shown]:
     made = Shown(fake, lambda: tmp_path / "obs-out")  # type: ignore[arg-type]  # acts like it
     yield made
     made.close()
+    assert fake.weak == 0
+    assert all(source.references <= 1 for source in fake.sources.values())
 
 
 def stamp(path: Path, seq: int = 1) -> None:
@@ -88,6 +90,20 @@ def test_a_destroyed_source_is_not_pushed_to(fake: FakeObs, shown: Shown) -> Non
     fake.destroy(number)
     shown.card_now()
     assert shown.source() is None
+
+
+def test_sources_from_before_a_reload_are_found(fake: FakeObs, tmp_path: Path) -> None:
+    first = Shown(fake, lambda: tmp_path / "obs-out")  # type: ignore[arg-type]
+    number = fake.obs_source_create(picture.SOURCE_ID, b"Brushcast", None, None)
+    first.close()
+    late = fake.obs_source_create(picture.SOURCE_ID, b"Brushcast 2", None, None)
+    again = Shown(fake, lambda: tmp_path / "obs-out")  # type: ignore[arg-type]
+    for source in (number, late):
+        fake.sources[source].pushed.clear()
+    again.card_now()
+    assert all(fake.sources[source].pushed for source in (number, late))
+    again.close()
+    assert fake.weak == 0
 
 
 def test_the_card_takes_the_shape_of_what_will_come(fake: FakeObs, shown: Shown) -> None:
