@@ -1,6 +1,6 @@
 """What a real OBS makes of the product, hour after hour in minutes:
 PYTHONPATH=. python tests/e2e/obs_visit.py OUT.json [--reloads 50] [--switches 20] [--restarts 20]
-[--bridge-kills 10] [--obs-kills 5] [--size 640x360] (needs obs, Xvfb, dbus-daemon, xdotool).
+[--bridge-kills 10] [--obs-kills 5] [--calm] (needs obs, Xvfb, dbus-daemon, xdotool, ffmpeg).
 
 Told of each: how long until the picture was there again (OBS's source live, seconds), hangs,
 processes and files that were left, and OBS's own log of leaks. And of a calm minute: OBS's frames
@@ -30,6 +30,7 @@ from tests.system.obs_studio import SCENE, ObsStudio, brushcast, media, until
 from tests.system.test_obs import left_in, state
 
 CLIP = obs_studio.ROOT / "plugin" / "brushcast" / "assets" / "clip.mp4"
+SMALL = "640x360"  # where every picture is drawn by the CPU, a large one takes its frame's time
 PATIENCE_S = 60.0
 CALM_S = 20.0
 # The dialog of OBS 29 without a window manager: the menu, its entry, then inside the dialog.
@@ -149,8 +150,11 @@ def main() -> None:
     try:
         obs.install()
         obs.write_profile()
+        clip = home / "clip.mp4"
+        command = ["ffmpeg", "-loglevel", "error", "-i", str(CLIP), "-s", SMALL, str(clip)]
+        subprocess.run(command, check=True)
         for name in ("one", "two"):
-            obs.write_collection(name, [media(CLIP), brushcast()], {"source": "main"})
+            obs.write_collection(name, [media(clip), brushcast()], {"source": "main"})
         begun_s = time.monotonic()
         obs.start()
         visit = Visit(obs)

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ class ObsStudio:
         return self.home / ".config" / "obs-studio"
 
     def environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("LANG", "BC_TREE") if name in os.environ}
+        passed = ("LANG", "OBS_CLOCK_LOG", "OBS_CLOCK_SCRIPTS")
+        kept = {name: os.environ[name] for name in passed if name in os.environ}
         return {
             **kept,
             "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -169,15 +170,17 @@ class ObsStudio:
     # ------------------------------------------------------------------ what it stands on
 
     def write_collection(
-        self, name: str, sources: list[dict[str, Any]], settings: dict[str, Any]
+        self,
+        name: str,
+        sources: list[dict[str, Any]],
+        settings: dict[str, Any],
+        others: Sequence[Path] = (DRIVER,),
     ) -> None:
         """A scene with those sources, lowest first, and our script with those settings."""
         items = [_item(number, source["name"]) for number, source in enumerate(sources, 1)]
         scene = _source(SCENE, "scene", {"id_counter": 40, "custom_size": False, "items": items})
-        scripts = [
-            {"path": str(SCRIPT), "settings": settings},
-            {"path": str(DRIVER), "settings": {}},
-        ]
+        scripts = [{"path": str(SCRIPT), "settings": settings}]
+        scripts += [{"path": str(path), "settings": {}} for path in others]
         table = {
             "name": name,
             "current_scene": SCENE,
