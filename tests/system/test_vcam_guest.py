@@ -22,7 +22,7 @@ from brushcast.errors import SinkError, SourceError
 from brushcast.frame import Size
 from brushcast.playout import Kind
 from brushcast.ring import Ring
-from brushcast.sink import CameraSink
+from brushcast.camera_sink import CameraSink
 from brushcast.source import open_source
 
 WIDTH, HEIGHT = 640, 360
