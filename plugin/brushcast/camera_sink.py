@@ -8,10 +8,9 @@ what readers take for granted that counts:
 
 - v4l2loopback: BT.601, limited range, at every size. The module announces sRGB without an encoding,
   which the V4L2 specification reads as BT.601 (`v4l2-ctl` prints "maps to ITU-R 601"), as the USB
-  video class does for a webcam that says nothing. FFmpeg and OpenCV do so (measured in
-  tests/system/vcam at 640x480 and at 1280x720: within 3 levels). Chromium gives captured pictures
-  no colour space (media/capture/video/linux/v4l2_capture_delegate.cc) and paints those by BT.601
-  (media/renderers/paint_canvas_video_renderer.cc). BT.709 would be off by up to 30 levels there.
+  video class does for a webcam that says nothing. FFmpeg and OpenCV do so too, and so does Chromium
+  (its V4L2 capture gives pictures no colour space, its painting takes BT.601 for those): measured
+  at 640x480 and at 1280x720 in tests/system/vcam, within 3 levels. BT.709 would be up to 30 off.
   The exception is OBS as a reader, which takes BT.709 for what says nothing (obs-studio pull
   request 3415): use Brushcast's own source in OBS.
 - OBS's camera on Windows and macOS: BT.709, limited range: what OBS itself sends through the same
@@ -168,7 +167,7 @@ class CameraSink:
             return  # it is gone already
         if self._wanted is not None:
             found = v4l2.query(self.title)
-            if found is not None and not found.takes_pictures and _is_old_loopback():
+            if found is not None and not found.takes_pictures and v4l2.loopback_is_old():
                 v4l2.revive(self.title)
 
     def _candidates(self, kind: Backend, tried: list[str]) -> Iterator[str | None]:
@@ -300,7 +299,7 @@ def _why_not(found: Device) -> str:
     """Why a device cannot be written to; "" when it can."""
     if not found.is_loopback:
         return f"{found.title}: a real camera, driver {found.driver}"
-    if _is_old_loopback():
+    if v4l2.loopback_is_old():
         if found.captures and v4l2.is_written(found.path, OTHER_WRITER_S):
             return _in_use(found.path, "another program writes to it")
         if not found.takes_pictures:
@@ -317,11 +316,6 @@ def _in_use(device: str, reason: str) -> str:
     """A virtual camera takes pictures of one program at a time: say of whom."""
     who = ", ".join(str(holder) for holder in v4l2.holders(device)) or "a process not visible here"
     return f"in use, {reason}; only one program at a time can; it is open in {who}"
-
-
-def _is_old_loopback() -> bool:
-    version = v4l2.loopback_version()
-    return version is not None and version < v4l2.MENDED_LOOPBACK
 
 
 def _format_of(device: str) -> PixelFormat | None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import brushcast
+from brushcast import v4l2
+from brushcast.camera_sink import INSTALL_PYVIRTUALCAM, RELOAD_LOOPBACK, backends_of
 from brushcast.config import DEFAULT_PANEL, parse_address
 from brushcast.errors import BrushcastError, SourceError
 from brushcast.models import verify_model
@@ -25,9 +27,10 @@ Finding = dict[str, Any]
 
 LOW_DISK_GB = 2.0
 PROBE_PATIENCE_S = 60.0
-LOOPBACK_ADVICE = (
-    "sudo apt install v4l2loopback-dkms, then "
-    "sudo modprobe v4l2loopback exclusive_caps=1 card_label=Brushcast"
+LOAD_AT_BOOT = (
+    "for every start: v4l2loopback in /etc/modules-load.d/v4l2loopback.conf and "
+    "'options v4l2loopback exclusive_caps=1 card_label=Brushcast' in "
+    "/etc/modprobe.d/v4l2loopback.conf"
 )
 _TORCH_PROBE = """
 import json, torch
@@ -53,7 +56,7 @@ def examine(user_presets: Path) -> list[Finding]:
         _weights(),
         _presets(user_presets),
         _camera(),
-        _virtual_camera(),
+        virtual_camera(),
         _panel_port(),
         _disk(),
     ]
@@ -138,29 +141,40 @@ def _camera() -> Finding:
     return _finding("camera", "ok", title)
 
 
-def _virtual_camera() -> Finding:
+def virtual_camera(platform_name: str = sys.platform) -> Finding:
+    """Whether another program would see a camera of ours, and how it gets one. platform_name: as in
+    sys.platform.
+    """
     missing = importlib.util.find_spec("pyvirtualcam") is None
-    install = "pip install pyvirtualcam; " if missing else ""
-    if platform.system() == "Linux":
-        devices = _loopback_devices()
-        if not devices:
-            return _finding(
-                "virtual camera", "warn", "no v4l2loopback device", install + LOOPBACK_ADVICE
-            )
-        if not missing:
-            return _finding("virtual camera", "ok", ", ".join(devices))
-        return _finding("virtual camera", "warn", "pyvirtualcam is not installed", install)
-    if missing:
-        return _finding("virtual camera", "warn", "pyvirtualcam is not installed", install)
-    return _finding("virtual camera", "ok", "pyvirtualcam is installed; it uses OBS's camera")
+    to_do = [INSTALL_PYVIRTUALCAM] if missing else []
+    name, kinds = "virtual camera", backends_of(platform_name)
+    if not kinds:
+        return _finding(name, "warn", f"none is known for {platform_name}")
+    if not platform_name.startswith("linux"):
+        to_do += [f"{kind.title}: {kind.install}" for kind in kinds]
+        if missing:
+            return _finding(name, "warn", "pyvirtualcam is not installed", "; ".join(to_do))
+        wanted = " or ".join(kind.title for kind in kinds)
+        return _finding(name, "ok", f"pyvirtualcam is installed; it uses {wanted}", to_do[0])
+    found = [device for device in v4l2.devices() if device.is_loopback]
+    if not found:
+        to_do.append(f"{kinds[0].install}; {LOAD_AT_BOOT}")
+        return _finding(name, "warn", "no v4l2loopback device", "; then ".join(to_do))
+    told = ", ".join(f"{device.path} ({device.title}{_in_words(device)})" for device in found)
+    if all(device.captures and device.takes_pictures for device in found):
+        told += "; without exclusive_caps=1 browsers (Meet, Discord, Teams) list none of them"
+        to_do.append(RELOAD_LOOPBACK)
+    return _finding(name, "warn" if to_do else "ok", told, "; then ".join(to_do))
 
 
-def _loopback_devices() -> list[str]:
-    found = []
-    for entry in sorted(Path("/sys/devices/virtual/video4linux").glob("video*")):
-        name = (entry / "name").read_text(encoding="utf-8", errors="replace").strip()
-        found.append(f"/dev/{entry.name} ({name})")
-    return found
+def _in_words(device: v4l2.Device) -> str:
+    """How it was loaded, or who has it; with exclusive_caps it has one capability at a time."""
+    if device.captures and device.takes_pictures:
+        return ", exclusive_caps=0"
+    if device.takes_pictures:
+        return ", free"
+    who = ", ".join(str(holder) for holder in v4l2.holders(device.path))
+    return f", in use by {who or 'another program'}" if device.captures else ", left by a writer"
 
 
 def _panel_port() -> Finding:

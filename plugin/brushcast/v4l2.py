@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import struct
 import sys
 import time
@@ -146,18 +147,22 @@ def holders(path: str, processes: Path = Path("/proc")) -> list[Holder]:
     return sorted(found, key=lambda holder: holder.pid)
 
 
-def loopback_version(module: Path = Path("/sys/module/v4l2loopback")) -> tuple[int, ...] | None:
-    """Of the loaded v4l2loopback, for example (0, 12, 7). None: not loaded, or it does not say."""
+def loopback_is_old(module: Path = Path("/sys/module/v4l2loopback")) -> bool:
+    """Whether the loaded v4l2loopback is of before MENDED_LOOPBACK; those before 0.13 did not say
+    which they are (Debian 12 has 0.12.7). False when none is loaded.
+    """
     try:
-        words = (module / "version").read_text().strip().split(".")
-        return tuple(int(word) for word in words)
-    except (OSError, ValueError):
-        return None
+        text = (module / "version").read_text()
+    except OSError:
+        return module.is_dir()
+    found = re.match(r"(\d+)\.(\d+)", text)
+    return found is not None and (int(found[1]), int(found[2])) < MENDED_LOOPBACK
 
 
 def is_written(path: str, patience_s: float) -> bool:
     """Whether new pictures come out of a v4l2loopback device: some program writes to it. Waits for
-    one as long as `patience_s`. Of no use from MENDED_LOOPBACK on, which says so itself (busy).
+    one as long as `patience_s`. Only for what `loopback_is_old`: later ones say so themselves
+    (busy), and let one program read.
     """
     with _opened(path) as handle:
         if handle is None or not _read(handle):
@@ -184,6 +189,7 @@ def revive(path: str) -> None:
             for request in (VIDIOC_STREAMON, VIDIOC_STREAMOFF):
                 with contextlib.suppress(OSError):  # it has no buffers yet, and has noted it
                     fcntl.ioctl(handle, request, _BUF_TYPE.pack(_BUF_TYPE_OUTPUT))
+    query(path)  # the kernel goes by what it answered last, also to those who do not ask
 
 
 def _read(handle: int) -> bool:

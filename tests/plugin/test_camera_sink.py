@@ -303,7 +303,7 @@ def test_a_device_that_cannot_be_asked_for_a_moment_is_not_called_gone(
 def test_an_old_module_lets_two_writers_in_so_the_second_stays_out(
     linux: FakeLinux, pyvirtualcam: FakePyvirtualcam
 ) -> None:
-    linux.version = (0, 12, 7)
+    linux.is_old = True
     linux.put("/dev/video10", CAPTURE | OUTPUT)
     linux.written = {"/dev/video10"}
     linux.others = [Holder(8, "obs")]
@@ -317,7 +317,7 @@ def test_an_old_module_lets_two_writers_in_so_the_second_stays_out(
 @pytest.mark.parametrize("left", [0, CAPTURE])  # CAPTURE: a reader still has it open
 @pytest.mark.usefixtures("pyvirtualcam")
 def test_an_old_module_is_made_to_take_pictures_again(linux: FakeLinux, left: int) -> None:
-    linux.version = (0, 12, 7)
+    linux.is_old = True
     linux.put("/dev/video10", left)
     opened()
     assert linux.revived == ["/dev/video10"]
@@ -325,14 +325,14 @@ def test_an_old_module_is_made_to_take_pictures_again(linux: FakeLinux, left: in
 
 @pytest.mark.usefixtures("pyvirtualcam")
 def test_an_old_module_that_does_not_come_back_is_to_be_reloaded(linux: FakeLinux) -> None:
-    linux.version, linux.revives = (0, 12, 7), False
+    linux.is_old, linux.revives = True, False
     linux.put("/dev/video10", 0)
     assert "it takes pictures no more until it is loaded anew" in refusal()
 
 
 @pytest.mark.usefixtures("pyvirtualcam")
 def test_what_we_leave_can_be_written_by_others(linux: FakeLinux) -> None:
-    linux.version = (0, 12, 7)
+    linux.is_old = True
     sink = opened()
     linux.put("/dev/video10", 0)  # as it is after the first picture and the close
     sink.close()

@@ -63,14 +63,16 @@ def test_who_has_a_device_open_is_told_by_name_and_number(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "version"), [("0.12.7\n", (0, 12, 7)), ("0.15.0", (0, 15, 0)), ("new", None)]
+    ("text", "is_old"),
+    [("0.12.7\n", True), ("0.13.0", False), ("0.15.0-3-gabc", False), ("new", False)],
 )
-def test_the_modules_version_is_read(
-    tmp_path: Path, text: str, version: tuple[int, ...] | None
-) -> None:
-    assert v4l2.loopback_version(tmp_path) is None
-    (tmp_path / "version").write_text(text)
-    assert v4l2.loopback_version(tmp_path) == version
+def test_an_old_module_is_known(tmp_path: Path, text: str, is_old: bool) -> None:
+    module = tmp_path / "v4l2loopback"
+    assert not v4l2.loopback_is_old(module)  # none is loaded
+    module.mkdir()
+    assert v4l2.loopback_is_old(module)  # those did not say
+    (module / "version").write_text(text)
+    assert v4l2.loopback_is_old(module) == is_old
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe stands in for the device")
@@ -93,3 +95,11 @@ def test_a_device_is_written_when_new_pictures_come(tmp_path: Path) -> None:
     stop.set()
     writer.join()
     os.close(handle)
+
+
+def test_a_revived_device_is_asked_for_its_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the kernel refuses the next writer that does not ask (FFmpeg)."""
+    asked: list[str] = []
+    monkeypatch.setattr(v4l2, "query", asked.append)
+    v4l2.revive("/no/such/device")
+    assert asked == ["/no/such/device"]
