@@ -138,7 +138,8 @@ class CameraSink:
         tried: list[str] = []
         for kind in kinds:
             for device in self._candidates(kind, tried):
-                name = device or kind.title
+                on_linux = kind.name == "v4l2loopback"
+                name = device if on_linux else kind.title
                 try:
                     self._begin(pyvirtualcam, kind, device, rate_fps, first_HWC)
                 except SinkError as error:

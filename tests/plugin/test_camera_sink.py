@@ -178,6 +178,15 @@ def test_without_pyvirtualcam_it_says_how_to_install_that_and_each_camera(
         assert kind.install in message
 
 
+def test_a_camera_by_name_is_looked_for_in_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = "This backend supports only the 'OBS Virtual Camera' device."
+    installed(monkeypatch, obs=other, unitycapture="No camera registered with this name.")
+    message = refusal("My Camera", platform="win32")
+    assert f"tried OBS Virtual Camera ({other}); Unity Video Capture (No camera" in message
+    installed(monkeypatch, obs=other, unitycapture="")
+    assert opened("My Camera", platform="win32").title == "My Camera"
+
+
 def test_an_unknown_system_gets_a_sentence() -> None:
     assert refusal(platform="plan9") == "virtual camera: none is known for plan9"
 

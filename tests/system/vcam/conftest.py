@@ -14,7 +14,7 @@ import pytest
 
 from tests.system.vcam.guest import run_in_guest, why_not
 
-BOOT_S = 420
+BOOT_S = 540
 
 
 @pytest.fixture(scope="session")

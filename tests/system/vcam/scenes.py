@@ -42,6 +42,12 @@ OPEN, EXCLUSIVE, CAMERA = "/dev/video10", "/dev/video11", "/dev/video20"
 DEVICES = {"open": OPEN, "exclusive": EXCLUSIVE}
 SMALL, HD, HELD = Size(640, 480), Size(1280, 720), Size(320, 240)
 LAYOUTS = ("I420", "NV12", "YUYV", "UYVY")
+WISHES = (  # of FFmpeg as a reader
+    ("-input_format", "yuyv422"),
+    ("-input_format", "nv12"),
+    ("-input_format", "rgb24"),
+    ("-video_size", "800x600"),
+)
 
 Seen = dict[str, Any]
 
@@ -72,7 +78,7 @@ def capabilities(device: str) -> str:
 
 def pictures() -> Seen:
     """Both sizes on both devices, read by both programs; what the device says of its colours; what
-    becomes of a reader that insists on a format that it has not got.
+    a reader gets that wishes for a format that the device has not got.
     """
     seen: Seen = {"idle": {name: capabilities(path) for name, path in DEVICES.items()}}
     for name, device in DEVICES.items():
@@ -85,9 +91,12 @@ def pictures() -> Seen:
                     "colours": told.stdout.decode(),
                     "ffmpeg": ffmpeg(device, size)["levels"],
                     "opencv": opencv(device, size),
-                    "wants YUYV": ffmpeg(device, size, "-input_format", "yuyv422"),
-                    "wants another size": ffmpeg(device, size, "-video_size", "800x600"),
                 }
+                if (device, size) == (EXCLUSIVE, SMALL):
+                    seen["wishes"] = {
+                        wish: ffmpeg(device, size, option, wish)["levels"]
+                        for option, wish in WISHES
+                    }
     seen["left"] = {name: capabilities(path) for name, path in DEVICES.items()}
     return seen
 

@@ -52,17 +52,11 @@ def test_a_layout_that_cannot_be_sent_is_refused_with_who_holds_it(scenes: Scene
     assert f"close ffmpeg (process {seen['pid']})" in seen["refusal"]
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("size", SIZES)
-def test_a_reader_that_insists_gets_the_right_picture_or_none(
-    scenes: Scenes, device: str, size: str
+@pytest.mark.parametrize("wish", ["yuyv422", "nv12", "rgb24", "800x600"])
+def test_a_reader_that_wishes_for_another_format_gets_the_right_picture(
+    scenes: Scenes, wish: str
 ) -> None:
-    seen = scenes["pictures"][f"{device} {size}"]
-    other_layout = seen["wants YUYV"]
-    assert other_layout["code"] not in (0, None)
-    assert other_layout["words"]
-    other_size = seen["wants another size"]  # FFmpeg takes the device's own then
-    assert 0 <= other_size["levels"] <= 3
+    assert 0 <= scenes["pictures"]["wishes"][wish] <= 3
 
 
 def test_apps_see_a_camera_that_only_captures_while_it_is_on(scenes: Scenes) -> None:
