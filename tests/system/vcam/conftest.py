@@ -1,7 +1,11 @@
-"""One boot of the guest for all tests of this folder, with a worker on this side for `live`."""
+"""One boot of the guest for all tests of this folder, with a worker on this side for `live`.
+
+BRUSHCAST_VCAM_VISIT names the folder of an earlier boot, for who works on the tests themselves.
+"""
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -20,6 +24,8 @@ BOOT_S = 540
 @pytest.fixture(scope="session")
 def visit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the guest has left: NAME.json of every scene."""
+    if earlier := os.environ.get("BRUSHCAST_VCAM_VISIT"):
+        return Path(earlier)
     if reason := why_not():
         pytest.skip(reason)
     pytest.importorskip("torch", reason="the light install has no worker")

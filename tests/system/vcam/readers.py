@@ -3,6 +3,7 @@ are shown.
 """
 
 import contextlib
+import functools
 import subprocess
 import threading
 import time
@@ -19,12 +20,15 @@ READ_S = 60  # of emulated time: it decides when a test fails, not whether it pa
 PAUSE_S = 0.05
 
 
+@functools.cache
 def chart(size: Size) -> Pixels:
-    """64 colours in 8x8 squares; no two are equal, so mirrored it is another picture."""
+    """Read-only. 64 colours in 8x8 squares; no two are equal, so mirrored it is another picture."""
     values = (0, 85, 170, 255)
     colours = np.array([(r, g, b) for r in values for g in values for b in values], np.uint8)
     rows = np.repeat(colours.reshape(8, 8, 3), size.height // 8, axis=0)
-    return np.ascontiguousarray(np.repeat(rows, size.width // 8, axis=1))
+    pixels: Pixels = np.ascontiguousarray(np.repeat(rows, size.width // 8, axis=1))
+    pixels.setflags(write=False)
+    return pixels
 
 
 def levels_off(pixels_HWC: Pixels | None, size: Size) -> int:
@@ -66,12 +70,14 @@ def opencv(device: str, size: Size) -> int:
 
 
 class Watcher:
-    """ffmpeg that reads on and on, as an app in a call; counts its pictures and keeps the last."""
+    """ffmpeg that reads on and on, as an app in a call; counts its pictures and keeps the last.
+    worst: the most that any was off the chart.
+    """
 
     def __init__(self, device: str, size: Size) -> None:
         command = ["ffmpeg", "-v", "error", "-nostdin", "-f", "v4l2", "-i", device]
         command += ["-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
-        self.size, self.count = size, 0
+        self.size, self.count, self.worst = size, 0, 0
         self.last: Pixels | None = None
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -90,6 +96,7 @@ class Watcher:
         size = self.size
         while len(data := self._process.stdout.read(size.area_px * 3)) == size.area_px * 3:
             self.last = np.frombuffer(data, np.uint8).reshape(size.height, size.width, 3)
+            self.worst = max(self.worst, levels_off(self.last, size))
             self.count += 1
 
     def wait_for(self, pictures: int, most_s: float = READ_S) -> bool:

@@ -114,11 +114,13 @@ def layouts() -> Seen:
             reader = os.open(OPEN, os.O_RDWR | os.O_NONBLOCK)
             one.close()
             with shown(OPEN, size):
-                seen[f"{layout} {size}"] = {
+                found = {
                     "format": str(v4l2.read_format(OPEN, output=False)),
                     "ffmpeg": ffmpeg(OPEN, size)["levels"],
-                    "opencv": opencv(OPEN, size),
                 }
+                if size == SMALL:
+                    found["opencv"] = opencv(OPEN, size)
+                seen[f"{layout} {size}"] = found
             os.close(reader)
     with foreign_writer(OPEN, SMALL, "rgb24"):
         wait_until(lambda: v4l2.read_format(OPEN, output=False) is not None)
@@ -163,12 +165,10 @@ def size_mismatch() -> Seen:
         with shown(device, HELD):
             watcher = Watcher(device, HELD)
             watcher.wait_for(2)
-        before = watcher.count
-        seen[name] = {"refusal": refusal(device), "pid": watcher.pid, "count": before}
-        seen[name]["garbled"] = watcher.count - before
+        seen[name] = {"refusal": refusal(device), "pid": watcher.pid}
         with shown(device, HELD):
             seen[name]["goes on"] = watcher.wait_for(2)
-        seen[name]["levels"] = levels_off(watcher.last, HELD)
+        seen[name] |= {"count": watcher.count, "worst": watcher.worst}
         watcher.close()
     return seen
 
