@@ -9,10 +9,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from installer import checks, doctor, prepare, system_packages, torch_build
+from installer import (
+    checks,
+    desktop,
+    doctor,
+    install_record,
+    line,
+    obs,
+    places,
+    prepare,
+    system_packages,
+    torch_build,
+    uninstall,
+)
 from installer.errors import SetupError, from_os_error
 from installer.prepare import Wanted
 from installer.progress import Progress
+from installer.question import NeedsAnswer
+from installer.venv import Venv
 
 ROOT = Path(__file__).resolve().parent.parent
 _INTERRUPTED = 130
@@ -25,6 +39,12 @@ usage: python3 -m installer COMMAND ...
   test [PYTEST ARGUMENTS]     style, types and tests; with arguments: only those tests
   setup [--torch BUILD] [--dev] [--fresh] [--system-packages]
                               set up, check and repair without starting anything
+  obs [--collection NAME] [--config FOLDER] [--yes] [--remove | --status]
+                              put the script into OBS's scene collection (Tools > Scripts)
+  desktop [--autostart] [--remove]
+                              an entry in the menu of programs, and at log-in on request
+  uninstall [--yes] [--keep-models]
+                              take away everything that was set up
   doctor                      what this machine has and lacks
   style | types | tests       one part of test
 """
@@ -32,8 +52,8 @@ usage: python3 -m installer COMMAND ...
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one command and returns the exit code: 0, the started program's own, 1 for a set-up
-    that cannot go on, 2 for a
-    command that there is not. Prints one sentence and no traceback."""
+    that cannot go on, 2 for a command that there is not or a question that nobody can answer.
+    Prints one sentence and no traceback."""
     command, *rest = arguments or ["--help"]
     progress = Progress(sys.stderr)
     try:
@@ -44,10 +64,16 @@ def main(arguments: Sequence[str]) -> int:
                 return _test(rest, progress)
             case "setup":
                 return _setup(rest, progress)
+            case "obs":
+                return obs.run(rest, ROOT, obs.here())
+            case "desktop":
+                return desktop.run(rest, ROOT, places.find(), sys.stdout)
+            case "uninstall":
+                return uninstall.run(rest, ROOT, obs.here())
             case "doctor":
-                lines = list(doctor.examine(ROOT))
-                sys.stdout.write(doctor.render(iter(lines)) + "\n")
-                return int(any(line.verdict == "BAD" for line in lines))
+                found = list(doctor.examine(ROOT))
+                sys.stdout.write(line.render(found) + "\n")
+                return int(any(row.verdict == "BAD" for row in found))
             case "style" | "types" | "tests":
                 ready = prepare.ensure(ROOT, Wanted(kind="dev"), progress)
                 return checks.run(command, ready.venv, ROOT, rest)
@@ -57,8 +83,13 @@ def main(arguments: Sequence[str]) -> int:
             case _:
                 raise _UnknownCommand(command)
     except _UnknownCommand as error:
-        sys.stderr.write(f"There is no command {error.args[0]!r}: run, test, setup or doctor.\n")
+        sys.stderr.write(
+            f"There is no command {error.args[0]!r}: run, test, setup, obs, desktop, "
+            "uninstall or doctor.\n"
+        )
         return 2
+    except NeedsAnswer as error:
+        return _fail(progress, str(error), 2)
     except SetupError as error:
         return _fail(progress, str(error), 1)
     except OSError as error:
@@ -82,6 +113,7 @@ def brushcast_arguments(arguments: Sequence[str]) -> list[str]:
 def _run(arguments: Sequence[str], progress: Progress) -> int:
     ready = prepare.ensure(ROOT, Wanted(kind="run"), progress)
     progress.say(ready.device)
+    _record(ready.venv, progress)
     command = [str(ready.venv.python), "-m", "brushcast", *brushcast_arguments(arguments)]
     if sys.platform == "win32":
         # There, exec would give the terminal back to the shell at once.
@@ -133,6 +165,7 @@ def _setup(arguments: Sequence[str], progress: Progress) -> int:
     )
     ready = prepare.ensure(ROOT, wanted, progress)
     progress.say(ready.device)
+    _record(ready.venv, progress)
     if options.system_packages and (
         left := system_packages.install_missing(progress, ROOT / ".venv-setup.log")
     ):
@@ -140,6 +173,14 @@ def _setup(arguments: Sequence[str], progress: Progress) -> int:
             f"Missing still: {', '.join(left)}; installing them takes root and apt-get."
         )
     return 0
+
+
+def _record(venv: Venv, progress: Progress) -> None:
+    """Tells the OBS script how to start the product. Brushcast itself does without it."""
+    try:
+        install_record.write(ROOT, venv, places.find())
+    except OSError as error:
+        progress.say(f"OBS cannot start Brushcast: {from_os_error(error, 'writing install.json')}")
 
 
 def _fail(progress: Progress, sentence: str, code: int) -> int:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from installer import hardware, stamp, system_packages, torch_build
+from installer import hardware, obs_status, places, stamp, system_packages, torch_build
 from installer.errors import SetupError
+from installer.line import Line
+from installer.obs import SCRIPT
 from installer.venv import Venv
 
-Verdict = Literal["ok", "note", "BAD"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One line of the table: BAD stops the product, a note is worth knowing."""
-
-    verdict: Verdict
-    topic: str
-    text: str
+_ROOT = Path(__file__).resolve().parent.parent
+_PATIENCE_S = 20
 
 
 def examine(root: Path) -> Iterator[Line]:
@@ -40,11 +34,8 @@ def examine(root: Path) -> Iterator[Line]:
     yield Line(verdict="ok", topic="ffmpeg", text="not needed: PyAV brings its own libraries")
     yield _camera()
     yield _virtual_camera()
+    yield from obs_status.lines(root / SCRIPT, places.find(), os.environ)
     yield _test_programs()
-
-
-def render(lines: Iterator[Line]) -> str:
-    return "\n".join(f"{line.verdict:<5} {line.topic:<15} {line.text}" for line in lines)
 
 
 def _venv_module() -> Line:
@@ -123,28 +114,25 @@ def _camera() -> Line:
 
 
 def _virtual_camera() -> Line:
-    topic = "virtual camera"
-    if sys.platform == "win32":
-        return Line(
-            verdict="note",
-            topic=topic,
-            text="comes with OBS: install OBS once and start its virtual camera once",
+    """The product knows; its file is run by itself, because there may be no environment yet."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", str(_ROOT / "plugin" / "brushcast" / "camera_setup.py")],
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_S,
+            check=True,
+            stdin=subprocess.DEVNULL,
         )
-    if sys.platform == "darwin":
+        found = json.loads(done.stdout)
         return Line(
-            verdict="note",
-            topic=topic,
-            text="comes with OBS 30 or newer: start its virtual camera once",
+            verdict="ok" if found["state"] == "ok" else "note",
+            topic="virtual camera",
+            text=found["message"],
+            how=found["advice"],
         )
-    if Path("/sys/module/v4l2loopback").exists():
-        return Line(verdict="ok", topic=topic, text="v4l2loopback is loaded")
-    how = (
-        "sudo modprobe v4l2loopback exclusive_caps=1 card_label=Brushcast"
-        if any(Path("/lib/modules", platform.release()).rglob("v4l2loopback.ko*"))
-        else "sudo apt-get install v4l2loopback-dkms, then "
-        "sudo modprobe v4l2loopback exclusive_caps=1"
-    )
-    return Line(verdict="note", topic=topic, text=f"v4l2loopback is not loaded: {how}")
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        return Line(verdict="note", topic="virtual camera", text=f"cannot be examined ({error})")
 
 
 def _test_programs() -> Line:

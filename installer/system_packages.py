@@ -13,11 +13,15 @@ from pathlib import Path
 
 from installer.progress import Progress
 
-# Program that must be on PATH -> Debian package that has it.
-PACKAGES: Mapping[str, str] = {
-    "chromium": "chromium",  # the panel, in a real browser
-    "ffmpeg": "ffmpeg",  # reads back, as a stranger, what sinks wrote
-    "qemu-system-x86_64": "qemu-system-x86",  # the guest with the real virtual camera
+# Program that must be on PATH -> Debian packages that it needs.
+PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "chromium": ("chromium",),  # the panel, in a real browser
+    "ffmpeg": ("ffmpeg",),  # reads back, as a stranger, what sinks wrote
+    "qemu-system-x86_64": ("qemu-system-x86",),  # the guest with the real virtual camera
+    "obs": ("obs-studio", "obs-plugins", "libgl1-mesa-dri"),  # the real one, drawn by the CPU
+    "Xvfb": ("xvfb",),  # its screen
+    "dbus-daemon": ("dbus-daemon",),
+    "xdotool": ("xdotool",),  # its keyboard
 }
 _TIMEOUT_S = 900
 
@@ -38,7 +42,7 @@ def install_missing(progress: Progress, log_path: Path) -> list[str]:
     programs = missing()
     if not programs or not may_install():
         return programs
-    packages = [PACKAGES[program] for program in programs]
+    packages = [package for program in programs for package in PACKAGES[program]]
     progress.begin("System")
     with log_path.open("a", encoding="utf-8") as log:
         for command in (

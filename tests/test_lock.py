@@ -29,7 +29,8 @@ def asked_for(*requirements: str) -> set[str]:
 
 
 def test_the_run_lock_has_all_that_the_product_needs() -> None:
-    needed = asked_for(*PROJECT["dependencies"], *EXTRAS["worker"], *EXTRAS["camera"])
+    extras = (requirement for name in ("worker", "camera", "obs") for requirement in EXTRAS[name])
+    needed = asked_for(*PROJECT["dependencies"], *extras)
     assert needed - {"torch"} <= set(locked("run"))
 
 

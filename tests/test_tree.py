@@ -60,11 +60,11 @@ SHARED = (
 )
 CLOCKS_AND_WORLD = ("torch", "zmq", "threading", "time", "socket", "asyncio")
 TABLE = (
-    Rule(who="obs_scripts", may=("obspython",)),
+    Rule(who="obs_scripts", may=("obspython", "brushcast_script"), never=("brushcast",)),
     Rule(who="installer", may=("installer",)),
     Rule(
         who="brushcast",
-        may=("brushcast", "pyvirtualcam", "obsws_python", *WORLD),
+        may=("brushcast", "pyvirtualcam", "obsws_python", "websocket", *WORLD),
         never=("torch", "brushcast_worker"),
     ),
     Rule(
@@ -160,7 +160,8 @@ ONLY_IN = {
     "msgpack": ("brushcast.wire",),
     "aiohttp": ("brushcast.panel", "brushcast.fetch"),
     "pyvirtualcam": ("brushcast.camera_sink",),
-    "obsws_python": ("brushcast.bridge",),
+    "obsws_python": ("brushcast.obs_client",),
+    "websocket": ("brushcast.obs_client",),  # what obsws_python speaks through
     "transformers": ("brushcast_worker.text_step",),
     "triton": ("brushcast_worker.models.moments_triton",),  # itself imported on a GPU only
     "tokenizers": ("brushcast_worker.text_step",),
@@ -169,7 +170,7 @@ ONLY_IN = {
 }
 # Imported inside a function only: a machine without them must get a sentence, not an ImportError.
 LAZY = (
-    *("pyvirtualcam", "obsws_python", "transformers", "tokenizers", "ftfy"),
+    *("pyvirtualcam", "obsws_python", "websocket", "transformers", "tokenizers", "ftfy"),
     "torch_tensorrt",
 )
 # Reading them can run foreign code.

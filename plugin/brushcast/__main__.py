@@ -21,6 +21,7 @@ import platformdirs
 import brushcast
 from brushcast.errors import BrushcastError, ConfigError, InputError
 from brushcast.frame import Size
+from brushcast.options import FILE, SIZE, badge_options, json_option
 
 APP = "brushcast"
 
@@ -55,19 +56,7 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-class SizeType(click.ParamType[Size]):
-    """WIDTHxHEIGHT."""
-
-    name = "WxH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
-        return value if isinstance(value, Size) else Size.parse(value)
-
-
-SIZE = SizeType()
-FILE = click.Path(path_type=Path)
 QUALITY_OPTIONS = ("clips", "styles", "pictures", "drift_seconds", "ablations", "out")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
 
 
 def user_folder() -> Path:
@@ -107,14 +96,20 @@ def cli() -> None:
 )
 @click.option("--engine", default="pocket", help="The model that a local worker loads.")
 @click.option("--device", default="auto", help="Of a local worker: auto, cpu, cuda, mps.")
+@click.option("--obs-audio", default="", help="An input in OBS: its sound waits for the picture.")
+@click.option("--lifeline", is_flag=True, help="Stop when standard input ends.")
+@badge_options
 @json_option
 def run(
     source: str, sinks: tuple[str, ...], preset: str, worker: str, panel: str,
     seconds: float | None, report: Path | None, size: Size | None, output_size: Size, fps: int,
-    fit: Any, steps: int, engine: str, device: str, as_json: bool,
+    fit: Any, steps: int, engine: str, device: str, lifeline: bool, badge: str, badge_corner: Any,
+    obs_audio: str, as_json: bool,
 ) -> None:  # fmt: skip
-    """Restyle live: a camera, a file or a test card, into a virtual camera, a file or the panel."""
+    """Restyle live: a camera, a file or OBS, into a virtual camera, a file, OBS or the panel."""
     from brushcast.config import RunConfig
+    from brushcast.lifeline import watch_lifeline
+    from brushcast.notice import Notice
     from brushcast.panel.access import read_or_make_token
     from brushcast.presets import find_preset, load_presets
     from brushcast.report import check_report_path, write_report
@@ -132,16 +127,22 @@ def run(
         panel_token="" if panel == "off" else read_or_make_token(user_folder() / "panel-token"),
         seconds=seconds, report=report,
         output_size=output_size, model_size=size, rate_fps=fps, fit=fit, steps=steps,
-        engine=engine, device=device,
+        engine=engine, device=device, badge=badge == "on", badge_corner=badge_corner,
+        obs_audio=obs_audio,
     )  # fmt: skip
+    if not as_json and sys.stdout.isatty():  # not where no person reads
+        Notice(user_folder()).tell(click.echo)
     supervisor = Supervisor(
         config,
         user_presets=user_presets_folder(),
+        user_folder=user_folder(),
         tell=lambda line: click.echo(line, err=as_json),
     )
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: supervisor.stop())
+    if lifeline:
+        watch_lifeline(supervisor.stop)
     result = supervisor.run()
     if report is not None:
         write_report(result, report)
@@ -169,11 +170,12 @@ def run(
 @click.option("--engine", default="pocket", help="The model.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, mps.")
 @click.option("--overwrite/--no-overwrite", default=True, help="Replace an existing OUTPUT.")
+@badge_options
 @json_option
 def restyle(
     source: Path, target: Path, preset: str, prompt: str | None, strength: float | None,
     size: Size | None, seed: int | None, steps: int, report: Path | None, engine: str,
-    device: str, overwrite: bool, as_json: bool,
+    device: str, overwrite: bool, badge: str, badge_corner: Any, as_json: bool,
 ) -> None:  # fmt: skip
     """Restyle a whole video file, every frame of it."""
     from brushcast.presets import find_preset, load_presets
@@ -194,6 +196,8 @@ def restyle(
         steps=steps,
         engine=engine,
         device=device,
+        badge=badge_corner if badge == "on" else None,
+        own_words=prompt is not None,
     )
     result = restyle_file(config, quiet=as_json)
     if report is not None:

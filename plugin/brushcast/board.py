@@ -16,6 +16,7 @@ from brushcast.frame import Pixels, Size
 from brushcast.metrics import Rate
 from brushcast.panel.backend import (
     LookState,
+    ObsState,
     OutputState,
     PanelState,
     PortState,
@@ -76,6 +77,7 @@ class Board:
         self._revision, self._model_size = 1, config.model_size
         self._source = SourceStatus(phase="opening", title=config.source)
         self._camera: Mapping[str, Any] = {}
+        self._obs, self._obs_report = ObsState(), dict[str, Any]()
         self._statistics_ns = now_ns
 
     # ------------------------------------------------------------------ what happened
@@ -85,6 +87,10 @@ class Board:
         self._source = status
         if overtaken:
             self._dropped["overtaken"] = overtaken
+
+    def obs_said(self, state: ObsState, report: dict[str, Any]) -> None:
+        """What OBS's websocket server tells, and the figures of the run so far."""
+        self._obs, self._obs_report = state, report
 
     def frame_in(self, now_ns: int) -> None:
         self._counts["frames_in"] += 1
@@ -98,6 +104,10 @@ class Board:
 
     def look_changed(self, revision: int) -> None:
         self._revision, self._look_message = revision, ""
+
+    def presets_changed(self, presets: Mapping[str, Preset]) -> None:
+        """There are others to choose from."""
+        self._cards = preset_cards(presets.values())
 
     def size_changed(self, size: Size) -> None:
         """The worker is asked for pictures of this size from now on."""
@@ -189,6 +199,7 @@ class Board:
             "delay_ms": round(self._delay_ms, 1),
             "rungs": list(self._rungs),
             "reconnects": self._counts["reconnects"],
+            "obs": self._obs_report or None,
             "restyled_after_ms": [round(ms) for ms in self._restyled_after_ms],
         }
 
@@ -221,6 +232,7 @@ class Board:
             ),
             version=brushcast.__version__,
             paused=desk.paused,
+            obs=self._obs,
         )
 
     def _product_state(
@@ -238,7 +250,8 @@ class Board:
             return ProductState.LIVE, "Live.", ""
         if link is not None and link.ready:
             if self._kind is Kind.CARD:
-                return ProductState.STARTING, "Waiting for the first painted picture.", ""
+                message = "Waiting for the first painted picture."
+                return ProductState.STARTING, message, self._source.message
             return ProductState.HELD, "The last picture is held.", self._source.message
         if link is None or not link.connections:
             where = "Connecting to the worker." if self._config.remote else "Loading the model."

@@ -26,11 +26,22 @@ from brushcast.config import BridgeConfig, parse_address
 from brushcast.desk import Desk
 from brushcast.errors import BrushcastError, MalformedMessage
 from brushcast.frame import Frame, Pixels, Size, fit, model_size
+from brushcast.notice import Notice
+from brushcast.obs_websocket import ObsThread
 from brushcast.pace import Pace
-from brushcast.panel.backend import ChangeLook, Pause, RetryWorker, SwitchSink
+from brushcast.panel.backend import (
+    ChangeLook,
+    NoticeSeen,
+    Pause,
+    RetryWorker,
+    SwitchBadge,
+    SwitchObsCamera,
+    SwitchSink,
+)
 from brushcast.panel.server import PanelServer
-from brushcast.playout import Playout, PlayoutConfig, Shown, Styled, next_tick_ns
-from brushcast.presets import find_preset, load_presets
+from brushcast.playout import PAINTED, Playout, PlayoutConfig, Shown, Styled, next_tick_ns
+from brushcast.preset_watch import PresetWatch
+from brushcast.presets import find_preset
 from brushcast.process import keep_freed_memory
 from brushcast.ring import Ring
 from brushcast.slot import Latest
@@ -64,8 +75,9 @@ class Bridge:
         """messages: the supervisor's commands, None when it is gone."""
         self._config = config
         self._messages = messages
-        self._presets = load_presets(Path(config.user_presets) if config.user_presets else None)
-        look = find_preset(config.preset, self._presets)
+        self._preset_watch = PresetWatch(Path(config.user_presets) if config.user_presets else None)
+        presets = self._preset_watch.presets
+        look = find_preset(config.preset, presets)
         self._state = StreamState(
             revision=1,
             preset=look.name,
@@ -78,11 +90,16 @@ class Bridge:
             fixed_size=config.fixed_size,
         )
         self._codec = Codec.JPEG if config.remote else Codec.RAW
-        self._desk = Desk(self._presets, look)
-        self._board = Board(config, self._presets, time.monotonic_ns())
+        self._notice = Notice(Path(config.user_folder) if config.user_folder else None)
+        self._desk = Desk(
+            presets, look, badge=config.badge, corner=config.badge_corner,
+            notice=self._notice.due("panel"),
+        )  # fmt: skip
+        self._board = Board(config, presets, time.monotonic_ns())
         self._playout: Playout[Pixels] = Playout(PlayoutConfig(rate_fps=config.rate_fps))
         self._composer = Composer(config.output_size)
         self._pace = Pace()
+        self._obs = ObsThread(audio_input=config.obs_audio, record=config.obs_audio_record)
         self._newest: Latest[Frame] = Latest()
         self._link: ClientLink | None = None
         self._dialler: Dialler | None = None
@@ -105,6 +122,7 @@ class Bridge:
         self._source = self._open_source()
         panel = self._open_panel()
         self._source.start()
+        self._obs.start()
         try:
             while self._running:
                 now_ns = time.monotonic_ns()
@@ -116,6 +134,7 @@ class Bridge:
                 self._wait()
         finally:
             self._source.stop()
+            self._obs.stop()
             if panel is not None:
                 panel.stop()
             if self._dialler is not None:
@@ -147,6 +166,12 @@ class Bridge:
                 self._paused(change.on, now_ns)
             elif isinstance(change, SwitchSink):
                 say("sink", id=change.id, on=change.on)
+            elif isinstance(change, SwitchBadge):
+                say("badge", on=change.on)
+            elif isinstance(change, NoticeSeen):
+                self._notice.done("panel")
+            elif isinstance(change, SwitchObsCamera):
+                self._obs.switch_camera(change.on)
             elif isinstance(change, RetryWorker):
                 say("retry")
                 if self._link is not None:
@@ -202,6 +227,15 @@ class Bridge:
         self._board.size_changed(size)
         if self._link is not None:
             self._link.set_state(self._state, now_ns)
+
+    def _follow_obs(self, now_ns: int) -> None:
+        """A worker on this machine gives way to OBS; one elsewhere is nothing to it."""
+        pressure = self._obs.pressure and not self._config.remote
+        if pressure != self._state.pressure:
+            revision = self._state.revision + 1
+            self._state = dataclasses.replace(self._state, revision=revision, pressure=pressure)
+            if self._link is not None:
+                self._link.set_state(self._state, now_ns)
 
     def _paused(self, on: bool, now_ns: int) -> None:
         """Paused: to the card at once, and what was painted before is never shown again."""
@@ -330,7 +364,8 @@ class Bridge:
         self._ring.write(picture, shown.kind, seq=shown.seq, captured_ns=shown.captured_ns)
         self._written, self._written_ns = picture, now_ns
         if self._desk.watched:
-            self._desk.show("after", picture, self._ring.written)
+            painted = shown.kind in PAINTED
+            self._desk.show("after", picture, self._ring.written, painted=painted)
 
     # ------------------------------------------------------------------ report, wait
 
@@ -343,7 +378,14 @@ class Bridge:
         if reason := self._watchdog.verdict(now_ns, process_ready=ready, connected=connected):
             say("stuck", reason=reason)
         self._board.source_said(self._source.status, self._overtaken)
-        self._desk.post(self._board.panel_state(self._link, self._desk, now_ns))
+        if (presets := self._preset_watch.changed(now_ns)) is not None:
+            self._board.presets_changed(presets)
+            self._desk.presets_changed(presets)
+        self._follow_obs(now_ns)
+        self._board.obs_said(self._obs.state, self._obs.report)
+        panel_state = self._board.panel_state(self._link, self._desk, now_ns)
+        self._desk.post(panel_state)
+        self._obs.post(panel_state)
         if self._board.second_passed(now_ns):
             say("stats", **self._board.statistics())
 

@@ -21,13 +21,15 @@ from typing import Any
 
 import cv2
 
+from brushcast.badge import Corner, parse_badge
 from brushcast.card import Composer
 from brushcast.child import read_messages, say
 from brushcast.errors import ConfigError, InputError, SinkError, SourceError
 from brushcast.frame import Size
 from brushcast.metrics import Histogram
-from brushcast.playout import Kind, next_tick_ns
+from brushcast.playout import PAINTED, Kind, next_tick_ns
 from brushcast.process import avoid_pauses, keep_freed_memory, raise_priority, stolen_s
+from brushcast.provenance import Origin
 from brushcast.ring import Ring, RingPicture
 from brushcast.sink import make_sink, parse_sink
 from brushcast.sink_thread import OutputPicture, SinkThread
@@ -53,7 +55,8 @@ class CameraConfig:
     """The process's first line. ring: the ring's path; sinks: as on the command line.
 
     restarted: this process died before in the same run: files are continued in NAME-2, failing
-    sinks no longer end it.
+    sinks no longer end it. badge: where painted pictures say "AI"; None for nowhere.
+    origin: what files say made their pictures.
     """
 
     ring: str
@@ -61,6 +64,8 @@ class CameraConfig:
     rate_fps: float
     sinks: tuple[str, ...]
     restarted: bool = False
+    badge: Corner | None = None
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.rate_fps <= 240:
@@ -69,7 +74,7 @@ class CameraConfig:
     @classmethod
     def from_json(cls, table: Mapping[str, Any]) -> CameraConfig:
         """Raises ConfigError for unknown, missing or malformed keys."""
-        wanted = {"ring", "size", "rate_fps", "sinks", "restarted"}
+        wanted = {"ring", "size", "rate_fps", "sinks", "restarted", "badge", "origin"}
         if set(table) != wanted:
             raise ConfigError(f"camera configuration: wrong keys {sorted(set(table) ^ wanted)}")
         return cls(
@@ -78,6 +83,8 @@ class CameraConfig:
             rate_fps=float(table["rate_fps"]),
             sinks=tuple(str(spec) for spec in table["sinks"]),
             restarted=bool(table["restarted"]),
+            badge=parse_badge(table["badge"]),
+            origin=Origin.from_json(table["origin"]),
         )
 
 
@@ -85,8 +92,8 @@ def main() -> None:
     """The child's entry point: configuration and commands on standard input, events on standard
     output.
 
-    Commands: `{"command": "sink", "id", "on"}`, `{"command": "stop"}`; the end of the input is a
-    stop too.
+    Commands: `{"command": "sink", "id", "on"}`, `{"command": "badge", "badge"}` (a corner or null),
+    `{"command": "stop"}`; the end of the input is a stop too.
     Events: ready, stats (once a second), stopped, error.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor: it tells us
@@ -148,6 +155,7 @@ class _Camera:
         self._newest: RingPicture | None = None
         self._output = OutputPicture(self._composer.card("starting"), 0, -1, -1)
         self._kind = Kind.CARD
+        self._badge = config.badge
         self._started_ns = clock_ns()
         self._stolen_s = stolen_s()
         self._last_tick_ns: int | None = None
@@ -164,7 +172,7 @@ class _Camera:
         self._sinks = [
             SinkThread(
                 spec,
-                make_sink(spec, keep_existing=config.restarted),
+                make_sink(spec, keep_existing=config.restarted, origin=config.origin),
                 config.size,
                 config.rate_fps,
                 clock_ns,
@@ -204,6 +212,11 @@ class _Camera:
                 for sink in self._sinks:
                     if sink.spec.id == message.get("id"):
                         sink.switch(bool(message.get("on")))
+            elif message.get("command") == "badge":
+                try:
+                    self._badge = parse_badge(message.get("badge"))
+                except ConfigError as error:
+                    log.warning("%s", error)
             else:
                 log.warning("unknown command %s was ignored", message.get("command"))
 
@@ -215,8 +228,9 @@ class _Camera:
         number = self._tick_number(now_ns)
         if fresh and self._newest is not None:
             picture, self._kind = self._newest, self._newest.kind
+            badge = self._badge if self._kind in PAINTED else None
             self._output = OutputPicture(
-                picture.pixels_HWC, number, picture.seq, picture.captured_ns
+                picture.pixels_HWC, number, picture.seq, picture.captured_ns, badge
             )
         else:
             self._kind = Kind.CARD

@@ -29,9 +29,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 
 from brushcast import v4l2
+from brushcast.badge import Corner
+from brushcast.camera_setup import LOAD, RELOAD
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size, fit
 from brushcast.v4l2 import Device, PixelFormat
@@ -42,8 +45,7 @@ log = logging.getLogger(__name__)
 FORMAT_CHECK_TICKS = 30  # pyvirtualcam only prints failed writes: the device is asked itself
 OTHER_WRITER_S = 0.5  # who writes less often than that is taken for gone
 INSTALL_PYVIRTUALCAM = "pip install pyvirtualcam"
-LOAD_LOOPBACK = "sudo modprobe v4l2loopback exclusive_caps=1 card_label=Brushcast"
-RELOAD_LOOPBACK = f"close what uses it, then sudo modprobe -r v4l2loopback && {LOAD_LOOPBACK}"
+RELOAD_LOOPBACK = f"close what uses it, then {RELOAD}"
 _PREFERRED = "YU12"
 _LAYOUTS: dict[str, Layout] = {"YU12": "I420", "NV12": "NV12", "YUYV": "YUYV", "UYVY": "UYVY"}
 
@@ -67,7 +69,7 @@ BACKENDS = (
         platform="linux",
         title="v4l2loopback",
         matrix=BT601,
-        install=f"sudo apt install v4l2loopback-dkms && {LOAD_LOOPBACK}",
+        install=f"sudo apt install v4l2loopback-dkms && {LOAD}",
     ),
     Backend(
         name="obs",
@@ -117,9 +119,11 @@ class CameraSink:
         self._packer: YuvPacker | None = None  # None: RGBA
         self._wanted: PixelFormat | None = None  # of a V4L2 device
         self._size = Size(2, 2)
-        self._last: tuple[Pixels, Pixels] | None = None  # as given, as sent
+        self._last: tuple[Pixels, Corner | None, Pixels] | None = None  # as given, as sent
 
-    def open(self, size: Size, rate_fps: float, first_HWC: Pixels) -> None:
+    def open(
+        self, size: Size, rate_fps: float, first_HWC: Pixels, badge: Corner | None = None
+    ) -> None:
         """As promised by `Sink`. The error names every camera that was tried, what it said, and how
         each kind is installed.
         """
@@ -141,7 +145,8 @@ class CameraSink:
                 on_linux = kind.name == "v4l2loopback"
                 name = device if on_linux else kind.title
                 try:
-                    self._begin(pyvirtualcam, kind, device, rate_fps, first_HWC)
+                    self._begin(pyvirtualcam, kind, device, rate_fps)
+                    self._first(first_HWC, badge)
                 except SinkError as error:
                     self.close()
                     tried.append(f"{name} ({error})")
@@ -149,10 +154,10 @@ class CameraSink:
                     return
         raise SinkError(f"virtual camera: tried {'; '.join(tried)}. To get one: {how_to}")
 
-    def write(self, pixels_HWC: Pixels, tick: int) -> None:
+    def write(self, pixels_HWC: Pixels, tick: int, badge: Corner | None = None) -> None:
         assert self._camera is not None, "open comes first"
         try:
-            self._send(pixels_HWC)
+            self._send(pixels_HWC, badge)
             if tick % FORMAT_CHECK_TICKS == 0 and self._wanted is not None:
                 self._check_format(self.title, self._wanted)
         except SinkError as error:
@@ -191,10 +196,8 @@ class CameraSink:
             else:
                 yield found.path
 
-    def _begin(
-        self, module: Any, kind: Backend, device: str | None, rate_fps: float, first_HWC: Pixels
-    ) -> None:
-        """Open one and write the first picture. Raises SinkError with the bare reason."""
+    def _begin(self, module: Any, kind: Backend, device: str | None, rate_fps: float) -> None:
+        """Open one. Raises SinkError with the bare reason."""
         self._last = None
         if kind.name != "v4l2loopback":
             self._wanted = None
@@ -207,7 +210,9 @@ class CameraSink:
         else:
             assert device is not None, "v4l2loopback is opened by its path"
             self._begin_v4l2(module, kind, device, rate_fps)
-        self._send(first_HWC)
+
+    def _first(self, pixels_HWC: Pixels, badge: Corner | None) -> None:
+        self._send(pixels_HWC, badge)
         if self._wanted is not None:
             self._check_format(self.title, self._wanted)
             _warn_of_shared_capabilities(self.title)
@@ -254,20 +259,24 @@ class CameraSink:
             in_use = "busy" in reason or "in use" in reason
             raise SinkError(_in_use(device, reason) if in_use and device else reason) from None
 
-    def _send(self, pixels_HWC: Pixels) -> None:
-        if self._last is None or self._last[0] is not pixels_HWC:
-            self._last = (pixels_HWC, self._packed(pixels_HWC))
+    def _send(self, pixels_HWC: Pixels, badge: Corner | None) -> None:
+        if self._last is None or self._last[0] is not pixels_HWC or self._last[1] != badge:
+            self._last = (pixels_HWC, badge, self._packed(pixels_HWC, badge))
         try:
-            self._camera.send(self._last[1])
+            self._camera.send(self._last[2])
         except (RuntimeError, OSError) as error:
             raise SinkError(_line(error)) from None
 
-    def _packed(self, pixels_HWC: Pixels) -> Pixels:
+    def _packed(self, pixels_HWC: Pixels, badge: Corner | None) -> Pixels:
         if self._packer is not None:
-            return self._packer.pack(pixels_HWC)
+            return self._packer.pack(pixels_HWC, badge)
         height, width = self._size.height, self._size.width
         opaque_HWC: Pixels = np.full((height, width, 4), 255, np.uint8)
-        opaque_HWC[:, :, :3] = fit(pixels_HWC, self._size)
+        if badge is None and pixels_HWC.shape[0] * pixels_HWC.shape[1] >= self._size.area_px:
+            opaque_HWC[:, :, :3] = fit(pixels_HWC, self._size)
+        else:  # scaled up, and given its badge, as planes, for one look everywhere
+            planes = YuvPacker(self._size, BT601, "I420").pack(pixels_HWC, badge)
+            cv2.cvtColor(planes.reshape(-1, width), cv2.COLOR_YUV2RGBA_I420, dst=opaque_HWC)
         return opaque_HWC
 
     def _check_format(self, device: str, wanted: PixelFormat) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brushcast.badge import CORNERS, DEFAULT_CORNER, Corner
 from brushcast.errors import ConfigError
 from brushcast.frame import Fit, Size
 
@@ -15,6 +16,7 @@ DEFAULT_OUTPUT = Size(1280, 720)
 DEFAULT_RATE_FPS = 30
 DEFAULT_PANEL = "127.0.0.1:8787"
 DEFAULT_AREA_PX = 147_456  # 512x288 and 384x384: what two CPU cores restyle in real time
+MAX_INPUT_CHARACTERS = 200
 MAX_AREA_PX = 4 * DEFAULT_AREA_PX
 
 
@@ -23,7 +25,8 @@ class RunConfig:
     """`brushcast run`. worker: `local` or an endpoint. panel: HOST:PORT, or None for no panel.
 
     model_size: what the worker paints at; None follows the output's shape. seconds: None is for
-    ever.
+    ever. badge: painted pictures say "AI" in the corner badge_corner. obs_audio: the input in OBS
+    whose sound is to be as late as the picture, "" for none.
     """
 
     source: str = "auto"
@@ -41,8 +44,13 @@ class RunConfig:
     steps: int = 0
     engine: str = "pocket"
     device: str = "auto"
+    badge: bool = True
+    badge_corner: Corner = DEFAULT_CORNER
+    obs_audio: str = ""
 
     def __post_init__(self) -> None:
+        if self.badge_corner not in CORNERS:
+            raise ConfigError(f"--badge-corner {self.badge_corner}: wanted {', '.join(CORNERS)}")
         if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds > 0):
             raise ConfigError(f"--for {self.seconds}: wanted a number of seconds above 0")
         if not 1 <= self.rate_fps <= 120:
@@ -53,12 +61,20 @@ class RunConfig:
             check_model_size(self.model_size)
         if self.panel is not None:
             parse_address(self.panel)
+        if len(self.obs_audio) > MAX_INPUT_CHARACTERS or not self.obs_audio.isprintable():
+            raise ConfigError(
+                f"--obs-audio {self.obs_audio!r:.80}: wanted the name of an input in OBS, "
+                f"at most {MAX_INPUT_CHARACTERS} printable characters"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeConfig:
     """What the bridge process is started with; travels as JSON. endpoint "" waits to be told.
-    fixed_size: model_size is the user's own choice and holds, however slow the worker is."""
+    fixed_size: model_size is the user's own choice and holds, however slow the worker is.
+    user_folder: where it is remembered what the user has read; "" for nowhere. obs_audio: as in
+    RunConfig; obs_audio_record: the file that remembers what was changed, "" to leave OBS alone
+    altogether."""
 
     source: str
     preset: str
@@ -74,6 +90,11 @@ class BridgeConfig:
     fit: Fit
     steps: int
     user_presets: str
+    user_folder: str = ""
+    badge: bool = True
+    badge_corner: Corner = DEFAULT_CORNER
+    obs_audio: str = ""
+    obs_audio_record: str = ""
 
     def to_json(self) -> dict[str, Any]:
         table = dataclasses.asdict(self)

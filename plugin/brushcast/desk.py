@@ -12,17 +12,22 @@ import threading
 from collections.abc import Mapping
 
 import cv2
+import numpy as np
 
+from brushcast.badge import DEFAULT_CORNER, Corner, rgb_patch
 from brushcast.errors import InputError
 from brushcast.frame import Pixels, Size, fit
 from brushcast.panel.backend import (
     Change,
     ChangeLook,
     LookState,
+    NoticeSeen,
     PanelState,
     Pause,
     Preview,
     RetryWorker,
+    SwitchBadge,
+    SwitchObsCamera,
     SwitchSink,
     Which,
 )
@@ -35,15 +40,26 @@ PREVIEW_QUALITY = 82
 class Desk:
     """Implements `panel.backend.PanelBackend` for the panel's thread; the rest is the bridge's."""
 
-    def __init__(self, presets: Mapping[str, Preset], look: Preset) -> None:
+    def __init__(
+        self,
+        presets: Mapping[str, Preset],
+        look: Preset,
+        *,
+        badge: bool = True,
+        corner: Corner = DEFAULT_CORNER,
+        notice: bool = False,
+    ) -> None:
+        """badge, corner: whether and where painted pictures say "AI". notice: it is due."""
+        self._patch = rgb_patch(PREVIEW, corner)
+        self._badge, self._notice = badge, notice
         self._presets = dict(presets)
         self._lock = threading.Lock()
         self._look = look
         self._paused = False
         self._changes: list[Change] = []
         self._state: PanelState | None = None
-        self._pictures: dict[Which, tuple[Pixels, int]] = {}
-        self._encoded: dict[Which, Preview] = {}
+        self._pictures: dict[Which, tuple[Pixels, int, bool]] = {}  # with counter, painted
+        self._encoded: dict[Which, tuple[Preview, bool]] = {}  # with badge
         self._watchers = 0
 
     # ------------------------------------------------------------------ the bridge's side
@@ -71,15 +87,24 @@ class Desk:
             changes, self._changes = self._changes, []
             return changes
 
+    def presets_changed(self, presets: Mapping[str, Preset]) -> None:
+        """What may be asked for from now on; the look that was asked for stays as it is."""
+        with self._lock:
+            self._presets = dict(presets)
+
     def post(self, state: PanelState) -> None:
         """What the bridge sees now."""
         with self._lock:
             self._state = state
 
-    def show(self, which: Which, pixels_HWC: Pixels, counter: int) -> None:
-        """The newest picture of one side; nothing is encoded until somebody asks."""
+    def show(
+        self, which: Which, pixels_HWC: Pixels, counter: int, *, painted: bool = False
+    ) -> None:
+        """The newest picture of one side; nothing is encoded until somebody asks. painted: by a
+        model, so that it gets the badge.
+        """
         with self._lock:
-            self._pictures[which] = (pixels_HWC, counter)
+            self._pictures[which] = (pixels_HWC, counter, painted)
 
     # ------------------------------------------------------------------ the panel's side
 
@@ -94,6 +119,8 @@ class Desk:
             return dataclasses.replace(
                 self._state,
                 paused=self._paused,
+                badge=self._badge,
+                notice=self._notice,
                 look=LookState(
                     preset=look.name,
                     prompt=look.prompt,
@@ -110,17 +137,22 @@ class Desk:
         with self._lock:
             newest = self._pictures.get(which)
             last = self._encoded.get(which)
+            badge = self._badge
         if newest is None:
             return None
-        pixels_HWC, counter = newest
-        if last is not None and last.counter == counter:
-            return last
+        pixels_HWC, counter, painted = newest
+        badge = badge and painted
+        if last is not None and (last[0].counter, last[1]) == (counter, badge):
+            return last[0]
         pixels_HWC = fit(pixels_HWC, PREVIEW)
+        if badge and self._patch is not None:
+            pixels_HWC = np.array(pixels_HWC)
+            self._patch.lay_on(pixels_HWC)
         bgr_HWC = cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGR)
         _, jpeg = cv2.imencode(".jpg", bgr_HWC, [cv2.IMWRITE_JPEG_QUALITY, PREVIEW_QUALITY])
         preview = Preview(jpeg=jpeg.tobytes(), counter=counter)
         with self._lock:
-            self._encoded[which] = preview
+            self._encoded[which] = (preview, badge)
         return preview
 
     def request(self, change: Change) -> None:
@@ -132,6 +164,12 @@ class Desk:
                 self._paused = change.on
             elif isinstance(change, SwitchSink):
                 self._check_sink(change.id)
+            elif isinstance(change, SwitchBadge):
+                self._badge = change.on
+            elif isinstance(change, NoticeSeen):
+                self._notice = False
+            elif isinstance(change, SwitchObsCamera):
+                self._check_obs()
             else:
                 assert isinstance(change, RetryWorker)
             self._changes.append(change)
@@ -145,6 +183,12 @@ class Desk:
         if change.preset is not None:
             look = find_preset(change.preset, self._presets)
         return look.changed(prompt=change.prompt, strength=change.strength, seed=change.seed)
+
+    def _check_obs(self) -> None:
+        obs = self._state.obs if self._state is not None else None
+        if obs is None or not obs.connected:
+            reason = (obs.message if obs is not None else "") or "its websocket server is not there"
+            raise InputError(f"OBS's camera cannot be switched: {reason}")
 
     def _check_sink(self, sink: str) -> None:
         known = [state.id for state in self._state.sinks] if self._state is not None else []

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import brushcast
-from brushcast import v4l2
-from brushcast.camera_sink import INSTALL_PYVIRTUALCAM, RELOAD_LOOPBACK, backends_of
+from brushcast import camera_setup
 from brushcast.config import DEFAULT_PANEL, parse_address
 from brushcast.errors import BrushcastError, SourceError
 from brushcast.models import verify_model
@@ -27,11 +26,7 @@ Finding = dict[str, Any]
 
 LOW_DISK_GB = 2.0
 PROBE_PATIENCE_S = 60.0
-LOAD_AT_BOOT = (
-    "for every start: v4l2loopback in /etc/modules-load.d/v4l2loopback.conf and "
-    "'options v4l2loopback exclusive_caps=1 card_label=Brushcast' in "
-    "/etc/modprobe.d/v4l2loopback.conf"
-)
+OBS_PATIENCE_S = 20.0
 _TORCH_PROBE = """
 import json, torch
 name, attention = "", {}
@@ -56,7 +51,8 @@ def examine(user_presets: Path) -> list[Finding]:
         _weights(),
         _presets(user_presets),
         _camera(),
-        virtual_camera(),
+        _virtual_camera(),
+        *_obs(Path(brushcast.__file__).resolve().parents[2]),
         _panel_port(),
         _disk(),
     ]
@@ -141,40 +137,33 @@ def _camera() -> Finding:
     return _finding("camera", "ok", title)
 
 
-def virtual_camera(platform_name: str = sys.platform) -> Finding:
-    """Whether another program would see a camera of ours, and how it gets one. platform_name: as in
-    sys.platform.
-    """
-    missing = importlib.util.find_spec("pyvirtualcam") is None
-    to_do = [INSTALL_PYVIRTUALCAM] if missing else []
-    name, kinds = "virtual camera", backends_of(platform_name)
-    if not kinds:
-        return _finding(name, "warn", f"none is known for {platform_name}")
-    if not platform_name.startswith("linux"):
-        to_do += [f"{kind.title}: {kind.install}" for kind in kinds]
-        if missing:
-            return _finding(name, "warn", "pyvirtualcam is not installed", "; ".join(to_do))
-        wanted = " or ".join(kind.title for kind in kinds)
-        return _finding(name, "ok", f"pyvirtualcam is installed; it uses {wanted}", to_do[0])
-    found = [device for device in v4l2.devices() if device.is_loopback]
-    if not found:
-        to_do.append(f"{kinds[0].install}; {LOAD_AT_BOOT}")
-        return _finding(name, "warn", "no v4l2loopback device", "; then ".join(to_do))
-    told = ", ".join(f"{device.path} ({device.title}{_in_words(device)})" for device in found)
-    if all(device.captures and device.takes_pictures for device in found):
-        told += "; without exclusive_caps=1 browsers (Meet, Discord, Teams) list none of them"
-        to_do.append(RELOAD_LOOPBACK)
-    return _finding(name, "warn" if to_do else "ok", told, "; then ".join(to_do))
+def _virtual_camera() -> Finding:
+    found = camera_setup.examine()
+    if importlib.util.find_spec("pyvirtualcam") is None:
+        advice = "\n".join(filter(None, ("pip install pyvirtualcam", found.advice)))
+        message = f"pyvirtualcam is not installed; the system's: {found.message}"
+        return _finding("virtual camera", "warn", message, advice)
+    return _finding("virtual camera", found.state, found.message, found.advice)
 
 
-def _in_words(device: v4l2.Device) -> str:
-    """How it was loaded, or who has it; with exclusive_caps it has one capability at a time."""
-    if device.captures and device.takes_pictures:
-        return ", exclusive_caps=0"
-    if device.takes_pictures:
-        return ", free"
-    who = ", ".join(str(holder) for holder in v4l2.holders(device.path))
-    return f", in use by {who or 'another program'}" if device.captures else ", left by a writer"
+def _obs(root: Path) -> list[Finding]:
+    """The installer knows, which is beside the product in a checkout and nowhere else."""
+    if not (root / "installer" / "__main__.py").is_file():
+        message = "this installation has no OBS script: it comes with the repository"
+        return [_finding("OBS", "warn", message)]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "installer", "obs", "--status", "--json"],
+            capture_output=True, text=True, timeout=OBS_PATIENCE_S, check=True, cwd=root,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        states = {"ok": "ok", "note": "warn", "BAD": "bad"}
+        return [
+            _finding(line["topic"], states[line["verdict"]], line["text"], line["how"])
+            for line in json.loads(done.stdout)
+        ]
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        return [_finding("OBS", "warn", f"cannot be examined ({error})")]
 
 
 def _panel_port() -> Finding:

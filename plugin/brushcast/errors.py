@@ -15,6 +15,9 @@ BrushcastError                  anything below
 ├── EngineError                 the engine cannot do what was asked
 │   ├── WeightsError            weights missing, incomplete or of another shape
 │   └── OutOfMemory             the device's memory did not do; a smaller size may
+├── ObsError                    OBS's websocket server: not there, or what it says is no answer
+│   ├── ObsPasswordError        it refuses our password
+│   └── ObsRequestError         it refuses one request; the connection goes on
 ├── FetchError                  a download failed; what came so far is kept
 └── ChildError                  a child process failed for good
 """
@@ -82,6 +85,22 @@ class OutOfMemory(EngineError):
     def __init__(self, message: str, *, again: bool = False, job: int | None = None) -> None:
         super().__init__(message)
         self.again, self.job = again, job
+
+
+class ObsError(BrushcastError):
+    """OBS's websocket server cannot be reached, or says what is no answer."""
+
+
+class ObsPasswordError(ObsError):
+    """OBS's websocket server refuses the password that OBS's own settings hold."""
+
+
+class ObsRequestError(ObsError):
+    """OBS's websocket server refuses one request; code: its own number for the reason."""
+
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class FetchError(BrushcastError):

@@ -63,6 +63,9 @@ class Kind(IntEnum):
     BLURRED = 3
 
 
+PAINTED = (Kind.LIVE, Kind.HELD, Kind.BLURRED)  # by a model: what the "AI" badge is laid on
+
+
 @dataclass(frozen=True, slots=True)
 class Styled(Generic[Picture]):
     """One picture that came back from the worker. Made by the bridge from a RESULT, nowhere else.

@@ -25,8 +25,10 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
+from brushcast.badge import Corner
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size
+from brushcast.provenance import Origin
 from brushcast.yuv import BT709, YuvConverter
 
 log = logging.getLogger(__name__)
@@ -87,18 +89,23 @@ class Recording:
         *,
         sound_of: Path | None = None,
         live: bool = False,
+        origin: Origin | None = None,
     ) -> None:
         """rate: pictures per second, for the header and the key frames; times may differ from it.
 
         sound_of: a clip whose first audio stream is copied in as it is (left out when the format
         cannot hold it).
-        live: spend little CPU (one thread). Raises SinkError.
+        live: spend little CPU (one thread). origin: what the file says made its pictures. Raises
+        SinkError.
         """
         check_target(target)
         self.target = target
         self.size = size
         self.pictures = 0
         self._rate = rate
+        self._format = FORMATS[target.suffix.lower()]
+        self._origin = origin
+        self._closed = False
         self._pictures = _Encodable(size)
         self._last_ticks = -1
         self._duration_ticks = round(1 / rate / TIME_BASE)
@@ -123,16 +130,16 @@ class Recording:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def write(self, pixels_HWC: Pixels, time_s: Fraction) -> None:
+    def write(self, pixels_HWC: Pixels, time_s: Fraction, badge: Corner | None = None) -> None:
         """Add a picture ([H W 3] uint8 RGB, brought to `size`) that is shown from time_s on,
-        counted from the start.
+        counted from the start. badge: where "AI" is laid on it.
 
         The very same array as before costs no conversion: it must not be written to. Times that do
         not rise are moved on by the least step. Raises SinkError, for example on a full disk.
         """
         ticks = max(round(time_s / TIME_BASE), self._last_ticks + 1)
         self._last_ticks = ticks
-        frame = self._pictures.frame(pixels_HWC)
+        frame = self._pictures.frame(pixels_HWC, badge)
         frame.pts, frame.time_base = ticks, TIME_BASE
         try:
             self._mux(frame)
@@ -145,12 +152,15 @@ class Recording:
         """Finish the file. Never raises; may be called twice. What could not be finished is
         playable so far.
         """
+        if self._closed:
+            return
+        self._closed = True
         try:
-            if self._container is not None:
-                self._mux(None)
-                if self._last_ticks >= 0:
-                    self._copy_sound(self._last_ticks * TIME_BASE + 1 / self._rate)
-                self._container.close()
+            self._mux(None)
+            if self._last_ticks >= 0:
+                self._copy_sound(self._last_ticks * TIME_BASE + 1 / self._rate)
+            self._container.close()
+            self._say_origin()
         except (av.error.FFmpegError, ValueError, OSError) as error:
             log.warning("the recording could not be finished (%s)", _reason(error))
             with contextlib.suppress(av.error.FFmpegError, ValueError, OSError):
@@ -161,7 +171,7 @@ class Recording:
                 self._sound = None
 
     def _open(self, options: dict[str, str]) -> None:
-        format_name = FORMATS[self.target.suffix.lower()]
+        format_name = self._format
         muxer = {"flush_packets": "1"}
         if format_name in ("mp4", "mov"):
             muxer["movflags"] = "frag_keyframe+empty_moov+default_base_moof+hybrid_fragmented"
@@ -178,6 +188,8 @@ class Recording:
             context.colorspace, context.color_range = _BT709, _LIMITED
             context.color_primaries, context.color_trc = _BT709, _BT709
             context.options = dict(options)
+            if self._origin is not None:
+                container.metadata.update(self._origin.tags(format_name))
             if self._sound is not None:
                 self._sound.begin(container)
             container.start_encoding()
@@ -187,6 +199,16 @@ class Recording:
             raise
         self._container: OutputContainer = container
         self._video: VideoStream = video
+
+    def _say_origin(self) -> None:
+        """After an MP4's end, and only all of it or nothing: the file is whole without it."""
+        if self._origin is None or not self.target.is_file():
+            return
+        box = self._origin.closing_box(self._format)
+        with self.target.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if box and file.write(box) != len(box):
+                file.truncate(end)
 
     def _mux(self, frame: VideoFrame | None) -> None:
         for packet in self._video.encode(frame):
@@ -260,16 +282,18 @@ class _Encodable:
     def __init__(self, size: Size) -> None:
         self._size = size
         self._yuv = YuvConverter(size, BT709)
-        self._last: tuple[Pixels, VideoFrame] | None = None
+        self._last: tuple[Pixels, Corner | None, VideoFrame] | None = None
 
-    def frame(self, pixels_HWC: Pixels) -> VideoFrame:
-        """A new frame; the same one again for the very same array, which nobody writes to."""
-        if self._last is None or self._last[0] is not pixels_HWC:
+    def frame(self, pixels_HWC: Pixels, badge: Corner | None) -> VideoFrame:
+        """A new frame; the same one again for the very same array, which nobody writes to, with the
+        same badge.
+        """
+        if self._last is None or self._last[0] is not pixels_HWC or self._last[1] != badge:
             frame = VideoFrame(self._size.width, self._size.height, "yuv420p")
-            self._yuv.convert(pixels_HWC, [_pixels_of(plane) for plane in frame.planes])
+            self._yuv.convert(pixels_HWC, [_pixels_of(plane) for plane in frame.planes], badge)
             frame.colorspace, frame.color_range = _BT709, _LIMITED
-            self._last = (pixels_HWC, frame)
-        return self._last[1]
+            self._last = (pixels_HWC, badge, frame)
+        return self._last[2]
 
 
 def _pixels_of(plane: VideoPlane) -> Pixels:

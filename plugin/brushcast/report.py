@@ -60,6 +60,7 @@ def build_report(
         "rungs": _last(bridge, "rungs") or [],
         "reconnects": _total(bridge, "reconnects"),
         "restyled_after_ms": [ms for entry in bridge for ms in entry.get("restyled_after_ms", [])],
+        "obs": _last(bridge, "obs"),
         "worker_restarts": worker.get("restarts", 0),
         "sinks": _last(camera, "sinks"),
     }

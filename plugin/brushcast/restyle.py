@@ -30,12 +30,14 @@ from rich.progress import (
 
 import brushcast
 from brushcast import codec
+from brushcast.badge import DEFAULT_CORNER, Corner
 from brushcast.child import Child, ChildEvent
 from brushcast.clip import Clip, ClipPicture
 from brushcast.config import DEFAULT_AREA_PX, MAX_AREA_PX
 from brushcast.errors import BrushcastError, ChildError, ConfigError, InputError, PromptError
 from brushcast.frame import Frame, Size, fit, model_size
 from brushcast.presets import Preset
+from brushcast.provenance import Origin
 from brushcast.recording import Recording, check_target
 from brushcast.restart import RestartPolicy
 from brushcast.wire.link import (
@@ -58,7 +60,9 @@ WAIT_NS = 50_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestyleConfig:
-    """size: of the result; None keeps the input's, painted at what the engine likes best."""
+    """size: of the result; None keeps the input's, painted at what the engine likes best. badge:
+    where every picture says "AI"; None for nowhere. own_words: the prompt is not the preset's.
+    """
 
     source: Path
     target: Path
@@ -67,6 +71,8 @@ class RestyleConfig:
     steps: int = 0
     engine: str = "pocket"
     device: str = "auto"
+    badge: Corner | None = DEFAULT_CORNER
+    own_words: bool = False
 
 
 def restyle_file(config: RestyleConfig, *, quiet: bool = False) -> dict[str, Any]:
@@ -76,6 +82,8 @@ def restyle_file(config: RestyleConfig, *, quiet: bool = False) -> dict[str, Any
     failing; without a painted picture an older file at the target stays as it was.
     """
     check_target(config.target)
+    if config.badge is None:
+        log.info("the AI badge is switched off, as asked: no picture says AI")
     if config.target.exists() and config.source.exists():
         if config.target.samefile(config.source):
             raise ConfigError(f"{config.target}: is the input itself; wanted another file")
@@ -350,7 +358,8 @@ class _Restyling:
         painted_HWC = codec.decode(header, result.payload)
         if self._recording is None:
             self._recording = self._open_recording()
-        self._recording.write(painted_HWC, self._times_s.pop(header.seq))
+        time_s = self._times_s.pop(header.seq)
+        self._recording.write(painted_HWC, time_s, self._config.badge)
         self._frames_out += 1
         self._policy.good_output(time.monotonic_ns())
         now_s = time.monotonic()
@@ -362,11 +371,13 @@ class _Restyling:
 
     def _open_recording(self) -> Recording:
         """With the first picture only: until then an older file of that name is left as it is."""
+        name = "in own words" if self._config.own_words else self._config.look.name
         return Recording(
             self._config.target,
             self._output_size,
             self._clip.info.rate,
             sound_of=self._config.source if self._clip.info.audio else None,
+            origin=Origin(engine=self._config.engine, look=name),
         )
 
     def _report(self, *, complete: bool) -> dict[str, Any]:

@@ -1,19 +1,25 @@
 """Ring: the newest picture, shared between processes through one mapped file.
 
-One writer (the bridge), any number of readers (the camera process, the panel's preview, the OBS
-script). A reader never waits for the writer and the writer never for a reader; a writer that dies
-in the middle of a picture leaves the others readable.
+One writer, any number of readers: from the bridge to the camera process, from the OBS script to the
+bridge, from the camera process to the OBS script. A reader never waits for the writer and the
+writer never for a reader; a writer that dies in the middle of a picture leaves the others readable.
 
 The file, little-endian; offsets in bytes:
 
-    0     magic "BRUSHRNG"      8   u32 version        12  u32 slots
+    0     magic "BRUSHRNG"      8   u32 version (2)    12  u32 slots
     16    u64 slot_bytes        24  u32 max_width      28  u32 max_height
-    64    u64 completed: how many pictures were ever written; the newest is in slot (completed - 1)
-    % slots 4096  the slots, slot_bytes each:
-          0   u64 lock: 2 n - 1 while picture n (1, 2, ...) is being written into it, 2 n when it is
-          whole 8   i64 seq             16  i64 captured_ns    24  i64 written_ns (monotonic clock
-          of this host) 32  u32 width           36  u32 height         40  u32 kind (playout.Kind)
-          4096  pixels, [H W 3] uint8 RGB without padding
+    64    u64 completed: how many pictures were ever written; the newest is in slot
+          (completed - 1) % slots
+    4096  the slots, slot_bytes each (a multiple of 4096):
+          0   u64 lock: 2 n - 1 while picture n (1, 2, ...) is being written into it, 2 n when whole
+          8   i64 seq             16  i64 captured_ns
+          24  i64 written_ns (monotonic clock of this host)
+          32  u32 width           36  u32 height
+          40  u32 kind (playout.Kind)                  44  u32 format (Form)
+          4096  the pixels, without padding
+
+All pictures of a ring have one format, which its writer and its readers agree on beforehand. The
+OBS script has a reader and a writer of its own for this file: what changes here is a new version.
 
 A reader takes `completed`, reads the lock (even), copies, and reads the lock again: unchanged means
 that the copy is whole.
@@ -31,16 +37,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
 
 from brushcast.errors import SourceError
-from brushcast.frame import Pixels, Size
+from brushcast.frame import MAX_SIDE_PX, Pixels, Size
 from brushcast.playout import Kind
 
 MAGIC = b"BRUSHRNG"
-VERSION = 1
+VERSION = 2
 SLOTS = 4  # newest, being written, and two that slow readers may still be copying
 PAGE_BYTES = 4096
 ATTEMPTS = 8  # a reader that is overtaken so often in a row is told that nothing is new
@@ -50,12 +57,39 @@ _COMPLETED = 64 // 8
 _SHARED_MEMORY = Path("/dev/shm")
 
 
+class Form(IntEnum):
+    """How the pixels of a picture lie in memory. I420: the planes Y, Cb, Cr one after the other,
+    sides even, BT.709 in limited range.
+    """
+
+    RGB24 = 0
+    BGRA = 1
+    I420 = 2
+
+    def bytes_of(self, width: int, height: int) -> int:
+        """How many bytes a picture has."""
+        area_px = width * height
+        return area_px * 3 // 2 if self is Form.I420 else area_px * (3 if self is Form.RGB24 else 4)
+
+    def shape(self, width: int, height: int) -> tuple[int, ...]:
+        """[H W 3], [H W 4], or of I420 one flat row of bytes."""
+        if self is Form.I420:
+            return (self.bytes_of(width, height),)
+        return (height, width, 3 if self is Form.RGB24 else 4)
+
+    def can_be(self, width: int, height: int) -> bool:
+        """Whether there are pictures of these sides."""
+        even = self is not Form.I420 or (width % 2 == 0 and height % 2 == 0)
+        return 0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX and even
+
+
 @dataclass(frozen=True, slots=True)
 class RingPicture:
     """What a reader gets: its own copy. number: rises with every picture written.
 
-    pixels_HWC: [H W 3] uint8 RGB. seq, captured_ns: of the styled picture in it, -1 for the card.
-    written_ns: monotonic.
+    pixels_HWC: uint8, [H W 3] RGB; of a BGRA ring [H W 4], of an I420 ring flat (`Form`). width,
+    height: in pixels. seq, captured_ns: of the picture in it, -1 for the card. written_ns:
+    monotonic.
     """
 
     pixels_HWC: Pixels
@@ -64,6 +98,9 @@ class RingPicture:
     seq: int
     captured_ns: int
     written_ns: int
+    form: Form
+    width: int
+    height: int
 
 
 class Ring:
@@ -71,13 +108,15 @@ class Ring:
     for one thread of one process.
     """
 
-    def __init__(self, path: Path, mapping: mmap.mmap, owns_folder: bool) -> None:
+    def __init__(self, path: Path, mapping: mmap.mmap, form: Form, owns_folder: bool) -> None:
         self.path = path
+        self.form = form
         self._mapping = mapping
         self._owns_folder = owns_folder
         header: tuple[bytes, int, int, int, int, int] = _HEADER.unpack_from(mapping)
         _, _, self._slots, self._slot_bytes, width, height = header
-        self.max_size = Size(width, height)
+        self._max_bytes = form.bytes_of(width, height)
+        self._max_text = f"{width}x{height}"
         self._bytes: Pixels = np.frombuffer(mapping, np.uint8)
         self._words = self._bytes[: self._bytes.size // 8 * 8].view(np.uint64)
         self._fence = threading.Lock()
@@ -85,13 +124,14 @@ class Ring:
         self._identity = (stat.st_dev, stat.st_ino)
 
     @classmethod
-    def create(cls, max_size: Size, path: Path | None = None) -> Ring:
+    def create(cls, max_size: Size, path: Path | None = None, form: Form = Form.RGB24) -> Ring:
         """Make a new, empty ring (0600) that holds pictures of up to max_size, and map it.
 
         path: default a file in a new 0700 folder, in shared memory where there is such a place.
         What is at `path` is replaced. Raises SourceError.
         """
-        slot_bytes = PAGE_BYTES + _page_round(3 * max_size.area_px)
+        picture_bytes = form.bytes_of(max_size.width, max_size.height)
+        slot_bytes = PAGE_BYTES + _page_round(picture_bytes)
         total_bytes = PAGE_BYTES + SLOTS * slot_bytes
         owns_folder = path is None
         try:
@@ -118,15 +158,16 @@ class Ring:
         except OSError as error:
             raise SourceError(f"picture ring {path}: {error.strerror or error}") from None
         if os.name == "nt":
-            attached = cls.attach(path)
+            attached = cls.attach(path, form)
             attached._owns_folder = owns_folder
             return attached
-        return cls(path, mapping, owns_folder)
+        return cls(path, mapping, form, owns_folder)
 
     @classmethod
-    def attach(cls, path: Path | str) -> Ring:
-        """Map a ring that exists. Raises SourceError when there is none, or something else is
-        there.
+    def attach(cls, path: Path | str, form: Form = Form.RGB24) -> Ring:
+        """Map a ring that exists. form: what its pictures are wanted in; others are never returned.
+
+        Raises SourceError when there is none, or something else is there.
         """
         path = Path(path)
         try:
@@ -146,16 +187,18 @@ class Ring:
         whole = (
             slots > 0
             and slot_bytes % PAGE_BYTES == 0
-            and slot_bytes >= PAGE_BYTES + 3 * width * height
+            and form.can_be(width, height)
+            and slot_bytes >= PAGE_BYTES + form.bytes_of(width, height)
             and mapped_bytes >= PAGE_BYTES + slots * slot_bytes
         )
         if magic != MAGIC or version != VERSION or not whole:
             mapping.close()
             raise SourceError(
-                f"picture ring {path}: wanted magic {MAGIC!r}, version {VERSION}; "
-                f"saw {magic!r}, {version}, {mapped_bytes} bytes"
+                f"picture ring {path}: wanted magic {MAGIC!r}, version {VERSION} and room for "
+                f"{form.name} pictures; saw {magic!r}, {version}, {mapped_bytes} bytes in "
+                f"{slots} slots of {slot_bytes} for {width}x{height}"
             )
-        return cls(path, mapping, owns_folder=False)
+        return cls(path, mapping, form, owns_folder=False)
 
     @property
     def written(self) -> int:
@@ -170,14 +213,21 @@ class Ring:
         seq: int = -1,
         captured_ns: int = -1,
         now_ns: int | None = None,
+        size: Size | None = None,
     ) -> None:
-        """Publish a picture ([H W 3] uint8 RGB, at most max_size); it is copied. The one writer's
-        thread.
+        """Publish a picture (uint8, shaped as the ring's form says, of at most as many pixels as
+        max_size has); it is copied. The one writer's thread.
+
+        size: of the picture; needed for I420, whose pixels are flat.
         """
-        height, width, channels = pixels_HWC.shape
-        fits = height * width <= self.max_size.area_px
-        assert channels == 3 and pixels_HWC.dtype == np.uint8, pixels_HWC.shape  # noqa: PT018
-        assert fits, f"{width}x{height} into a ring for {self.max_size}"
+        if size is None:
+            height, width = pixels_HWC.shape[:2]
+        else:
+            width, height = size.width, size.height
+        shape, length = self.form.shape(width, height), self.form.bytes_of(width, height)
+        assert pixels_HWC.dtype == np.uint8, pixels_HWC.dtype
+        assert pixels_HWC.shape == shape, f"{pixels_HWC.shape}, wanted {shape} ({self.form.name})"
+        assert length <= self._max_bytes, f"{width}x{height} into a ring for {self._max_text}"
         number = self.written + 1
         start = self._slot_start((number - 1) % self._slots)
         lock = start // 8
@@ -185,22 +235,22 @@ class Ring:
         self._barrier()
         signed = self._words[lock + 1 : lock + 4].view(np.int64)
         signed[:] = (seq, captured_ns, time.monotonic_ns() if now_ns is None else now_ns)
-        sizes = self._bytes[start + 32 : start + 44].view(np.uint32)
-        sizes[:] = (width, height, int(kind))
-        target = self._bytes[start + PAGE_BYTES : start + PAGE_BYTES + 3 * width * height]
-        np.copyto(target.reshape(height, width, 3), pixels_HWC)
+        sizes = self._bytes[start + 32 : start + 48].view(np.uint32)
+        sizes[:] = (width, height, int(kind), int(self.form))
+        target = self._bytes[start + PAGE_BYTES : start + PAGE_BYTES + length]
+        np.copyto(target.reshape(shape), pixels_HWC)
         self._barrier()
         self._words[lock] = 2 * number
         self._barrier()
         self._words[_COMPLETED] = number
 
     def newest(
-        self, after: int = 0, allocate: Callable[[tuple[int, int, int]], Pixels] | None = None
+        self, after: int = 0, allocate: Callable[[tuple[int, ...]], Pixels] | None = None
     ) -> RingPicture | None:
         """The newest whole picture as an owned copy; None when there is none with a number above
         `after`.
 
-        allocate: makes the array to copy into, given its shape (H, W, 3); default: a new one.
+        allocate: makes the array to copy into, given its shape; default: a new one.
         """
         copy: Pixels | None = None
         for _ in range(ATTEMPTS):
@@ -215,18 +265,22 @@ class Ring:
                 continue  # overtaken: this slot holds a newer picture already
             signed = self._words[lock + 1 : lock + 4].view(np.int64)
             seq, captured_ns, written_ns = (int(value) for value in signed)
-            sizes = self._bytes[start + 32 : start + 44].view(np.uint32)
-            width, height, kind = (int(value) for value in sizes)
-            if not (0 < width * height <= self.max_size.area_px and kind <= Kind.BLURRED):
+            sizes = self._bytes[start + 32 : start + 48].view(np.uint32)
+            width, height, kind, form = (int(value) for value in sizes)
+            length = self.form.bytes_of(width, height)
+            known = form == self.form and kind <= Kind.BLURRED
+            if not (known and self.form.can_be(width, height) and length <= self._max_bytes):
                 continue
-            shape = (height, width, 3)
+            shape = self.form.shape(width, height)
             if copy is None or copy.shape != shape:  # kept over attempts: fresh memory is slow
                 copy = np.empty(shape, np.uint8) if allocate is None else allocate(shape)
-            source = self._bytes[start + PAGE_BYTES : start + PAGE_BYTES + 3 * width * height]
+            source = self._bytes[start + PAGE_BYTES : start + PAGE_BYTES + length]
             np.copyto(copy, source.reshape(shape))
             self._barrier()
             if int(self._words[lock]) == before:
-                return RingPicture(copy, number, Kind(kind), seq, captured_ns, written_ns)
+                return RingPicture(
+                    copy, number, Kind(kind), seq, captured_ns, written_ns, self.form, width, height
+                )
         return None
 
     def replaced(self) -> bool:

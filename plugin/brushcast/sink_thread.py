@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from brushcast.badge import Corner
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size
 from brushcast.metrics import Histogram
@@ -35,13 +36,14 @@ class OutputPicture:
     as at the last tick is the same picture.
 
     tick: output periods since the camera process began. seq, captured_ns: of the styled picture, -1
-    for the card.
+    for the card. badge: where every sink lays "AI" on it; None for what no model painted.
     """
 
     pixels_HWC: Pixels
     tick: int
     seq: int
     captured_ns: int
+    badge: Corner | None = None
 
 
 class SinkThread:
@@ -160,11 +162,12 @@ class SinkThread:
     def _take(self, picture: OutputPicture, phase: SinkPhase) -> None:
         try:
             if phase == "LIVE":
-                self._sink.write(picture.pixels_HWC, picture.tick - self._first_tick)
+                tick = picture.tick - self._first_tick
+                self._sink.write(picture.pixels_HWC, tick, picture.badge)
                 self._count(picture)
             elif phase == "OPENING" or self._retry_due():
                 self._first_tick = picture.tick
-                self._sink.open(self._size, self._rate_fps, picture.pixels_HWC)
+                self._sink.open(self._size, self._rate_fps, picture.pixels_HWC, picture.badge)
                 self._count(picture)
                 self._last_write_ns = None  # the pace begins with the next tick
                 self._retry_ns = self._clock_ns() + RETRY_NS

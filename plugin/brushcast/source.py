@@ -1,4 +1,4 @@
-"""Source: where the pictures come from: a camera, a file at its own rate, a test card.
+"""Source: where the pictures come from: a camera, a file at its own rate, OBS, a test card.
 
 `open_source` opens one; a `SourceThread` reads it and opens it anew when it is lost.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -21,7 +21,10 @@ import numpy as np
 from brushcast.card import load_asset
 from brushcast.clip import Clip, ClipPicture
 from brushcast.errors import BrushcastError, SourceError
+from brushcast.folders import runtime_folder
 from brushcast.frame import Frame, Pixels, Size, fit
+from brushcast.obs_rings import OBS_IN
+from brushcast.obs_source import ObsSource
 from brushcast.webcam import CameraSource, camera_candidates
 
 log = logging.getLogger(__name__)
@@ -62,14 +65,24 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class PatientSource(Source, Protocol):
+    """A source that opens before there is anything to read, and waits for it in `read`.
+
+    waits_for: one sentence for the user, shown until the first picture.
+    """
+
+    waits_for: str
+
+
 def open_source(
     spec: str, wanted_size: Size = DEFAULT_SIZE, rate_fps: float = DEFAULT_RATE_FPS
 ) -> Source:
-    """Open `camera`, `camera:N`, `camera:/dev/videoN`, `file:PATH`, `testcard` or `auto` (a camera,
-    else the bundled clip).
+    """Open `camera`, `camera:N`, `camera:/dev/videoN`, `file:PATH`, `obs`, `testcard` or `auto` (a
+    camera, else the bundled clip).
 
     wanted_size, rate_fps: asked of a camera and drawn by the test card; a file keeps its own.
-    Raises SourceError.
+    Raises SourceError; for `obs` also ConfigError, when the runtime folder is not ours.
     """
     kind, _, rest = spec.partition(":")
     if kind == "file" and rest:
@@ -80,8 +93,8 @@ def open_source(
         return TestcardSource(wanted_size, rate_fps)
     if spec == "auto":
         return _open_auto(wanted_size, rate_fps)
-    if kind == "obs":
-        raise SourceError("source obs comes with the OBS script, which this version does not have")
+    if spec == "obs":
+        return ObsSource(runtime_folder() / OBS_IN, wanted_size, rate_fps)
     raise SourceError(f"source {spec!r}: wanted auto, camera:N, file:PATH, testcard or obs")
 
 
@@ -231,7 +244,9 @@ def _testcard(size: Size) -> Pixels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceStatus:
-    """What a SourceThread is doing. message: one sentence when `failed`, else empty."""
+    """What a SourceThread is doing. message: one sentence when `failed`, or `opening` and waiting
+    for something that the user can do; else empty.
+    """
 
     phase: Literal["opening", "live", "failed"]
     title: str
@@ -256,7 +271,8 @@ class SourceThread:
         self._stop = threading.Event()
         self._seq = 0
         self._last_ns = time.monotonic_ns()
-        self._status = SourceStatus(phase="opening", title=source.title)
+        message = source.waits_for if isinstance(source, PatientSource) else ""
+        self._status = SourceStatus(phase="opening", title=source.title, message=message)
         self._thread = threading.Thread(target=self._run, name="source", daemon=True)
 
     def start(self) -> None:
@@ -305,7 +321,7 @@ class SourceThread:
     def _read_all(self, source: Source) -> None:
         while (frame := source.read(self._stop)) is not None:
             self._last_ns = time.monotonic_ns()
-            if self._status.phase != "live":
+            if self._status.phase != "live" or self._status.size != source.size:
                 self._status = SourceStatus(
                     phase="live", title=source.title, size=source.size, rate_fps=source.rate_fps
                 )

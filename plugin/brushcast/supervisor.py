@@ -8,6 +8,7 @@ report. The main thread owns everything here; the children's events reach it thr
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import random
 import time
@@ -15,13 +16,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import brushcast
+from brushcast.badge import Corner
 from brushcast.child import Child, ChildEvent
 from brushcast.config import DEFAULT_AREA_PX, BridgeConfig, RunConfig
-from brushcast.errors import BrushcastError, ChildError, InputError
+from brushcast.errors import BrushcastError, ChildError, ConfigError, InputError
+from brushcast.folders import obs_audio_record, runtime_folder
 from brushcast.frame import model_size
+from brushcast.obs_rings import remove_obs_rings
+from brushcast.provenance import Origin
 from brushcast.report import build_report
 from brushcast.restart import RestartPolicy
 from brushcast.ring import Ring
+from brushcast.run_file import NAME, RunFile, remove_run_file, write_run_file
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +46,17 @@ class Supervisor:
     called."""
 
     def __init__(
-        self, config: RunConfig, *, user_presets: Path, tell: Callable[[str], None]
+        self,
+        config: RunConfig,
+        *,
+        user_presets: Path,
+        tell: Callable[[str], None],
+        user_folder: Path | None = None,
     ) -> None:
-        """tell: prints one line for people."""
+        """tell: prints one line for people. user_folder: where it is remembered what they read."""
         self._config = config
-        self._user_presets = user_presets
+        self._user_presets, self._user_folder = user_presets, user_folder
+        self._badge = config.badge  # what was asked last: children that start again get it
         self._tell = tell
         self._events: queue.Queue[ChildEvent] = queue.Queue(maxsize=10_000)
         self._children: dict[str, Child] = {}
@@ -64,10 +77,16 @@ class Supervisor:
         self._told: set[str] = set()
         self._stop_asked = False
         self._size = config.model_size or model_size(config.output_size, DEFAULT_AREA_PX)
+        self._runtime: Path | None = None  # set once something of this run is in that folder
+        self._run_file: RunFile | None = None
 
     @property
     def local(self) -> bool:
         return self._config.worker == "local"
+
+    @property
+    def _corner(self) -> Corner | None:
+        return self._config.badge_corner if self._badge else None
 
     def stop(self) -> None:
         """End the run soon. Safe in a signal handler."""
@@ -76,6 +95,8 @@ class Supervisor:
     def run(self) -> dict[str, Any]:
         """Run until the time is over or `stop`. Raises what made the start impossible (InputError,
         ChildError)."""
+        if self._with_obs:
+            self._runtime = runtime_folder()
         self._ring = Ring.create(self._config.output_size)
         try:
             self._start()
@@ -93,6 +114,7 @@ class Supervisor:
                 child.join()
             self._ring.close()
             self._ring.unlink()
+            self._withdraw()
         if self._failure is not None:
             raise self._failure
         return build_report(self._config, self._size, self._stats, self._worker_state)
@@ -100,6 +122,7 @@ class Supervisor:
     # ------------------------------------------------------------------ starting
 
     def _start(self) -> None:
+        _say_badge(self._badge)
         if self.local:
             self._start_worker()
         self._start_camera()
@@ -126,6 +149,11 @@ class Supervisor:
             "rate_fps": self._config.rate_fps,
             "sinks": list(self._config.sinks),
             "restarted": len(self._stats["camera"]) > 1,
+            "badge": self._corner,
+            "origin": Origin(
+                engine=self._config.engine if self.local else "remote",
+                look=f"{self._config.preset} at the start",
+            ).to_json(),
         }
         self._children["camera"] = Child(
             "camera", ["brushcast", "camera-process"], self._events, first_line=first_line
@@ -147,6 +175,11 @@ class Supervisor:
             fit=self._config.fit,
             steps=self._config.steps,
             user_presets=str(self._user_presets),
+            user_folder=str(self._user_folder or ""),
+            badge=self._badge,
+            badge_corner=self._config.badge_corner,
+            obs_audio=self._config.obs_audio,
+            obs_audio_record=str(obs_audio_record()),
         )
         self._children["bridge"] = Child(
             "bridge", ["brushcast", "bridge-process"], self._events, first_line=config.to_json()
@@ -215,12 +248,14 @@ class Supervisor:
 
     def _bridge_said(self, event: ChildEvent) -> None:
         if event.kind == "stats":
+            self._stay_known()
             self._stats["bridge"][-1] = event.data
             self._policies["bridge"].good_output(time.monotonic_ns())
             if event.data.get("live"):
                 self._policies["worker"].good_output(time.monotonic_ns())
         elif event.kind == "panel":
             self._tell_once(f"Panel:  {event.data['url']}")
+            self._publish(str(event.data["url"]))
         elif event.kind == "source":
             self._tell_once(f"Source: {event.data['title']}")
         elif event.kind == "stuck" and self.local and "worker" in self._children:
@@ -230,6 +265,10 @@ class Supervisor:
             self._children["camera"].send(
                 {"command": "sink", "id": event.data["id"], "on": event.data["on"]}
             )
+        elif event.kind == "badge":
+            self._badge = bool(event.data["on"])
+            _say_badge(self._badge)
+            self._children["camera"].send({"command": "badge", "badge": self._corner})
         elif event.kind == "retry":
             self._policies["worker"].retry()
             if self.local and not self._children["worker"].alive:
@@ -288,6 +327,44 @@ class Supervisor:
             self._told.add(line)
             self._tell(line)
 
+    # ------------------------------------------------------------------ meeting the OBS script
+
+    @property
+    def _with_obs(self) -> bool:
+        return self._config.source == "obs" or "obs" in self._config.sinks
+
+    def _publish(self, url: str) -> None:
+        """Say in the runtime folder where the panel is, again whenever the bridge was restarted.
+        Nobody but the OBS script misses it, so a run without OBS goes on when it cannot be said."""
+        self._run_file = RunFile(
+            pid=os.getpid(),
+            url=url.partition("/?")[0],
+            token=self._config.panel_token,
+            source=self._config.source,
+            version=brushcast.__version__,
+        )
+        try:
+            self._runtime = runtime_folder()
+            write_run_file(self._run_file, self._runtime)
+        except ConfigError as error:
+            log.warning("the OBS script will not find this run: %s", error)
+
+    def _stay_known(self) -> None:
+        """A later run that ended took its own file with it, and ours had been replaced by it."""
+        if self._run_file is None or self._runtime is None or (self._runtime / NAME).exists():
+            return
+        try:
+            write_run_file(self._run_file, self._runtime)
+        except ConfigError as error:
+            log.debug("%s", error)
+
+    def _withdraw(self) -> None:
+        """Leave nothing of this run in the runtime folder, however its children ended."""
+        if self._runtime is not None:
+            remove_run_file(self._runtime, os.getpid())
+            if self._with_obs:
+                remove_obs_rings(self._runtime)
+
     # ------------------------------------------------------------------ stopping
 
     def _stop(self) -> None:
@@ -307,6 +384,10 @@ class Supervisor:
                 return
             if event.kind in ("stats", "stopped") and event.child.name in self._stats:
                 self._stats[event.child.name][-1] = event.data
+
+
+def _say_badge(on: bool) -> None:
+    log.info("the AI badge is switched %s", "on" if on else "off, as asked: no picture says AI")
 
 
 def _last_line(data: Mapping[str, Any]) -> str:

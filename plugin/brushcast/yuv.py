@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from brushcast.badge import Corner, Patch, plane_patches
 from brushcast.frame import Pixels, Size, centre_crop, resize
 from brushcast.upscale import Upscaler
 
@@ -49,10 +50,14 @@ class YuvConverter:
         self._upscaler = Upscaler(size)
         self._packed_HWC: Pixels = np.empty((0, 0, 3), np.uint8)
         self._small: list[Pixels] = []  # Y, Cb, Cr at the picture's own size
+        self._badges: dict[Corner, tuple[Patch, ...]] = {}
 
-    def convert(self, pixels_HWC: Pixels, planes: Sequence[Pixels]) -> None:
+    def convert(
+        self, pixels_HWC: Pixels, planes: Sequence[Pixels], badge: Corner | None = None
+    ) -> None:
         """Write a picture ([H W 3] uint8 RGB of any size; another shape is cropped) into the planes
         Y [H W], Cb and Cr [H/2 W/2] of this converter's size; chroma is the mean of its 2x2 pixels.
+        badge: the corner that says "AI"; it is laid on last, as crisp as the size allows.
         """
         size = self._size
         pixels_HWC = centre_crop(pixels_HWC, size)
@@ -71,6 +76,11 @@ class YuvConverter:
             halved_HWC = cv2.resize(self._packed_HWC, half, interpolation=cv2.INTER_AREA)
             for channel, source_HWC in enumerate((self._packed_HWC, halved_HWC, halved_HWC)):
                 cv2.extractChannel(source_HWC, channel, dst=planes[channel])
+        if badge is not None:
+            if badge not in self._badges:
+                self._badges[badge] = plane_patches(size, badge, self._matrix)
+            for patch, plane_HW in zip(self._badges[badge], planes, strict=False):
+                patch.lay_on(plane_HW)
 
     def _scale(self, planes: Sequence[Pixels]) -> None:
         cv2.split(self._packed_HWC, self._small)
@@ -90,7 +100,7 @@ class YuvPacker:
         self._layout = layout
         self._converter = YuvConverter(size, matrix)
 
-    def pack(self, pixels_HWC: Pixels) -> Pixels:
+    def pack(self, pixels_HWC: Pixels, badge: Corner | None = None) -> Pixels:
         """A new array of `packed_bytes` bytes. Chroma is the mean of four pixels (the one of a
         corner, as OpenCV alone would take, leaves whole blocks more than 3 levels off); where a
         layout holds a row of it for each row of pixels, the same row twice.
@@ -100,7 +110,7 @@ class YuvPacker:
         y_HW = planar[:area].reshape(-1, width)
         cb_HW = planar[area : area * 5 // 4].reshape(-1, width // 2)
         cr_HW = planar[area * 5 // 4 :].reshape(-1, width // 2)
-        self._converter.convert(pixels_HWC, [y_HW, cb_HW, cr_HW])
+        self._converter.convert(pixels_HWC, [y_HW, cb_HW, cr_HW], badge)
         if self._layout == "I420":
             return planar
         flat: Pixels = np.empty(packed_bytes(self._size, self._layout), np.uint8)

@@ -54,7 +54,10 @@ class Product:
 
     def __init__(self, tmp_path: Path, source: Path, *options: str) -> None:
         self.output, self.report_file = tmp_path / "out.mp4", tmp_path / "report.json"
-        environment = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+        environment = {
+            **os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path),
+            "BRUSHCAST_RUNTIME_DIR": str(tmp_path / "run"),
+        }  # fmt: skip
         command = [sys.executable, "-m", "brushcast", "run", "--source", f"file:{source}"]
         command += ["--preset", "ink", "--sink", f"file:{self.output}", "--sink", "null"]
         command += ["--panel", "127.0.0.1:0", "--report", str(self.report_file), *options]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -110,6 +112,50 @@ def test_with_arguments_only_those_tests_run(
     assert calls == [("tests", ["tests/plugin", "-k", "ring"]), ("tests", ["-x"])]
 
 
+@pytest.mark.parametrize("command", ["run", "setup"])
+def test_the_obs_script_is_told_how_to_start_the_product(
+    wanted: list[Wanted], command: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "execv", lambda *_: None)
+    commands.main([command])
+    record = json.loads((home / ".config/brushcast/install.json").read_text())
+    assert record["command"] == [str(tmp_path / "bin/python"), "-m", "brushcast"]
+
+
+def test_a_home_that_cannot_be_written_stops_no_run(
+    wanted: list[Wanted], home: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "file"))
+    (home / "file").write_text("")
+    assert commands.main(["setup"]) == 0
+    assert "OBS cannot start Brushcast: " in capsys.readouterr().err
+
+
+def test_a_question_that_nobody_can_answer_is_one_line_and_code_2(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / ".config" / "brushcast").mkdir(parents=True)
+    monkeypatch.setenv("BRUSHCAST_RUNTIME_DIR", str(home / "none"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    monkeypatch.setattr(commands, "ROOT", home / "checkout")
+    assert commands.main(["uninstall"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "--yes" in captured.err
+    assert (home / ".config" / "brushcast").exists()
+
+
+def test_desktop_and_obs_are_commands(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "ROOT", home / "checkout")
+    assert commands.main(["desktop", "--remove"]) == 0
+    assert "nothing of ours" in capsys.readouterr().out
+    assert commands.main(["obs", "--yes"]) == 1
+    assert "brushcast_obs.py is missing" in capsys.readouterr().err
+
+
 def test_setup_passes_on_what_was_asked_for(wanted: list[Wanted]) -> None:
     assert commands.main(["setup", "--torch", "none", "--dev", "--fresh"]) == 0
     assert wanted == [Wanted(kind="dev", asked="none", check=True, fresh=True)]
@@ -140,7 +186,8 @@ def test_what_goes_wrong_is_one_sentence_and_an_exit_code(
 
 def test_a_command_that_there_is_not_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.main(["launch"]) == 2
-    expected = "There is no command 'launch': run, test, setup or doctor.\n"
+    commands_there_are = "run, test, setup, obs, desktop, uninstall or doctor"
+    expected = f"There is no command 'launch': {commands_there_are}.\n"
     assert capsys.readouterr().err == expected
 
 

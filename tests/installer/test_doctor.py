@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from installer import doctor
+from installer.line import Line
+from tests.installer.obs_home import make_obs
 
 TOPICS = [
     "Python",
@@ -17,11 +22,12 @@ TOPICS = [
     "ffmpeg",
     "camera",
     "virtual camera",
+    "OBS",
     "test programs",
 ]
 
 
-def lines(root: Path) -> dict[str, doctor.Line]:
+def lines(root: Path) -> dict[str, Line]:
     return {line.topic: line for line in doctor.examine(root)}
 
 
@@ -49,6 +55,20 @@ def test_a_full_disk_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert lines(tmp_path)["disk"].verdict == "note"
 
 
-def test_a_row_is_a_line_with_its_verdict_first() -> None:
-    row = doctor.Line(verdict="BAD", topic="disk", text="none")
-    assert doctor.render(iter([row])) == "BAD   disk            none"
+def test_the_virtual_camera_is_told_as_the_product_tells_it(tmp_path: Path) -> None:
+    found, theirs = lines(tmp_path)["virtual camera"], camera_setup()
+    assert (found.text, found.how) == (theirs["message"], theirs["advice"])
+    assert found.verdict == ("ok" if theirs["state"] == "ok" else "note")
+
+
+def camera_setup() -> dict[str, str]:
+    path = Path(doctor.__file__).parents[1] / "plugin" / "brushcast" / "camera_setup.py"
+    command = [sys.executable, "-I", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer: dict[str, str] = json.loads(done.stdout)
+    return answer
+
+
+def test_an_obs_of_the_user_has_its_lines(tmp_path: Path, home: Path) -> None:
+    make_obs(home / ".config/obs-studio")
+    assert lines(tmp_path)["OBS script"].how == "python3 -m installer obs"

@@ -1,5 +1,6 @@
 """The board: what people and reports are told. The clock is only a number."""
 
+import dataclasses
 import random
 from typing import Any
 
@@ -10,7 +11,14 @@ from brushcast.board import Board
 from brushcast.config import BridgeConfig
 from brushcast.desk import Desk
 from brushcast.frame import Size
-from brushcast.panel.backend import PanelState, Pause, PortState, ProductState, WorkerPhase
+from brushcast.panel.backend import (
+    ObsState,
+    PanelState,
+    Pause,
+    PortState,
+    ProductState,
+    WorkerPhase,
+)
 from brushcast.playout import Playout, Styled
 from brushcast.presets import load_presets
 from brushcast.source import SourceStatus
@@ -67,6 +75,16 @@ def test_it_starts_with_the_card_and_says_so() -> None:
     assert state.state is ProductState.STARTING
     assert state.worker.state is WorkerPhase.STARTING
     assert not state.privacy.raw_shown
+
+
+def test_what_obs_tells_reaches_the_panel_and_the_report() -> None:
+    scene = Scene()
+    assert not scene.panel().obs.connected
+    assert scene.board.statistics()["obs"] is None
+    obs = ObsState(connected=True, version="29.0.2", render_ms=4.0)
+    scene.board.obs_said(obs, {"readings": 3})
+    assert scene.panel().obs == obs
+    assert scene.board.statistics()["obs"] == {"readings": 3}
 
 
 def test_live_pictures_make_it_live() -> None:
@@ -143,3 +161,21 @@ def test_a_prompt_that_the_worker_does_not_know_is_told() -> None:
     assert "zzz" in scene.panel().look.message
     scene.board.look_changed(2)
     assert scene.panel().look.message == ""
+
+
+def test_the_panel_is_told_of_presets_that_came_later() -> None:
+    scene = Scene()
+    assert "mine" not in [card.name for card in scene.panel().presets]
+    presets = load_presets()
+    scene.board.presets_changed({"mine": dataclasses.replace(presets["ink"], name="mine")})
+    assert [card.name for card in scene.panel().presets] == ["mine"]
+
+
+def test_what_a_source_waits_for_is_the_panels_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClientLink, "ready", True)
+    scene = Scene()
+    waiting = SourceStatus(phase="opening", title="OBS", message="Start it in OBS.")
+    scene.board.source_said(waiting, 0)
+    state = scene.panel()
+    assert (state.state, state.advice) == (ProductState.STARTING, "Start it in OBS.")
+    assert (state.source.state, state.source.message) == (PortState.OPENING, "Start it in OBS.")

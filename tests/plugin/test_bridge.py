@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ import brushcast.bridge as module
 from brushcast.bridge import Bridge
 from brushcast.config import BridgeConfig
 from brushcast.frame import Frame, Pixels, Size, model_size
+from brushcast.notice import Notice
+from brushcast.panel.backend import ObsState
 from brushcast.playout import Kind
 from brushcast.ring import Ring
 from tests.plugin.grey_worker import GreyWorker
@@ -49,16 +52,25 @@ class Stage:
     """A bridge that runs, and everything that it said and showed."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, endpoint: str, *, fixed_size: bool = True
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        endpoint: str,
+        *,
+        fixed_size: bool = True,
+        remote: bool = False,
+        user_presets: Path | None = None,
+        user_folder: str = "",
     ) -> None:
+        self.notice = Notice(Path(user_folder) if user_folder else None)
         monkeypatch.setattr(module, "open_source", lambda *_: ColourSource())
         self.said: list[tuple[str, dict[str, Any]]] = []
         monkeypatch.setattr(module, "say", lambda event, **data: self.said.append((event, data)))
         self.ring = Ring.create(OUTPUT)
         config = BridgeConfig(
-            source="colours", preset="ink", endpoint="", remote=False, ring=str(self.ring.path),
+            source="colours", preset="ink", endpoint="", remote=remote, ring=str(self.ring.path),
             panel=None, panel_token="", output_size=OUTPUT, model_size=MODEL, rate_fps=30,
-            fit="crop", steps=0, user_presets="", fixed_size=fixed_size,
+            fit="crop", steps=0, user_presets=str(user_presets or ""), fixed_size=fixed_size,
+            user_folder=user_folder,
         )  # fmt: skip
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.bridge = Bridge(config, self.messages)
@@ -111,8 +123,8 @@ def worker() -> Iterator[GreyWorker]:
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch, worker: GreyWorker) -> Iterator[Stage]:
-    stage = Stage(monkeypatch, worker.endpoint)
+def stage(monkeypatch: pytest.MonkeyPatch, worker: GreyWorker, tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(monkeypatch, worker.endpoint, user_folder=str(tmp_path / "settings"))
     yield stage
     stage.close()
 
@@ -195,3 +207,96 @@ def test_pausing_shows_the_card_at_once_and_nothing_older_comes_back(stage: Stag
     assert set(stage.kinds) <= {Kind.CARD}
     stage.bridge._desk.request(module.Pause(on=False))
     assert stage.watch(lambda: stage.kinds[-1] is Kind.LIVE)
+
+
+def test_presets_of_the_users_folder_come_without_a_restart(
+    monkeypatch: pytest.MonkeyPatch, worker: GreyWorker, tmp_path: Path
+) -> None:
+    stage = Stage(monkeypatch, worker.endpoint, user_presets=tmp_path)
+    try:
+        assert stage.watch(lambda: stage.figures()["styled"] > 3)
+        (tmp_path / "bad.toml").write_text("title =")
+        (tmp_path / "mine.toml").write_text('title = "Mine"\nprompt = "soft chalk"\n')
+        desk = stage.bridge._desk
+        assert stage.watch(lambda: "mine" in [card.name for card in desk.snapshot().presets])
+        desk.request(module.ChangeLook(preset="mine"))
+        assert stage.watch(lambda: worker.states[-1].prompt == "soft chalk")
+    finally:
+        stage.close()
+
+
+def test_the_badge_and_the_notice_go_where_they_are_kept(stage: Stage) -> None:
+    assert stage.notice.due("panel")
+    assert stage.watch(lambda: bool(stage.kinds))
+    assert stage.bridge._desk.snapshot().notice
+    stage.bridge._desk.request(module.SwitchBadge(on=False))
+    stage.bridge._desk.request(module.NoticeSeen())
+    assert stage.watch(lambda: not stage.notice.due("panel"))
+    assert ("badge", {"on": False}) in stage.said
+    assert stage.notice.due("terminal")
+
+
+def test_the_preview_of_a_painted_picture_says_ai(stage: Stage) -> None:
+    stage.bridge._desk.watchers(1)
+    assert stage.watch(lambda: stage.kinds[-1:] == [Kind.LIVE])
+    assert stage.watch(lambda: stage.bridge._desk._pictures["after"][2])
+    assert not stage.bridge._desk._pictures["before"][2]
+
+
+class SlowObs:
+    """OBS as the bridge sees it; the thread is tested with itself."""
+
+    def __init__(self) -> None:
+        self.pressure = False
+        self.cameras: list[bool] = []
+        self.posted = 0
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
+
+    def post(self, _: object) -> None:
+        self.posted += 1
+
+    def switch_camera(self, on: bool) -> None:
+        self.cameras.append(on)
+
+    @property
+    def state(self) -> ObsState:
+        return ObsState(connected=True, version="29", pressure=self.pressure)
+
+    report: dict[str, Any] = {"readings": 7}
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_worker_beside_a_slow_obs_is_told_and_one_elsewhere_is_not(
+    monkeypatch: pytest.MonkeyPatch, worker: GreyWorker, remote: bool
+) -> None:
+    obs = SlowObs()
+    monkeypatch.setattr(module, "ObsThread", lambda **_: obs)
+    stage = Stage(monkeypatch, worker.endpoint, remote=remote)
+    try:
+        assert stage.watch(lambda: stage.figures()["styled"] > 3)
+        assert obs.running
+        revision = worker.states[-1].revision
+        obs.pressure = True
+        before = obs.posted
+        assert stage.watch(lambda: obs.posted > before + 2)
+        if remote:
+            assert worker.states[-1].revision == revision
+        else:
+            assert stage.watch(lambda: worker.states[-1].pressure)
+            assert worker.states[-1].preset == "ink"
+            assert stage.bridge._desk.snapshot().look.applied
+            obs.pressure = False
+            assert stage.watch(lambda: not worker.states[-1].pressure)
+        assert stage.bridge._desk.snapshot().obs.version == "29"
+        assert stage.figures()["obs"] == {"readings": 7}
+        stage.bridge._desk.request(module.SwitchObsCamera(on=True))
+        assert stage.watch(lambda: obs.cameras == [True])
+    finally:
+        stage.close()
+    assert not obs.running

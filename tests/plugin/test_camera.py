@@ -23,6 +23,7 @@ from brushcast.clip import Clip
 from brushcast.errors import ConfigError, SinkError
 from brushcast.frame import Pixels, Size
 from brushcast.playout import Kind
+from brushcast.provenance import Origin
 from brushcast.ring import Ring
 
 SIZE = Size(64, 48)
@@ -113,7 +114,9 @@ class Rig:
         """What was offered: (seconds since the start, picture)."""
         self.clock.script = collections.deque(sorted(self.clock.script, key=lambda item: item[0]))
         self.clock.at(seconds, lambda: self.messages.put({"command": "stop"}))
-        config = CameraConfig(ring=str(self.path), size=SIZE, rate_fps=30, sinks=("null",))
+        config = CameraConfig(
+            ring=str(self.path), size=SIZE, rate_fps=30, sinks=("null",), badge="top-left"
+        )
         run_camera(
             config,
             self.messages,
@@ -258,18 +261,50 @@ def test_a_switch_reaches_its_sink_and_nonsense_is_ignored(rig: Rig) -> None:
     assert [offer for _, offer in rig.run(1) if isinstance(offer, bool)] == [False]
 
 
-GOOD = {"ring": "/r", "size": "64x48", "rate_fps": 30, "sinks": ["null"], "restarted": False}
+def test_painted_pictures_say_so_and_the_card_does_not(rig: Rig) -> None:
+    rig.make_ring()
+    kinds = (Kind.LIVE, Kind.HELD, Kind.BLURRED, Kind.CARD)
+    for step, kind in enumerate(kinds):
+        rig.clock.at(0.4 * step, lambda kind=kind, step=step: rig.write(step, kind=kind))
+    offers = rig.run(3.5)
+    badges = {int(picture.pixels_HWC[0, 0, 0]): picture.badge for _, picture in offers[5:45]}
+    assert badges == {0: "top-left", 1: "top-left", 2: "top-left", 3: None}
+    assert is_card(offers[-1][1].pixels_HWC, "reconnecting")
+    assert offers[-1][1].badge is None
+
+
+def test_the_badge_is_switched_while_it_runs(rig: Rig) -> None:
+    rig.make_ring()
+    rig.clock.at(0.1, lambda: rig.write(9))
+    for seconds, badge in ((0.3, None), (0.5, "bottom-right"), (0.7, "sideways")):
+        message = {"command": "badge", "badge": badge}
+        rig.clock.at(seconds, lambda message=message: rig.messages.put(message))
+    offers = [picture for _, picture in rig.run(0.9) if picture.seq > 0]
+    assert list(dict.fromkeys(picture.badge for picture in offers)) == [
+        "top-left", None, "bottom-right",
+    ]  # fmt: skip
+    assert len({id(picture.pixels_HWC) for picture in offers}) == 1, "the same picture throughout"
+
+
+GOOD = {
+    "ring": "/r", "size": "64x48", "rate_fps": 30, "sinks": ["null"], "restarted": False,
+    "badge": "top-left", "origin": {"engine": "pocket", "look": "ink"},
+}  # fmt: skip
 
 
 def test_a_configuration_is_read_strictly() -> None:
     config = CameraConfig.from_json(GOOD)
     assert (config.size, config.sinks, config.restarted) == (SIZE, ("null",), False)
+    assert config.badge == "top-left"
+    assert config.origin == Origin(engine="pocket", look="ink")
     with pytest.raises(ConfigError, match="colour"):
         CameraConfig.from_json({**GOOD, "colour": "red"})
     with pytest.raises(ConfigError, match="wanted an even number"):
         CameraConfig.from_json({**GOOD, "size": "63x48"})
     with pytest.raises(ConfigError, match="wanted 1 to 240"):
         CameraConfig.from_json({**GOOD, "rate_fps": 0})
+    with pytest.raises(ConfigError, match="wanted nothing or one of top-left"):
+        CameraConfig.from_json({**GOOD, "badge": "middle"})
 
 
 # ---------------------------------------------------------------------- with real sinks

@@ -359,6 +359,33 @@ def test_a_module_without_exclusive_caps_is_warned_of(
     assert ("exclusive_caps=1: browsers" in caplog.text) == warned
 
 
+@pytest.mark.usefixtures("linux")
+def test_it_says_ai_and_makes_a_repeated_picture_once(pyvirtualcam: FakePyvirtualcam) -> None:
+    sink, painted = CameraSink(platform="linux"), picture(255)
+    sink.open(SIZE, 30, painted, "top-left")
+    sink.write(painted, 1, "top-left")
+    sent = pyvirtualcam.sent
+    assert sent[1] is sent[0], "the same picture with the same badge"
+    assert len(np.unique(sent[0][: SIZE.area_px])) > 5
+    sink.write(painted, 2, None)
+    assert set(np.unique(sent[2][: SIZE.area_px])) == {235}
+    sink.write(painted, 3, "top-left")
+    assert np.array_equal(sent[3], sent[0])
+    assert (painted == 255).all(), "what other sinks show, too, is left alone"
+
+
+def test_in_rgba_it_says_ai_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = installed(monkeypatch, obs=OBS_ABSENT, unitycapture="")
+    sink, painted = CameraSink(platform="win32"), picture(255)
+    sink.open(SIZE, 30, painted, "top-left")
+    changed = (fake.sent[0].astype(int) < 250).any(2)
+    assert 50 < changed.sum() < SIZE.area_px / 4
+    assert changed[: SIZE.height // 2, : SIZE.width // 2].any()
+    assert set(np.unique(fake.sent[0][:, :, 3])) == {255}
+    sink.write(painted, 1)
+    assert np.array_equal(fake.sent[1][:, :, :3], painted)
+
+
 def test_every_kind_says_how_it_is_installed() -> None:
     assert {(kind.platform, kind.name) for kind in BACKENDS} == {
         ("linux", "v4l2loopback"),

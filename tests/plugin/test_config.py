@@ -26,7 +26,16 @@ def test_a_size_that_no_model_takes_is_refused(size: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"seconds": 0.0}, {"seconds": float("nan")}, {"rate_fps": 0}, {"fit": "squash"}]
+    "options",
+    [
+        {"seconds": 0.0},
+        {"seconds": float("nan")},
+        {"rate_fps": 0},
+        {"fit": "squash"},
+        {"badge_corner": "middle"},
+        {"obs_audio": "x" * 201},
+        {"obs_audio": "Mic\n"},
+    ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError):

@@ -1,19 +1,17 @@
 """The doctor tells what is there and what to do, and never breaks."""
 
-import importlib.machinery
 import importlib.util
 import json
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import brushcast.doctor as doctor
+from brushcast import camera_setup
 from brushcast.errors import SourceError, WeightsError
-from brushcast.v4l2 import CAPTURE, LOOPBACK_DRIVER, OUTPUT, Device, Holder
 
 
 def by_name(findings: list[dict[str, str]]) -> dict[str, dict[str, str]]:
@@ -33,7 +31,8 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(doctor, "verify_model", no_weights)
     monkeypatch.setattr("brushcast.source.open_source", no_camera)
-    monkeypatch.setattr(doctor.v4l2, "devices", list)
+    bare = camera_setup.Verdict(state="warn", message="nothing", advice="modprobe v4l2loopback")
+    monkeypatch.setattr(camera_setup, "examine", lambda: bare)
 
 
 @pytest.mark.usefixtures("bare_machine")
@@ -89,68 +88,49 @@ def test_a_gpu_is_told_with_the_attention_that_was_measured(
     assert probe({}) == "torch 2.0 on Some GPU"
 
 
+def test_the_virtual_camera_is_told_as_the_installer_tells_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = camera_setup.Verdict(state="ok", message="/dev/video7 (Brushcast)")
+    monkeypatch.setattr(camera_setup, "examine", lambda: seen)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: object())
+    found = doctor._virtual_camera()
+    assert (found["state"], found["message"], found["advice"]) == ("ok", seen.message, "")
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    found = doctor._virtual_camera()
+    assert (found["state"], found["advice"]) == ("warn", "pip install pyvirtualcam")
+
+
+def test_obs_is_told_in_the_installers_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    settings = tmp_path / "obs-studio" / "global.ini"
+    (settings.parent / "basic" / "scenes").mkdir(parents=True)
+    settings.write_text(f"[General]\nLastVersion={29 << 24 | 2}\n")
+    found = by_name(doctor._obs(Path(__file__).resolve().parents[2]))
+    assert "OBS 29.0.2" in found["OBS"]["message"]
+    assert found["OBS script"]["state"] == "warn"
+    assert found["OBS script"]["advice"] == "python3 -m installer obs"
+
+
+def test_without_the_installer_the_obs_script_is_missing(tmp_path: Path) -> None:
+    (found,) = doctor._obs(tmp_path)
+    assert (found["name"], found["state"]) == ("OBS", "warn")
+
+
+def test_an_installer_that_breaks_is_told(tmp_path: Path) -> None:
+    (tmp_path / "installer").mkdir()
+    (tmp_path / "installer" / "__init__.py").write_text("")
+    (tmp_path / "installer" / "__main__.py").write_text("raise SystemExit")
+    (found,) = doctor._obs(tmp_path)
+    assert "cannot be examined" in found["message"]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 def test_the_probe_runs_on_this_machine() -> None:
     done = subprocess.run(
         [sys.executable, "-c", doctor._TORCH_PROBE], capture_output=True, text=True, check=True
     )
     assert {"torch", "cuda", "mps", "attention", "threads"} == set(json.loads(done.stdout))
-
-
-def camera_finding(
-    monkeypatch: pytest.MonkeyPatch,
-    platform: str,
-    found: Sequence[Device] = (),
-    missing: bool = False,
-) -> dict[str, str]:
-    spec = None if missing else importlib.machinery.ModuleSpec("pyvirtualcam", None)
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: spec)
-    monkeypatch.setattr(doctor.v4l2, "devices", lambda: list(found))
-    monkeypatch.setattr(doctor.v4l2, "holders", lambda path: [Holder(4, "obs")])
-    return doctor.virtual_camera(platform)
-
-
-def loopback(capabilities: int) -> Device:
-    return Device("/dev/video10", LOOPBACK_DRIVER, "Brushcast", capabilities)
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "state", "words"),
-    [
-        (OUTPUT, "ok", "Brushcast, free"),
-        (CAPTURE, "ok", "Brushcast, in use by obs (process 4)"),
-        (CAPTURE | OUTPUT, "warn", "without exclusive_caps=1 browsers"),
-    ],
-)
-def test_the_virtual_camera_is_told_with_its_options(
-    monkeypatch: pytest.MonkeyPatch, capabilities: int, state: str, words: str
-) -> None:
-    found = camera_finding(monkeypatch, "linux", [loopback(capabilities)])
-    assert found["state"] == state
-    assert words in found["message"]
-    assert ("modprobe -r v4l2loopback" in found["advice"]) == (state == "warn")
-
-
-def test_a_real_camera_is_no_virtual_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    webcam = Device("/dev/video0", "uvcvideo", "HD Webcam", CAPTURE)
-    found = camera_finding(monkeypatch, "linux", [webcam], missing=True)
-    assert found["message"] == "no v4l2loopback device"
-    for step in ("pip install pyvirtualcam", "modprobe", "/etc/modprobe.d/v4l2loopback.conf"):
-        assert step in found["advice"]
-
-
-@pytest.mark.parametrize(
-    ("platform", "words"), [("win32", "or Unity Video Capture"), ("darwin", "OBS Virtual Camera")]
-)
-def test_elsewhere_it_names_the_kinds_of_camera(
-    monkeypatch: pytest.MonkeyPatch, platform: str, words: str
-) -> None:
-    found = camera_finding(monkeypatch, platform)
-    assert (found["state"], words in found["message"]) == ("ok", True)
-    missing = camera_finding(monkeypatch, platform, missing=True)
-    assert missing["state"] == "warn"
-    assert "pip install pyvirtualcam; OBS Virtual Camera: install OBS" in missing["advice"]
-
-
-def test_an_unknown_system_has_no_virtual_camera(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert camera_finding(monkeypatch, "plan9")["state"] == "warn"

@@ -1,7 +1,10 @@
 """The command line is a contract: help everywhere, exit codes, one clear line, JSON alone."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -36,8 +39,8 @@ def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixtur
 
 def test_the_options_of_the_contract_are_there() -> None:
     contract = {
-        "run": "source sink preset worker panel for report",
-        "restyle": "preset prompt strength size seed steps report",
+        "run": "source sink preset worker panel for report lifeline badge badge-corner",
+        "restyle": "preset prompt strength size seed steps report badge badge-corner",
         "bench": "engine size steps device json quality clips styles drift-seconds ablations out",
     }
     for name, wanted in contract.items():
@@ -53,6 +56,8 @@ def test_the_options_of_the_contract_are_there() -> None:
         (["run", "--size", "511x288"], "511x288"),
         (["run", "--size", "500x288"], "multiples of 16"),
         (["run", "--for", "-3"], "--for -3"),
+        (["run", "--badge", "maybe"], "--badge"),
+        (["run", "--badge-corner", "middle"], "top-left"),
         (["run", "--worker", "http://x"], "http://x"),
         (["run", "--panel", "nowhere"], "HOST:PORT"),
         (["run", "--report", "/absent/r.json"], "/absent/r.json"),
@@ -109,3 +114,81 @@ def test_a_wrong_level_of_logging_is_named(
     monkeypatch.setenv("BRUSHCAST_LOG", "LOUD")
     assert run_command(["presets", "list"]) == 2
     assert "BRUSHCAST_LOG=LOUD" in capsys.readouterr().err
+
+
+def test_a_run_with_a_lifeline_ends_well_with_its_standard_input(tmp_path: Path) -> None:
+    """As the OBS script starts it: nothing else ends this run."""
+    command = [sys.executable, "-m", "brushcast", "run", "--source", "testcard", "--sink", "null"]
+    command += ["--panel", "off", "--worker", "tcp://127.0.0.1:9", "--lifeline", "--json"]
+    run = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert run.stderr is not None
+    try:
+        while not (line := run.stderr.readline()).startswith("Sink:"):
+            assert line, "it ended by itself"
+        out, err = run.communicate(timeout=30)  # closes its standard input
+    finally:
+        run.kill()
+        run.communicate()
+    assert run.returncode == 0, err
+    assert json.loads(out)["frames_styled"] == 0
+
+
+class NoSupervisor:
+    """`run` without a run: what it was asked for is kept."""
+
+    asked: ClassVar[list[Any]] = []
+
+    def __init__(self, config: Any, **options: Any) -> None:
+        self.asked.append((config, options))
+
+    def stop(self) -> None: ...
+
+    def run(self) -> dict[str, Any]:
+        numbers = ("seconds", "frames_out", "fps", "frames_styled", "styled_fps")
+        return dict.fromkeys(numbers, 0)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    NoSupervisor.asked = []
+    monkeypatch.setattr("brushcast.supervisor.Supervisor", NoSupervisor)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    return NoSupervisor.asked
+
+
+def test_the_badge_is_on_until_it_is_switched_off(asked: list[Any]) -> None:
+    for command in (["run"], ["run", "--badge", "off"], ["run", "--badge-corner", "top-right"]):
+        assert run_command([*command, "--panel", "off"]) == 0
+    badges = [(config.badge, config.badge_corner) for config, _ in asked]
+    assert badges == [(True, "top-left"), (False, "top-left"), (True, "top-right")]
+
+
+def test_the_notice_is_said_once_and_only_to_people(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["run", "--panel", "off"]
+    said = []
+    for person, command in ((False, run), (True, [*run, "--json"]), (True, run), (True, run)):
+        monkeypatch.setattr("sys.stdout.isatty", lambda person=person: person)
+        assert run_command(command) == 0
+        said.append("Article 50" in capsys.readouterr().out)
+    assert said == [False, False, True, False]
+
+
+def test_restyle_says_ai_unless_it_is_switched_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    badges = []
+
+    def restyle_file(config: Any, **_: Any) -> dict[str, Any]:
+        badges.append((config.badge, config.own_words))
+        return {"remark": "", "complete": True, "frames_out": 0, "seconds": 0.0, "styled_fps": 0.0,
+                "device": ""}  # fmt: skip
+
+    monkeypatch.setattr("brushcast.restyle.restyle_file", restyle_file)
+    files = ["restyle", str(tmp_path / "in.mp4"), str(tmp_path / "out.mp4")]
+    for options in (["--prompt", "x"], ["--badge", "off"], ["--badge-corner", "bottom-left"]):
+        assert run_command([*files, *options]) == 0
+    assert badges == [("top-left", True), (None, False), ("bottom-left", False)]

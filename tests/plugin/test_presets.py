@@ -90,3 +90,8 @@ def test_files_that_are_no_presets_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PresetError, match="preset file"):
         read_preset(tmp_path / "bytes.toml")
+
+
+def test_brackets_without_end_are_one_sentence() -> None:
+    with pytest.raises(PresetError, match="nested too deeply"):
+        parse_preset("deep", "title = " + "[" * 30_000)

@@ -7,6 +7,7 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,9 +16,11 @@ import pytest
 from brushcast.clip import Clip
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size
+from brushcast.provenance import SOURCE_TYPE_URI, Origin
 from brushcast.recording import FORMATS, Recording, check_target
 
 SIZE = Size(160, 96)
+ORIGIN = Origin(engine="pocket", look="ink")
 
 WRITER = """
 import sys, time
@@ -163,10 +166,17 @@ def test_times_that_do_not_rise_are_moved_on(tmp_path: Path) -> None:
         assert len(list(clip.pictures())) == 4
 
 
-def test_closing_twice_or_without_a_picture_is_fine(tmp_path: Path) -> None:
-    recording = Recording(tmp_path / "out.mp4", SIZE, Fraction(30))
+def test_closing_twice_or_without_a_picture_is_fine(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recording = Recording(tmp_path / "out.mp4", SIZE, Fraction(30), origin=ORIGIN)
+    recording.write(chart(), Fraction(0))
     recording.close()
+    content = (tmp_path / "out.mp4").read_bytes()
     recording.close()
+    assert (tmp_path / "out.mp4").read_bytes() == content
+    assert caplog.text == ""
+    Recording(tmp_path / "empty.mp4", SIZE, Fraction(30)).close()
 
 
 def test_a_target_that_cannot_work_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -216,3 +226,93 @@ def test_sound_that_the_format_cannot_hold_is_left_out(tmp_path: Path) -> None:
         with Clip(path) as clip:
             assert len(list(clip.pictures())) == 30
             assert kept is None or (clip.info.audio is not None) == kept
+
+
+def tags(path: Path) -> dict[str, str]:
+    """What FFmpeg finds in a file, XMP included; in a transport stream its programme's name."""
+    with av.open(path, options={"export_xmp": "1"}) as container:
+        found = {key.lower(): value for key, value in container.metadata.items()}
+    return found
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".m4v", ".mov", ".mkv"])
+@pytest.mark.parametrize("live", [True, False])
+def test_a_file_says_what_made_its_pictures(tmp_path: Path, ending: str, live: bool) -> None:
+    path = tmp_path / f"out{ending}"
+    with Recording(path, SIZE, Fraction(30), live=live, origin=ORIGIN) as recording:
+        for index in range(40):
+            recording.write(chart(), Fraction(index, 30))
+    recording.close()
+    found = tags(path)
+    assert found["comment"] == ORIGIN.comment
+    assert "AI" in found["title"]
+    if ending == ".mkv":
+        assert found["digital_source_type"] == SOURCE_TYPE_URI
+    else:
+        assert SOURCE_TYPE_URI in found["xmp"]
+    if ending in (".mp4", ".m4v"):
+        assert path.read_bytes().count(b"<x:xmpmeta") == 1, "closed twice, said once"
+    with Clip(path) as clip:
+        assert len(list(clip.pictures())) == 40
+
+
+def test_a_transport_stream_names_it_as_its_service(tmp_path: Path) -> None:
+    path = tmp_path / "out.ts"
+    with Recording(path, SIZE, Fraction(30), origin=ORIGIN) as recording:
+        recording.write(chart(), Fraction(0))
+    assert b"AI-restyled (ink)" in path.read_bytes()
+
+
+def test_an_mp4_ends_with_its_xmp_as_a_box_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    with Recording(path, SIZE, Fraction(30), origin=ORIGIN) as recording:
+        recording.write(chart(), Fraction(0))
+    kinds = top_level_boxes(path)
+    assert (kinds[-1], kinds.count(b"uuid"), kinds.count(b"moov")) == (b"uuid", 1, 1)
+    assert path.read_bytes().endswith(ORIGIN.closing_box("mp4"))
+
+
+def test_a_recording_that_was_never_closed_says_it_too(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    recording = Recording(path, SIZE, Fraction(30), live=True, origin=ORIGIN)
+    for index in range(90):
+        recording.write(chart(), Fraction(index, 30))
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(path.read_bytes())  # as a kill would leave it
+    recording.close()
+    assert tags(copy)["comment"] == ORIGIN.comment
+    with Clip(copy) as clip:
+        assert len(list(clip.pictures())) >= 60
+
+
+def test_a_box_that_does_not_fit_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full by then: the file stays whole."""
+    path = tmp_path / "out.mp4"
+    recording = Recording(path, SIZE, Fraction(30), origin=ORIGIN)
+    recording.write(chart(), Fraction(0))
+    real_open = Path.open
+
+    class Full:
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __enter__(self) -> "Full":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def write(self, box: bytes) -> int:
+            return int(self.file.write(box[:100]))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+    monkeypatch.setattr(Path, "open", lambda *given, **options: Full(real_open(*given, **options)))
+    recording.close()
+    monkeypatch.undo()
+    assert b"uuid" not in top_level_boxes(path)
+    with Clip(path) as clip:
+        assert len(list(clip.pictures())) == 1

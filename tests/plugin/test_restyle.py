@@ -72,6 +72,7 @@ def config(tmp_path: Path, count: int, **options: Any) -> RestyleConfig:
             pixels = np.full((SIZE.height, SIZE.width, 3), 10 * index % 250, np.uint8)
             recording.write(pixels, Fraction(index, 25))
     look = load_presets()["ink"]
+    options = {"badge": None, **options}
     return RestyleConfig(source=source, target=tmp_path / "out.mp4", look=look, **options)
 
 
@@ -157,3 +158,31 @@ def test_the_input_is_never_overwritten(tmp_path: Path, worker: GreyWorker) -> N
             ),
             quiet=True,
         )
+
+
+def test_every_picture_says_ai_unless_it_was_switched_off(
+    tmp_path: Path, worker: GreyWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="brushcast.restyle")
+    spread = {}
+    for badge in ("top-left", None):
+        restyle_file(config(tmp_path, 5, badge=badge), quiet=True)
+        with av.open(str(tmp_path / "out.mp4")) as container:
+            grey = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+        spread[badge] = [int(np.ptp(picture)) > 60 for picture in grey]
+    assert spread == {"top-left": [True] * 5, None: [False] * 5}
+    assert caplog.text.count("switched off") == 1
+    assert RestyleConfig.__dataclass_fields__["badge"].default == "top-left"
+
+
+@pytest.mark.parametrize("own_words", [False, True])
+def test_the_file_says_what_made_it_but_not_the_words(
+    tmp_path: Path, worker: GreyWorker, own_words: bool
+) -> None:
+    given = config(tmp_path, 3, own_words=own_words)
+    look = given.look.changed(prompt="my cat Murr")
+    restyle_file(dataclasses.replace(given, look=look), quiet=True)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        comment = container.metadata["comment"]
+    assert f"look {'in own words' if own_words else 'ink'})" in comment
+    assert b"Murr" not in (tmp_path / "out.mp4").read_bytes()

@@ -3,6 +3,7 @@
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from brushcast.errors import SourceError
 from brushcast.frame import Size
 from brushcast.playout import Kind
-from brushcast.ring import SLOTS, Ring
+from brushcast.ring import SLOTS, Form, Ring
 
 SIZE = Size(1280, 720)
 
@@ -203,3 +204,114 @@ def test_a_missing_ring_and_a_missing_folder_are_refused(tmp_path: Path) -> None
         Ring.attach(tmp_path / "none")
     with pytest.raises(SourceError, match="No such file"):
         Ring.create(SIZE, tmp_path / "none" / "ring")
+
+
+def flat_picture(form: Form, size: Size, seed: int) -> np.ndarray:
+    shape = form.shape(size.width, size.height)
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("form", "shape"),
+    [(Form.RGB24, (48, 64, 3)), (Form.BGRA, (48, 64, 4)), (Form.I420, (64 * 48 * 3 // 2,))],
+)
+def test_every_form_goes_through_bit_by_bit(
+    tmp_path: Path, form: Form, shape: tuple[int, ...]
+) -> None:
+    made = Ring.create(Size(64, 48), tmp_path / "ring", form)
+    reader = Ring.attach(made.path, form)
+    for seq, size in enumerate((Size(64, 48), Size(32, 96), Size(62, 46), Size(64, 48))):
+        pixels = flat_picture(form, size, seq)
+        made.write(pixels, Kind.LIVE, seq=seq, captured_ns=5, size=size)
+        got = reader.newest()
+        assert got is not None
+        assert (got.form, got.width, got.height, got.seq) == (form, size.width, size.height, seq)
+        assert np.array_equal(got.pixels_HWC, pixels)
+    assert got.pixels_HWC.shape == shape
+    for each in (made, reader):
+        each.close()
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_the_bytes_lie_where_the_obs_script_looks_for_them(tmp_path: Path, form: Form) -> None:
+    """The script has code of its own for this: a change here is a new version."""
+    size = Size(64, 48)
+    made = Ring.create(size, tmp_path / "ring", form)
+    for value in range(6):
+        pixels = np.full(form.shape(64, 48), value, np.uint8)
+        made.write(pixels, Kind.LIVE, seq=40 + value, captured_ns=-7, now_ns=900, size=size)
+    data = made.path.read_bytes()
+    made.close()
+    magic, version, slots, slot_bytes, width, height = struct.unpack_from("<8sIIQII", data)
+    assert (magic, version, slots, width, height) == (b"BRUSHRNG", 2, 4, 64, 48)
+    assert slot_bytes % 4096 == 0
+    assert len(data) == 4096 + 4 * slot_bytes
+    assert struct.unpack_from("<Q", data, 64) == (6,)
+    start = 4096 + (6 - 1) % 4 * slot_bytes
+    assert struct.unpack_from("<QqqqIIII", data, start) == (12, 45, -7, 900, 64, 48, 1, int(form))
+    length = {Form.RGB24: 9216, Form.BGRA: 12288, Form.I420: 4608}[form]
+    assert slot_bytes >= 4096 + length
+    assert data[start + 4096 : start + 4096 + length] == bytes([5]) * length
+
+
+def test_a_picture_in_another_form_is_never_returned(tmp_path: Path) -> None:
+    """A reader of RGB must not show BGRA as it stands, whatever the writer put there."""
+    writer = Ring.create(Size(64, 48), tmp_path / "ring", Form.BGRA)
+    reader = Ring.attach(writer.path, Form.RGB24)
+    writer.write(flat_picture(Form.BGRA, Size(64, 48), 1), Kind.LIVE)
+    assert reader.newest() is None
+    for each in (writer, reader):
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "kind", "form"),
+    [(66, 48, 1, 2), (0, 48, 1, 2), (63, 48, 1, 2), (64, 2**31, 1, 2), (64, 48, 9, 2),
+     (64, 48, 1, 7), (4608, 1, 1, 2)],
+)  # fmt: skip
+def test_a_picture_that_cannot_be_is_never_returned(
+    tmp_path: Path, width: int, height: int, kind: int, form: int
+) -> None:
+    made = Ring.create(Size(64, 48), tmp_path / "ring", Form.I420)
+    made.write(flat_picture(Form.I420, Size(64, 48), 1), Kind.LIVE, size=Size(64, 48))
+    assert made.newest() is not None
+    struct.pack_into("<IIII", made._mapping, 4096 + 32, width, height, kind, form)
+    assert made.newest() is None
+    made.close()
+
+
+GOOD = (b"BRUSHRNG", 2, 4, 4096 + 12288, 64, 48)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((1, version) for version in (0, 1, 3)),
+        *((2, slots) for slots in (0, 5, 2**32 - 1)),
+        *((3, length) for length in (0, 4096, 4096 + 12287, 4096 + 8192, 2**64 - 4096)),
+        *((4, width) for width in (0, 66, 8194, 2**32 - 1)),
+        *((5, height) for height in (0, 8194, 2**32 - 1)),
+    ],
+)
+def test_a_hostile_header_is_refused_in_one_sentence(
+    tmp_path: Path, field: int, value: int
+) -> None:
+    path = tmp_path / "ring"
+    content = bytearray(4096 + 4 * (4096 + 12288))
+    struct.pack_into("<8sIIQII", content, 0, *GOOD)
+    path.write_bytes(content)
+    Ring.attach(path, Form.BGRA).close()
+    fields = list(GOOD)
+    fields[field] = value
+    struct.pack_into("<8sIIQII", content, 0, *fields)
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="wanted magic .* saw") as caught:
+        Ring.attach(path, Form.BGRA)
+    assert "\n" not in str(caught.value)
+
+
+def test_pixels_of_another_shape_are_our_own_mistake(tmp_path: Path) -> None:
+    made = Ring.create(Size(64, 48), tmp_path / "ring", Form.BGRA)
+    with pytest.raises(AssertionError, match="BGRA"):
+        made.write(picture(0, Size(64, 48)), Kind.LIVE)
+    made.close()

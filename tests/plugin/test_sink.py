@@ -9,6 +9,7 @@ import pytest
 from brushcast.clip import Clip
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size
+from brushcast.provenance import Origin
 from brushcast.sink import (
     FileSink,
     NullSink,
@@ -30,6 +31,7 @@ def picture(value: int = 100) -> Pixels:
     [
         ("auto", SinkSpec("auto"), "auto"),
         ("null", SinkSpec("null"), "null"),
+        ("obs", SinkSpec("obs"), "obs"),
         ("preview", SinkSpec("preview"), "preview"),
         ("camera", SinkSpec("camera"), "camera"),
     ],
@@ -58,7 +60,7 @@ def test_a_camera_by_number_is_its_device() -> None:
         ("nonsense", "wanted auto, camera"),
         ("file", "wanted auto, camera"),
         ("file:", "wanted auto, camera"),
-        ("obs", "comes with the OBS script"),
+        ("obs:1", "wanted auto, camera"),
         ("file:/no/such/folder/out.mp4", "there is no folder"),
         ("file:out.avi", "wanted one of .mp4"),
         ("file:/tmp", "ending"),
@@ -128,3 +130,22 @@ def test_a_free_path_is_the_asked_one(tmp_path: Path) -> None:
     assert free_path(tmp_path / "a.b.mp4") == tmp_path / "a.b.mp4"
     (tmp_path / "a.b.mp4").touch()
     assert free_path(tmp_path / "a.b.mp4") == tmp_path / "a.b-2.mp4"
+
+
+def test_a_file_says_ai_from_its_first_picture_on(tmp_path: Path) -> None:
+    sink, painted = FileSink(tmp_path / "out.mkv"), picture(255)
+    sink.open(SIZE, 30, painted, "top-left")
+    for tick, badge in ((1, "top-left"), (2, None), (3, None)):
+        sink.write(painted, tick, badge)  # type: ignore[arg-type]
+    sink.close()
+    with Clip(tmp_path / "out.mkv") as clip:
+        least = [int(shown.pixels_HWC.min()) for shown in clip.pictures()]
+    assert [level < 150 for level in least] == [True, True, False, False]
+
+
+def test_a_file_says_what_made_it(tmp_path: Path) -> None:
+    origin = Origin(engine="pocket", look="ink")
+    sink = make_sink(parse_sink(f"file:{tmp_path}/out.mkv"), origin=origin)
+    sink.open(SIZE, 30, picture())
+    sink.close()
+    assert origin.comment.encode() in (tmp_path / "out.mkv").read_bytes()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from brushcast import sink_thread as module
+from brushcast.badge import Corner
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size
 from brushcast.sink import SinkSpec
@@ -25,17 +26,22 @@ class FakeSink:
 
     def __init__(self) -> None:
         self.ticks: list[int] = []
+        self.badges: list[Corner | None] = []
         self.opened = self.closed = 0
         self.refuse_open = self.refuse_write = ""
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def open(self, size: Size, rate_fps: float, first_HWC: Pixels) -> None:
+    def open(
+        self, size: Size, rate_fps: float, first_HWC: Pixels, badge: Corner | None = None
+    ) -> None:
+        self.badges.append(badge)
         if self.refuse_open:
             raise SinkError(self.refuse_open)
         self.opened += 1
 
-    def write(self, pixels_HWC: Pixels, tick: int) -> None:
+    def write(self, pixels_HWC: Pixels, tick: int, badge: Corner | None = None) -> None:
+        self.badges.append(badge)
         self.go_on.wait(10)
         if self.refuse_write:
             raise SinkError(self.refuse_write)
@@ -223,9 +229,20 @@ def test_auto_without_a_camera_is_off_and_says_why() -> None:
     rig.thread.stop()
 
 
+def test_the_badge_reaches_the_sink_from_its_first_picture_on() -> None:
+    sink = FakeSink()
+    rig = Rig("file", sink)
+    for badge in ("top-left", "top-left", None):
+        rig.tick += 1
+        rig.thread.offer(OutputPicture(PIXELS, rig.tick, 1, 1, badge))  # type: ignore[arg-type]
+    wait_for(lambda: len(sink.badges) == 3)
+    assert sink.badges == ["top-left", "top-left", None]
+    rig.thread.stop()
+
+
 def test_a_bug_in_a_sink_is_reported_and_does_not_spread() -> None:
     class Buggy(FakeSink):
-        def write(self, pixels_HWC: Pixels, tick: int) -> None:
+        def write(self, pixels_HWC: Pixels, tick: int, badge: Corner | None = None) -> None:
             raise ZeroDivisionError("division by zero")
 
     rig = Rig("null", Buggy())

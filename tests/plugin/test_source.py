@@ -127,7 +127,7 @@ def test_the_test_card_moves_counts_and_keeps_its_rate() -> None:
 @pytest.mark.parametrize(
     ("spec", "seen"),
     [
-        ("obs", "comes with the OBS script"),
+        ("obs:1", "wanted auto, camera:N, file:PATH, testcard or obs"),
         ("nonsense", "wanted auto, camera:N, file:PATH, testcard or obs"),
         ("file:", "wanted auto"),
         ("file:/no/such/clip.mp4", "no such file"),
@@ -231,3 +231,33 @@ def test_a_silent_source_counts_as_failed(monkeypatch: pytest.MonkeyPatch) -> No
     wait_for(lambda: thread.status.phase == "failed")
     assert "no picture for" in thread.status.message
     thread.stop()
+
+
+def test_obs_opens_before_there_is_anything_of_it_and_says_what_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRUSHCAST_RUNTIME_DIR", str(tmp_path / "run"))
+    source = open_source("obs")
+    thread = SourceThread(source, lambda: source, lambda frame: None)
+    thread.start()
+    time.sleep(0.05)
+    status = thread.status
+    thread.stop()
+    assert (status.phase, status.title) == ("opening", "OBS")
+    assert "Tools > Scripts" in status.message
+
+
+def test_a_source_whose_size_changes_says_so() -> None:
+    class Growing(Breaking):
+        def read(self, stop: threading.Event) -> Frame | None:
+            frame = super().read(stop)
+            self.size = Size(2, 2 * (3 - self._left))
+            return frame
+
+    sizes: list[Size | None] = []
+    source = Growing(SourceError("over"))
+    thread = SourceThread(source, lambda: source, lambda _: sizes.append(thread.status.size))
+    thread.start()
+    wait_for(lambda: len(sizes) == 3)
+    thread.stop()
+    assert sizes == [Size(2, 2), Size(2, 4), Size(2, 6)]

@@ -1,5 +1,6 @@
 """The supervisor's decisions, with children that are only notebooks."""
 
+import os
 import queue
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,9 @@ import pytest
 import brushcast.supervisor as module
 from brushcast.child import ChildEvent
 from brushcast.config import RunConfig
-from brushcast.errors import ChildError, InputError
+from brushcast.errors import ChildError, ConfigError, InputError
+from brushcast.frame import Size
+from brushcast.run_file import RunFile, read_run_file, write_run_file
 from brushcast.supervisor import Supervisor
 
 
@@ -58,7 +61,7 @@ class Run:
         self.supervisor = Supervisor(
             RunConfig(**options), user_presets=tmp_path, tell=self.told.append
         )
-        self.supervisor._ring = module.Ring.create(RunConfig().output_size)
+        self.supervisor._ring = module.Ring.create(Size(64, 48), tmp_path / "ring")
         self.supervisor._start()
 
     def child(self, name: str) -> Any:
@@ -86,6 +89,13 @@ class Run:
 @pytest.fixture(autouse=True)
 def paper_children(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "Child", PaperChild)
+
+
+@pytest.fixture(autouse=True)
+def meeting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The runtime folder, empty."""
+    monkeypatch.setenv("BRUSHCAST_RUNTIME_DIR", str(tmp_path / "meeting"))
+    return tmp_path / "meeting"
 
 
 def test_a_local_run_starts_three_children_and_tells_the_bridge_where_the_worker_is(
@@ -206,3 +216,102 @@ def test_the_attention_that_the_worker_chose_is_told(tmp_path: Path) -> None:
         attention="cudnn 0.30 ms, math 9.00 ms",
     )  # fmt: skip
     assert "Worker: wan-1.3b on X; attention: cudnn 0.30 ms, math 9.00 ms" in run.told
+
+
+PANEL = "http://127.0.0.1:5555/?token=secret"
+
+
+def test_the_obs_script_can_find_the_panel(tmp_path: Path, meeting: Path) -> None:
+    run = Run(tmp_path, panel_token="secret")
+    run.event(run.child("bridge"), "panel", url=PANEL)
+    found = read_run_file(meeting)
+    assert found is not None
+    assert (found.url, found.token) == ("http://127.0.0.1:5555", "secret")
+    assert (found.pid, found.source) == (os.getpid(), "auto")
+    run.dies("bridge")
+    run.later()
+    run.event(run.child("bridge"), "panel", url=PANEL.replace("5555", "6666"))
+    moved = read_run_file(meeting)
+    assert moved is not None
+    assert moved.url == "http://127.0.0.1:6666", "a bridge that was restarted has another port"
+
+
+@pytest.mark.parametrize("options", [{"source": "obs"}, {"sinks": ("null", "obs")}, {}])
+def test_the_end_leaves_nothing_where_the_obs_script_looks(
+    tmp_path: Path, meeting: Path, options: dict[str, Any]
+) -> None:
+    supervisor = Supervisor(RunConfig(**options), user_presets=tmp_path, tell=lambda line: None)
+    supervisor._publish(PANEL)
+    (meeting / "obs-in").touch()
+    (meeting / "obs-out").touch()
+    supervisor.stop()
+    supervisor.run()
+    left = [] if options else ["obs-in", "obs-out"]  # of a run that has nothing to do with OBS
+    assert sorted(path.name for path in meeting.iterdir()) == left
+
+
+def test_the_end_leaves_a_later_runs_file(tmp_path: Path, meeting: Path) -> None:
+    supervisor = Supervisor(RunConfig(), user_presets=tmp_path, tell=lambda line: None)
+    supervisor._publish(PANEL)
+    later = RunFile(pid=1, url="http://127.0.0.1:1", token="t", source="obs", version="1")
+    write_run_file(later, meeting)
+    supervisor.stop()
+    supervisor.run()
+    assert read_run_file(meeting) == later
+
+
+def test_a_run_is_found_again_when_a_later_one_has_ended(tmp_path: Path, meeting: Path) -> None:
+    run = Run(tmp_path)
+    run.event(run.child("bridge"), "panel", url=PANEL)
+    later = RunFile(pid=1, url="http://127.0.0.1:1", token="t", source="obs", version="1")
+    write_run_file(later, meeting)
+    run.event(run.child("bridge"), "stats", live=True)
+    assert read_run_file(meeting) == later
+    (meeting / "run.json").unlink()
+    run.event(run.child("bridge"), "stats", live=True)
+    found = read_run_file(meeting)
+    assert found is not None
+    assert found.pid == os.getpid()
+
+
+def test_a_runtime_folder_that_cannot_be_ends_a_run_with_obs_alone(
+    tmp_path: Path, meeting: Path
+) -> None:
+    meeting.write_text("in the way")
+    run = Run(tmp_path)
+    run.event(run.child("bridge"), "panel", url=PANEL)
+    assert run.supervisor._failure is None
+    with_obs = Supervisor(RunConfig(source="obs"), user_presets=tmp_path, tell=lambda line: None)
+    with pytest.raises(ConfigError, match="runtime folder .*meeting"):
+        with_obs.run()
+
+
+def test_a_badge_that_was_switched_off_stays_off_for_children_that_start_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run = Run(tmp_path, badge_corner="bottom-right")
+    assert run.child("camera").first_line["badge"] == "bottom-right"
+    assert "badge" in caplog.text
+    caplog.clear()
+    run.event(run.child("bridge"), "badge", on=False)
+    assert run.child("camera").heard[-1] == {"command": "badge", "badge": None}
+    assert "switched off" in caplog.text
+    for name in ("bridge", "camera"):
+        run.dies(name)
+        run.later()
+    assert run.child("camera").first_line["badge"] is None
+    assert run.child("bridge").first_line["badge"] is False
+    run.event(run.child("bridge"), "badge", on=True)
+    assert run.child("camera").heard[-1] == {"command": "badge", "badge": "bottom-right"}
+
+
+def test_files_are_told_what_makes_their_pictures(tmp_path: Path) -> None:
+    origins = [
+        Run(tmp_path, preset="ink", worker=worker).child("camera").first_line["origin"]
+        for worker in ("local", "tcp://10.0.0.2:7000")
+    ]
+    assert origins == [
+        {"engine": "pocket", "look": "ink at the start"},
+        {"engine": "remote", "look": "ink at the start"},
+    ]

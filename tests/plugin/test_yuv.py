@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from brushcast.badge import CORNERS, plane_patches
 from brushcast.frame import Pixels, Size, centre_crop, fit
 from brushcast.upscale import Upscaler
 from brushcast.yuv import BT601, BT709, Layout, Matrix, YuvConverter, YuvPacker, packed_bytes
@@ -93,6 +94,21 @@ def test_one_converter_takes_pictures_of_changing_sizes_and_leaves_them_alone() 
         luma = cv2.transform(np.full((1, 1, 3), value, np.uint8), BT709)[0, 0, 0]
         assert (made[0] == luma).all()
         assert (made[1] == 128).all()
+
+
+def test_the_badge_is_laid_on_last_at_the_full_size() -> None:
+    """A picture that was painted small: the badge is neither scaled nor sharpened."""
+    size, small = Size(1280, 720), slopes(Size(512, 288))
+    marked = planes(small, size)
+    converter = YuvConverter(size, BT709)
+    for corner in CORNERS:  # each time the picture is converted anew
+        converter.convert(small, marked, corner)
+        wanted = planes(small, size)
+        for patch, plane in zip(plane_patches(size, corner, BT709), wanted, strict=True):
+            patch.lay_on(plane)
+        assert all(
+            np.array_equal(ours, theirs) for ours, theirs in zip(marked, wanted, strict=True)
+        )
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from brushcast.notice import NOTICE
 from brushcast.panel.access import new_token
 from brushcast.panel.backend import (
     ChangeLook,
+    NoticeSeen,
     Pause,
     PortState,
     PresetCard,
     ProductState,
     RetryWorker,
+    SwitchBadge,
     SwitchSink,
     WorkerPhase,
 )
@@ -236,6 +239,40 @@ def test_pause_and_resume(window: Window) -> None:
     page.get_by_role("button", name="Resume").click()
     page.wait_for_selector("#pause[aria-pressed=false]")
     assert window.asked(Pause) == [Pause(on=True), Pause(on=False)]
+
+
+def test_the_badge_is_switched_with_a_word_on_what_that_means(window: Window) -> None:
+    page = window.open()
+    switch = page.get_by_role("switch", name="AI badge in the picture")
+    assert "Switched off, telling them is up to you" in page.inner_text("#badge-detail")
+    switch.click()
+    page.wait_for_selector("#badge[aria-checked=false]")
+    assert "no longer says" in page.inner_text("#badge-detail")
+    window.picture("badge-off")
+    switch.press("Space")
+    page.wait_for_selector("#badge[aria-checked=true]")
+    assert window.asked(SwitchBadge) == [SwitchBadge(on=False), SwitchBadge(on=True)]
+
+
+@pytest.mark.parametrize("width_px", WIDTHS_PX)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_notice_is_there_until_it_was_read(window: Window, width_px: int, scheme: str) -> None:
+    window.backend.state = dataclasses.replace(fake_state(), notice=True)
+    window.page.set_viewport_size({"width": width_px, "height": WIDTHS_PX[width_px]})
+    window.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page = window.open()
+    page.wait_for_selector("#notice:visible")
+    window.seen("document.querySelector('#after').dataset.pictures > 3")
+    assert page.inner_text("#notice div").split() == " ".join(NOTICE).split()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    window.picture(f"notice-{width_px}-{scheme}")
+    page.get_by_role("button", name="Got it").click()
+    page.wait_for_selector("#notice", state="hidden")
+    assert window.asked(NoticeSeen) == [NoticeSeen()]
+    page.reload()
+    page.wait_for_selector("body:not(.offline)")
+    assert not page.is_visible("#notice")
+    assert window.problems == []
 
 
 def test_a_failure_says_what_to_do(window: Window) -> None:

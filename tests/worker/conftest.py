@@ -90,7 +90,7 @@ def outcome(engine: Engine, jobs: Sequence[Job]) -> list[Chunk | None]:
 def _whole(parts: Sequence[Chunk]) -> Chunk:
     for part in parts:
         if part.arrival is not None and part.arrival.done is not None:
-            part.arrival.done.synchronize()  # its pictures are painted on a CUDA stream of their own
+            part.arrival.done.synchronize()  # painted on a CUDA stream of their own
     return Chunk(
         torch.cat([part.x_TCHW for part in parts]),
         tuple(seq for part in parts for seq in part.seqs),

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-from brushcast_worker.ladder import IMPLEMENTED, ORDER, UP_AFTER_NS, Ladder, Rung, rungs_for
+from brushcast_worker.ladder import (
+    IMPLEMENTED,
+    ORDER,
+    PRESSURE_SETTLE_NS,
+    SETTLE_NS,
+    UP_AFTER_NS,
+    Ladder,
+    Rung,
+    rungs_for,
+)
 
 S = 1_000_000_000
 
@@ -17,6 +26,7 @@ class Stream:
         self.ladder = Ladder(steps)
         self.changes: list[tuple[float, int]] = []
         self.now_s = 0.0
+        self.pressed: Callable[[float], bool] = lambda now_s: False
         self._age, self._period_s = age, period_s
 
     def run(self, seconds: float) -> Stream:
@@ -24,7 +34,8 @@ class Stream:
         while self.now_s < end_s:
             self.now_s += self._period_s
             age = self._age(self.ladder.rung, self.now_s)
-            if self.ladder.observe(int(self.now_s * S), age=age) is not None:
+            pressed = self.pressed(self.now_s)
+            if self.ladder.observe(int(self.now_s * S), age=age, pressed=pressed) is not None:
                 self.changes.append((self.now_s, self.ladder.index))
         return self
 
@@ -138,6 +149,56 @@ def test_a_size_that_the_user_chose_is_kept_by_a_slow_worker_but_not_without_mem
     rung = ladder.out_of_memory(1000 * S)
     assert rung is not None
     assert rung.area < 1
+
+
+def test_pressure_costs_one_rung_and_the_next_only_when_it_outlasts_that() -> None:
+    stream = Stream(4, lambda rung, now_s: 0.2)
+    stream.pressed = lambda now_s: 10 <= now_s < 50
+    stream.run(50)
+    downs = [at for at, _ in stream.changes]
+    assert 10 < downs[0] < 11, "three chunks"
+    settle_s = PRESSURE_SETTLE_NS / S
+    assert all(settle_s <= b - a < settle_s + 2 for a, b in pairwise(downs))
+    assert stream.ladder.index == 3
+
+
+def test_a_pressure_that_one_rung_cured_costs_no_other() -> None:
+    """The bridge takes pressure away after ten calm seconds: before that nobody knows."""
+    stream = Stream(4, lambda rung, now_s: 0.2)
+    stream.pressed = lambda now_s: 10 <= now_s < 10 + 1 + 5 + 10
+    stream.run(30)
+    assert [to for _, to in stream.changes] == [1]
+
+
+def test_what_loading_did_to_obs_is_not_held_against_the_stream() -> None:
+    stream = Stream(4, lambda rung, now_s: 0.2)
+    stream.pressed = lambda now_s: now_s < 10
+    assert stream.run(60).changes == []
+    lasting = Stream(4, lambda rung, now_s: 0.2)
+    lasting.pressed = lambda now_s: True
+    assert lasting.run(20).ladder.index == 1
+
+
+def test_under_pressure_there_is_no_way_up_and_after_it_the_usual_one() -> None:
+    stream = Stream(2, lambda rung, now_s: 9.0 if now_s < 0.3 else 0.2)
+    stream.pressed = lambda now_s: now_s < 300
+    stream.run(300)
+    bottom = len(rungs_for(2)) - 1
+    assert stream.ladder.index == bottom
+    stream.run(300)
+    ups = [at for at, to in stream.changes if at > 300]
+    assert stream.ladder.index == 0
+    assert ups[0] >= 300 + UP_AFTER_NS / S
+
+
+def test_lateness_goes_on_as_ever_under_pressure() -> None:
+    ladder = Ladder(4)
+    assert ladder.observe(0, age=0.2) is None
+    first = ladder.observe(S, age=3.0, pressed=True)
+    again = ladder.observe(S + SETTLE_NS, age=3.0, pressed=True)
+    assert first is not None
+    assert again is not None
+    assert again.steps < first.steps
 
 
 def test_at_the_bottom_there_is_nothing_left_to_give() -> None:

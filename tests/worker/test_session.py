@@ -141,6 +141,24 @@ def test_a_lossless_stream_never_leaves_the_top() -> None:
     assert (made.steps, str(made.size)) == (2, "128x64")
 
 
+@pytest.mark.parametrize(("lossless", "steps"), [(False, 1), (True, 2)])
+def test_pressure_is_lateness_to_a_live_stream_and_nothing_to_a_file(
+    lossless: bool, steps: int
+) -> None:
+    made = session(lossless=lossless)
+    made.arrive(picture(100, at_ms=-1000))
+    made.take(1)
+    finish(made, [100], -990 * MS, reused=False)
+    asked = dataclasses.replace(made.asked, revision=2, pressure=True)
+    assert made.follow(asked, None) == []
+    assert made.engine_state is not None, "nothing starts anew"
+    for tick in range(10):
+        made.arrive(picture(tick, at_ms=1000 * tick))
+        made.take(1)
+        finish(made, [tick], (1000 * tick + 10) * MS, reused=False)
+    assert made.steps == steps
+
+
 def test_a_size_that_was_asked_for_is_kept_however_late_the_results_are() -> None:
     made = session(fixed_size=True)
     for tick in range(12):

@@ -4,6 +4,10 @@ One ladder per live stream. It hears of every finished chunk (was it late, how o
 answers with a rung when the rung changes: down within three chunks or as soon as the queue is
 hopelessly old, up one rung at a time after ten good seconds, and more slowly each time that going
 up was a mistake.
+
+Pressure is lateness as well: OBS, on the same machine, cannot keep its own pace. Whether a rung
+helped OBS is known only when its ten calm seconds are over, so that pressure costs one rung, and
+another one only when it outlasts that.
 """
 
 from __future__ import annotations
@@ -23,6 +27,9 @@ UP_AFTER_NS = 10_000_000_000  # good time before a rung is tried again
 UP_AFTER_MAX_NS = 160_000_000_000  # the same after repeated failures, doubled each time
 # a step down this soon after a step up means that the step up was wrong
 UP_FAILED_NS = 8_000_000_000
+# Between two rungs that pressure costs: it is taken away after 10 calm seconds
+# (brushcast.obs_pressure), and the measuring behind it looks back over 5.
+PRESSURE_SETTLE_NS = 16_000_000_000
 UP_HEADROOM = 0.8  # the higher rung must be expected to need at most this part of the deadline
 # a denoising step against encoding and decoding, of the pocket model; only rungs are compared with
 # it
@@ -91,6 +98,8 @@ class Ladder:
         self._good_since_ns: int | None = None
         self._went_up_ns: int | None = None
         self._up_after_ns = UP_AFTER_NS
+        self._gave_way_ns: int | None = None  # the last rung down under the pressure of now
+        self._is_new = True
 
     @property
     def rung(self) -> Rung:
@@ -101,13 +110,21 @@ class Ladder:
         """0 at the top."""
         return self._at
 
-    def observe(self, now_ns: int, *, age: float, dropped: int = 0) -> Rung | None:
+    def observe(
+        self, now_ns: int, *, age: float, dropped: int = 0, pressed: bool = False
+    ) -> Rung | None:
         """A chunk is done. The rung to stand on from now on, or None when nothing changes.
 
         age: from the first picture's arrival to the result, as a part of the time allowed (above 1:
         late). dropped: pictures of this stream that went stale in the queue since the last call.
+        pressed: the machine's other work suffers; see the file's head.
         """
-        late = age > 1 or dropped > 0
+        if not pressed:
+            self._gave_way_ns = None
+        elif self._is_new:
+            self._gave_way_ns = now_ns  # loading the model did it: that is over, and no rung helps
+        self._is_new = False
+        late = age > 1 or dropped > 0 or (pressed and self._may_give_way(now_ns))
         settling = self._changed_ns is not None and now_ns - self._changed_ns < SETTLE_NS
         if late and settling:
             return None
@@ -115,9 +132,15 @@ class Ladder:
             self._good_since_ns = None
             self._late_in_a_row += 1
             if self._late_in_a_row >= LATE_IN_A_ROW or age > HOPELESS_AGE:
-                return self._down(now_ns)
+                rung = self._down(now_ns)
+                if pressed and rung is not None:
+                    self._gave_way_ns = now_ns
+                return rung
             return None
         self._late_in_a_row = 0
+        if pressed:
+            self._good_since_ns = None
+            return None
         self._ages.append(age)
         if self._good_since_ns is None:
             self._good_since_ns = now_ns
@@ -132,6 +155,10 @@ class Ladder:
                 self._best = at
                 return self._move(at, now_ns, went_up=False)
         return None
+
+    def _may_give_way(self, now_ns: int) -> bool:
+        """Whether pressure may cost a rung now: the last one had time to help."""
+        return self._gave_way_ns is None or now_ns - self._gave_way_ns >= PRESSURE_SETTLE_NS
 
     def _down(self, now_ns: int) -> Rung | None:
         if self._at + 1 >= len(self.rungs):

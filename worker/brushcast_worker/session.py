@@ -173,7 +173,7 @@ class Session:
         if self.lossless or age is None:
             return None
         dropped, self._stale_since_step = self._stale_since_step, 0
-        rung = self._ladder.observe(now_ns, age=age, dropped=dropped)
+        rung = self._ladder.observe(now_ns, age=age, dropped=dropped, pressed=self.asked.pressure)
         if rung is not None:
             self.place()
         return rung

@@ -15,9 +15,12 @@ from brushcast.errors import ConfigError
 from brushcast.frame import Size
 from brushcast.panel.backend import (
     ChangeLook,
+    NoticeSeen,
     PanelState,
     Pause,
     RetryWorker,
+    SwitchBadge,
+    SwitchObsCamera,
     SwitchSink,
     Which,
 )
@@ -86,17 +89,25 @@ def parse_sink(sink_id: str, body: dict[str, Json]) -> SwitchSink:
     return SwitchSink(id=sink_id, on=on)
 
 
-def parse_control(body: dict[str, Json]) -> Pause | RetryWorker:
-    """`{"action": "pause" | "resume" | "retry"}`."""
+Control = Pause | RetryWorker | SwitchBadge | NoticeSeen | SwitchObsCamera
+
+
+def parse_control(body: dict[str, Json]) -> Control:
+    """`{"action": NAME}`, one of the names below."""
     _only(body, ("action",))
-    actions: dict[str, Pause | RetryWorker] = {
+    actions: dict[str, Control] = {
         "pause": Pause(on=True),
         "resume": Pause(on=False),
         "retry": RetryWorker(),
+        "badge_on": SwitchBadge(on=True),
+        "badge_off": SwitchBadge(on=False),
+        "notice_seen": NoticeSeen(),
+        "obs_camera_start": SwitchObsCamera(on=True),
+        "obs_camera_stop": SwitchObsCamera(on=False),
     }
     action = body.get("action")
     if not isinstance(action, str) or action not in actions:
-        raise ConfigError(f"action {_shown(action)}: wanted pause, resume or retry")
+        raise ConfigError(f"action {_shown(action)}: wanted one of {', '.join(actions)}")
     return actions[action]
 
 

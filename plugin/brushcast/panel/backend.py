@@ -147,10 +147,29 @@ class PrivacyState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObsState:
+    """OBS on this machine, as its websocket server tells it. Figures are None while unknown.
+
+    version: of OBS. fps: that it reaches. render_ms: what it takes to draw a picture, in the mean.
+    skipped_share: of the last seconds' frames, 0 to 1. pressure: OBS cannot keep its own pace, and
+    the worker gives way. message: why it is not connected, or what it refused; one sentence or "".
+    """
+
+    connected: bool = False
+    version: str = ""
+    fps: float | None = None
+    render_ms: float | None = None
+    skipped_share: float | None = None
+    pressure: bool = False
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PanelState:
     """Everything the page shows.
 
     message: what is happening, one plain sentence. advice: what to do about it, or "".
+    badge: painted pictures say "AI". notice: the words on likenesses and labels were not read yet.
     """
 
     state: ProductState
@@ -165,6 +184,9 @@ class PanelState:
     privacy: PrivacyState = PrivacyState()
     paused: bool = False
     advice: str = ""
+    badge: bool = True
+    notice: bool = False
+    obs: ObsState = ObsState()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +230,26 @@ class RetryWorker:
     """Forget the failures and start or reach the worker again."""
 
 
-Change = ChangeLook | SwitchSink | Pause | RetryWorker
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchBadge:
+    """on: painted pictures say "AI" in a corner, in every sink."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchObsCamera:
+    """Start (on) or stop (off) OBS's own virtual camera."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeSeen:
+    """The words on likenesses and labels were read: never show them again."""
+
+
+Change = ChangeLook | SwitchSink | Pause | RetryWorker | SwitchBadge | NoticeSeen | SwitchObsCamera
 
 
 class PanelBackend(Protocol):

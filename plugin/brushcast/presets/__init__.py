@@ -84,6 +84,8 @@ def parse_preset(name: str, text: str) -> Preset:
         table: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PresetError(f"preset {name}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise PresetError(f"preset {name}: not valid TOML: nested too deeply") from None
     known = {field.name for field in fields(Preset)} - {"name"}
     unknown = sorted(set(table) - known)
     if unknown:

@@ -7,7 +7,7 @@ and missing keys, wrong types and values out of range are errors. Pure.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
 import msgpack
@@ -36,7 +36,8 @@ class StreamState:
     0..1. width, height: of the pictures on the wire, even. steps: denoising steps, 0 = the engine's
     choice. lossless: nothing may be dropped, skipped or degraded (`brushcast restyle`). fixed_size:
     the user chose this size: a worker that is too slow for it paints fewer pictures, not smaller
-    ones.
+    ones. pressure: OBS, on the same machine, cannot keep its own pace: the worker gives way as if
+    its chunks were late (a lossless stream does not).
     """
 
     revision: int
@@ -49,6 +50,7 @@ class StreamState:
     steps: int = 0
     lossless: bool = False
     fixed_size: bool = False
+    pressure: bool = False
 
     def __post_init__(self) -> None:
         _whole("revision", self.revision, 0, _U32)
@@ -67,6 +69,7 @@ class StreamState:
         _whole("steps", self.steps, 0, MAX_STEPS)
         _switch("lossless", self.lossless)
         _switch("fixed_size", self.fixed_size)
+        _switch("pressure", self.pressure)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +189,11 @@ def pack_body(body: Control) -> bytes:
     return cast(bytes, msgpack.packb(_as_map(body)))
 
 
-def unpack_body(cls: type[BodyT], payload: bytes, newer: bool = False) -> BodyT:
-    """A body from its bytes. `newer`: unknown keys (of a newer minor version) are ignored.
+def unpack_body(
+    cls: type[BodyT], payload: bytes, newer: bool = False, older: bool = False
+) -> BodyT:
+    """A body from its bytes. `newer`: unknown keys (of a newer minor version) are ignored. `older`:
+    keys that have a default may be missing (an older minor version does not know them).
 
     Raises MalformedMessage.
     """
@@ -203,7 +209,7 @@ def unpack_body(cls: type[BodyT], payload: bytes, newer: bool = False) -> BodyT:
         )
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise MalformedMessage(f"{cls.__name__}: no valid msgpack: {error!r:.200}") from None
-    return cast(BodyT, _from_map(cls, table, newer))
+    return cast(BodyT, _from_map(cls, table, newer, older))
 
 
 def _as_map(body: Any) -> dict[str, Any]:
@@ -217,20 +223,23 @@ _PLAIN: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 _NESTED: dict[str, type] = {"StreamState": StreamState, "WorkerStatus": WorkerStatus}
 
 
-def _from_map(cls: type[Any], table: object, newer: bool) -> Any:
+def _from_map(cls: type[Any], table: object, newer: bool, older: bool) -> Any:
     if not isinstance(table, dict):
         raise MalformedMessage(f"{cls.__name__}: {type(table).__name__}, wanted a map")
     wanted = {field.name: str(field.type) for field in fields(cls)}
+    optional = {field.name for field in fields(cls) if field.default is not MISSING}
     unknown = table.keys() - wanted.keys()
     if unknown and not newer:
         raise MalformedMessage(f"{cls.__name__}: unknown key {min(unknown)!r:.80}")
     values: dict[str, Any] = {}
     for name, type_name in wanted.items():
+        if name not in table and older and name in optional:
+            continue
         if name not in table:
             raise MalformedMessage(f"{cls.__name__}: the key {name!r} is missing")
         value = table[name]
         if type_name in _NESTED:
-            value = _from_map(_NESTED[type_name], value, newer)
+            value = _from_map(_NESTED[type_name], value, newer, older)
         elif type(value) is not _PLAIN[type_name]:
             raise MalformedMessage(
                 f"{cls.__name__}: {name} is {type(value).__name__}, wanted {type_name}"

@@ -7,7 +7,7 @@ VersionMismatch when the other side's major differs. The first six bytes (magic,
 where they are for ever, so that any two versions can tell.
 
 A sender with a newer minor may add flags and map keys: they are ignored. From our own minor or an
-older one, unknown keys and flags are errors.
+older one, unknown keys and flags are errors; an older one may lack keys that have a default.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ __all__ = [
     "parse_header",
 ]
 
-PROTOCOL = (1, 1)  # major, minor
+PROTOCOL = (1, 2)  # major, minor
 MAGIC = b"BRSH"
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024  # a raw 4096x4096 picture is 50 MB; MAXMSGSIZE of the sockets
 JPEG_ALLOWANCE_BYTES = 64 * 1024  # what a JPEG may be larger than its raw picture: headers
@@ -173,20 +173,20 @@ def parse(parts: Sequence[bytes]) -> Message:
     header, payload = parse_header(parts[0]), parts[1]
     if len(payload) != header.payload_bytes:
         raise MalformedMessage(f"payload of {len(payload)} bytes, declared {header.payload_bytes}")
-    newer = header.protocol[1] > PROTOCOL[1]
+    newer, older = header.protocol[1] > PROTOCOL[1], header.protocol[1] < PROTOCOL[1]
     match header.kind:
         case Kind.FRAME | Kind.RESULT:
             return Message(header, payload)
         case Kind.HELLO:
-            return Message(header, unpack_body(Hello, payload, newer))
+            return Message(header, unpack_body(Hello, payload, newer, older))
         case Kind.WELCOME:
-            return Message(header, unpack_body(Welcome, payload, newer))
+            return Message(header, unpack_body(Welcome, payload, newer, older))
         case Kind.SET:
-            return Message(header, unpack_body(StreamState, payload, newer))
+            return Message(header, unpack_body(StreamState, payload, newer, older))
         case Kind.PONG:
-            return Message(header, unpack_body(Pong, payload, newer))
+            return Message(header, unpack_body(Pong, payload, newer, older))
         case Kind.FAULT:
-            return Message(header, unpack_body(Fault, payload, newer))
+            return Message(header, unpack_body(Fault, payload, newer, older))
         case Kind.PING | Kind.BYE:
             return Message(header, None)
 

@@ -20,6 +20,7 @@ from brushcast.panel.backend import (
     Change,
     ChangeLook,
     LookState,
+    NoticeSeen,
     OutputState,
     PanelState,
     Pause,
@@ -28,6 +29,7 @@ from brushcast.panel.backend import (
     ProductState,
     SinkState,
     SourceState,
+    SwitchBadge,
     SwitchSink,
     Which,
     WorkerPhase,
@@ -137,6 +139,10 @@ def _changed(state: PanelState, change: Change) -> PanelState:
                 for sink in state.sinks
             )
             return dataclasses.replace(state, sinks=sinks)
+        case SwitchBadge(on=on):
+            return dataclasses.replace(state, badge=on)
+        case NoticeSeen():
+            return dataclasses.replace(state, notice=False)
         case Pause(on=on):
             if on:
                 message = "Paused. Your audience sees the card."

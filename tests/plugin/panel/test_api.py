@@ -22,7 +22,15 @@ from brushcast.panel.api import (
     parse_sink,
     state_json,
 )
-from brushcast.panel.backend import ChangeLook, Pause, RetryWorker, SwitchSink
+from brushcast.panel.backend import (
+    ChangeLook,
+    NoticeSeen,
+    Pause,
+    RetryWorker,
+    SwitchBadge,
+    SwitchObsCamera,
+    SwitchSink,
+)
 from tests.plugin.panel.fake_backend import fake_state
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "API.md"
@@ -80,6 +88,17 @@ SCHEMA: dict[str, Any] = {
     "privacy": {"raw_shown": bool},
     "paused": bool,
     "advice": str,
+    "badge": bool,
+    "notice": bool,
+    "obs": {
+        "connected": bool,
+        "version": str,
+        "fps": OPTIONAL_NUMBER,
+        "render_ms": OPTIONAL_NUMBER,
+        "skipped_share": OPTIONAL_NUMBER,
+        "pressure": bool,
+        "message": str,
+    },
 }
 
 
@@ -124,6 +143,7 @@ def test_the_document_names_every_field_and_every_word() -> None:
             shapes.SinkState,
             shapes.OutputState,
             shapes.PrivacyState,
+            shapes.ObsState,
         )
         for field in dataclasses.fields(shape)
     }
@@ -179,6 +199,11 @@ def test_sinks_and_controls() -> None:
     assert parse_control({"action": "pause"}) == Pause(on=True)
     assert parse_control({"action": "resume"}) == Pause(on=False)
     assert parse_control({"action": "retry"}) == RetryWorker()
+    assert parse_control({"action": "badge_on"}) == SwitchBadge(on=True)
+    assert parse_control({"action": "badge_off"}) == SwitchBadge(on=False)
+    assert parse_control({"action": "notice_seen"}) == NoticeSeen()
+    assert parse_control({"action": "obs_camera_start"}) == SwitchObsCamera(on=True)
+    assert parse_control({"action": "obs_camera_stop"}) == SwitchObsCamera(on=False)
 
 
 @pytest.mark.parametrize("body", [{}, {"on": 1}, {"on": "true"}, {"on": True, "id": "x"}])

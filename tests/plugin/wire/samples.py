@@ -42,6 +42,7 @@ STATES = st.builds(
     steps=st.integers(0, 64),
     lossless=st.booleans(),
     fixed_size=st.booleans(),
+    pressure=st.booleans(),
 )
 STATUSES = st.builds(
     WorkerStatus,

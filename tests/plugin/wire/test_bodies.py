@@ -64,11 +64,26 @@ def test_a_value_of_any_other_kind_is_malformed_or_valid(
         ({"steps": 65}, "steps 65"),
         ({"lossless": 1}, "lossless 1: wanted true or false"),
         ({"fixed_size": "no"}, "fixed_size 'no': wanted true or false"),
+        ({"pressure": 0.9}, "pressure 0.9: wanted true or false"),
     ],
 )
 def test_a_state_out_of_range_is_a_users_error(changes: dict[str, object], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         state(**changes)  # type: ignore[arg-type]
+
+
+def test_an_older_minor_may_lack_what_has_a_default_and_nothing_else() -> None:
+    table = msgpack.unpackb(pack(state(pressure=True)))
+    del table["pressure"]
+    assert unpack(StreamState, msgpack.packb(table), older=True) == state()
+    with pytest.raises(MalformedMessage, match="the key 'pressure' is missing"):
+        unpack(StreamState, msgpack.packb(table))
+    del table["seed"]
+    with pytest.raises(MalformedMessage, match="the key 'seed' is missing"):
+        unpack(StreamState, msgpack.packb(table), older=True)
+    hello = msgpack.unpackb(pack(Hello(client="b", version="1", state=state())))
+    del hello["state"]["pressure"]
+    assert unpack(Hello, msgpack.packb(hello), older=True).state == state()
 
 
 def test_missing_unknown_and_repeated_keys_are_malformed() -> None:

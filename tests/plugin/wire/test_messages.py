@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +104,16 @@ def test_a_newer_minor_may_add_flags_and_keys_and_ours_may_not() -> None:
     head[5] = PROTOCOL[1]
     with pytest.raises(MalformedMessage, match="flags 0x40"):
         parse([bytes(head), PICTURE])
+
+
+def test_an_older_minor_may_lack_keys() -> None:
+    table = msgpack.unpackb(pack_control(Header(kind=Kind.SET), state())[1])
+    del table["pressure"]
+    payload = msgpack.packb(table)
+    older = (PROTOCOL[0], PROTOCOL[1] - 1)
+    assert parse(plain(pack(Header(kind=Kind.SET, protocol=older), payload))).body == state()
+    with pytest.raises(MalformedMessage, match="'pressure' is missing"):
+        parse(plain(pack(Header(kind=Kind.SET), payload)))
 
 
 @pytest.mark.parametrize(

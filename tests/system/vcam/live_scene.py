@@ -44,7 +44,7 @@ def live() -> dict[str, Any]:
     door = socket.create_server(("127.0.0.1", 5599))
     threading.Thread(target=lend_worker, args=(door,), daemon=True).start()
     command = [sys.executable, "-m", "brushcast", "run", "--source", f"camera:{CAMERA}"]
-    command += ["--sink", f"camera:{DEVICE}", "--preset", PRESET]
+    command += ["--sink", f"camera:{DEVICE}", "--preset", PRESET, "--badge", "off"]
     command += ["--worker", "tcp://127.0.0.1:5599", "--size", str(MODEL_SIZE)]
     command += ["--output-size", str(SIZE), "--fps", str(RATE_FPS), "--panel", "off"]
     run = subprocess.Popen([*command, "--for", "600", "--report", "/out/report.json"])

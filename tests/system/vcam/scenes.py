@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 import pyvirtualcam
 
-from brushcast import v4l2
+from brushcast import camera_setup, v4l2
 from brushcast.camera_sink import CameraSink
-from brushcast.doctor import virtual_camera
 from brushcast.errors import SinkError, SourceError
 from brushcast.frame import Size
 from brushcast.playout import Kind
@@ -185,7 +184,7 @@ class CameraProcess:
         assert self.process.stdout is not None
         sinks = [f"camera:{device}", "null"]
         first = {"ring": str(ring.path), "size": str(size), "rate_fps": 30, "sinks": sinks}
-        self.tell({**first, "restarted": False})
+        self.tell({**first, "restarted": False, "badge": None, "origin": None})
         self.events = iter(self.process.stdout.readline, "")
         self.ready = json.loads(next(self.events))
 
@@ -286,6 +285,12 @@ class Warnings(logging.Handler):
         self.lines.append(record.getMessage())
 
 
+def doctor() -> Seen:
+    """What `brushcast doctor` says of it."""
+    found = camera_setup.examine()
+    return {"state": found.state, "message": found.message, "advice": found.advice}
+
+
 def module_options(module: str) -> Seen:
     """Loaded in every wrong way, and not at all; what the sink and the doctor say."""
     seen: Seen = {}
@@ -296,9 +301,9 @@ def module_options(module: str) -> Seen:
         subprocess.run(["insmod", module, "video_nr=10", *options.split()], check=True)
         handler.lines.clear()
         seen[options] = {"refusal": refusal(None, HD), "warnings": list(handler.lines)}
-        seen[options]["doctor"] = virtual_camera()
+        seen[options]["doctor"] = doctor()
     subprocess.run(["rmmod", "v4l2loopback"], check=True)
-    seen["absent"] = {"refusal": refusal(None), "doctor": virtual_camera()}
+    seen["absent"] = {"refusal": refusal(None), "doctor": doctor()}
     subprocess.run(["insmod", module, "video_nr=10,11", "devices=2", "exclusive_caps=0,1"])
     return seen
 

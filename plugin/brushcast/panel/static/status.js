@@ -12,6 +12,8 @@ const STATES = {
 };
 const DEVICES = { cuda: "GPU", rocm: "GPU", mps: "Apple GPU", cpu: "CPU" };
 const PORTS = { off: "Off", opening: "Opening…", live: "On", failed: "Failed" };
+const BADGE_ON = "A small “AI” tells your viewers who painted it. Switched off, telling them is up to you.";
+const BADGE_OFF = "The picture no longer says that it is AI. Telling your viewers is up to you now.";
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
 const number = (value, unit, digits = 0) => (value === null ? "–" : `${value.toFixed(digits)} ${unit}`);
@@ -20,6 +22,7 @@ const joined = (...parts) => parts.filter(Boolean).join(" · ");
 /** change(path, body): posts a change and resolves to the new state. */
 export function makeStatus(change) {
   let paused = false;
+  let badge = true;
   let sinks = "";
 
   const ask = (path, body) => change(path, body).catch((error) => toast(error.message));
@@ -28,6 +31,19 @@ export function makeStatus(change) {
     ask("/api/v1/control", { action: paused ? "resume" : "pause" });
   });
   byId("retry").addEventListener("click", () => ask("/api/v1/control", { action: "retry" }));
+
+  byId("badge-row").addEventListener("click", () => {
+    ask("/api/v1/control", { action: badge ? "badge_off" : "badge_on" });
+  });
+  byId("notice-seen").addEventListener("click", () => ask("/api/v1/control", { action: "notice_seen" }));
+
+  function showDisclosure(state) {
+    badge = state.badge;
+    byId("badge").setAttribute("aria-checked", String(badge));
+    byId("badge-row").classList.toggle("off", !badge);
+    write(byId("badge-detail"), badge ? BADGE_ON : BADGE_OFF);
+    byId("notice").hidden = !state.notice;
+  }
 
   function showState(state) {
     const [word, otherwise] = STATES[state.state] ?? [state.state, ""];
@@ -119,6 +135,7 @@ export function makeStatus(change) {
       showWorker(state.worker);
       showPorts(state);
       showSinks(state.sinks);
+      showDisclosure(state);
       const raw = state.privacy.raw_shown;
       byId("privacy").classList.toggle("raw", raw);
       const words = raw ? "Your camera is being shown untouched. Raw: on" : "Your camera is never shown. Raw: off";

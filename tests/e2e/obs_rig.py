@@ -1,0 +1,184 @@
+"""The OBS script's two rings without OBS: a writer of what is captured, a reader of what is shown.
+
+What is captured is saturated colour in every pixel (`product`): the secret that must never be in
+obs-out. The preset is ink, which has no colour.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from brushcast.errors import SourceError
+from brushcast.frame import Pixels, Size
+from brushcast.playout import Kind
+from brushcast.ring import Form, Ring
+from brushcast.run_file import RunFile, read_run_file
+from tests.e2e.product import source_picture
+
+OUTPUT = Size(640, 360)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A picture of obs-out at 160x90, and how much of it is as colourful as the secret."""
+
+    written_ns: int
+    y_HW: Pixels
+    secret_share: float
+
+
+class FakeObs:
+    """Writes obs-in in one thread while it `plays`, reads obs-out in another all the time."""
+
+    def __init__(self, folder: Path, rate_fps: float = 30.0) -> None:
+        self.folder, self.rate_fps = folder, rate_fps
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.seen: list[Seen] = []
+        self._size: Size | None = None  # of what is captured; None: OBS is silent
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=run) for run in (self._write, self._read)]
+        for thread in self._threads:
+            thread.start()
+
+    def plays(self, size: Size | None) -> None:
+        """Capture a source of this size from now on, in a new ring; or none."""
+        self._size = size
+
+    def close(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self) -> None:
+        ring: Ring | None = None
+        size: Size | None = None
+        index = 0
+        while not self._stop.wait(1 / self.rate_fps):
+            wanted = self._size
+            if wanted != size:
+                size = wanted
+                if ring is not None:
+                    ring.close()
+                ring = (
+                    None if size is None else Ring.create(size, self.folder / "obs-in", Form.BGRA)
+                )
+            if ring is None or size is None:
+                continue
+            index += 1
+            rgb_HWC = cv2.resize(source_picture(index), (size.width, size.height))
+            now_ns = time.monotonic_ns()
+            ring.write(
+                np.asarray(cv2.cvtColor(rgb_HWC, cv2.COLOR_RGB2BGRA), np.uint8), Kind.LIVE,
+                seq=index, captured_ns=now_ns, now_ns=now_ns,
+            )  # fmt: skip
+        if ring is not None:
+            ring.close()
+
+    def _read(self) -> None:
+        ring: Ring | None = None
+        number = 0
+        while not self._stop.wait(0.005):
+            if ring is None or ring.replaced():
+                if ring is not None:
+                    ring.close()
+                try:
+                    ring, number = Ring.attach(self.folder / "obs-out", Form.I420), 0
+                except SourceError:
+                    ring = None
+                    continue
+            picture = ring.newest(number)
+            if picture is not None:
+                number = picture.number
+                assert (picture.width, picture.height) == (OUTPUT.width, OUTPUT.height)
+                self.seen.append(_look_at(picture.pixels_HWC, picture.written_ns))
+        if ring is not None:
+            ring.close()
+
+
+def _look_at(flat: Pixels, written_ns: int) -> Seen:
+    area, width = OUTPUT.area_px, OUTPUT.width
+    luma, cb, cr = np.split(flat, [area, area * 5 // 4])
+    y_HW = luma.reshape(-1, width)[::4, ::4].copy()
+    # Pure red, green and blue are at least 86 from grey in one of the two, in any mixture with
+    # white or black much less.
+    away = np.maximum(abs(cb.astype(np.int16) - 128), abs(cr.astype(np.int16) - 128))
+    return Seen(written_ns, y_HW, float((away > 60).mean()))
+
+
+class ObsRun:
+    """`brushcast run` as the OBS script starts it."""
+
+    def __init__(self, home: Path, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.report_file = home / "report.json"
+        environment = {
+            **os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home),
+            "BRUSHCAST_RUNTIME_DIR": str(folder),
+        }  # fmt: skip
+        command = [sys.executable, "-m", "brushcast", "run", "--source", "obs", "--sink", "obs"]
+        command += ["--panel", "127.0.0.1:0", "--preset", "ink", "--lifeline"]
+        command += ["--output-size", str(OUTPUT), "--report", str(self.report_file), *options]
+        self.process = subprocess.Popen(
+            command, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def found(self) -> RunFile | None:
+        return read_run_file(self.folder)
+
+    def state(self) -> dict[str, Any]:
+        """GET /api/v1/state, with what run.json says."""
+        return self.ask("state")
+
+    def ask(self, what: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        run = self.found()
+        assert run is not None
+        request = urllib.request.Request(
+            f"{run.url}/api/v1/{what}",
+            headers={"Authorization": f"Bearer {run.token}", "Content-Type": "application/json"},
+            data=None if body is None else json.dumps(body).encode(),
+        )
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    def until(self, what: Callable[[], bool], patience_s: float = 90) -> None:
+        ends = time.monotonic() + patience_s
+        while not what():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < ends, f"waited in vain: {self.found() and self.state()}"
+            time.sleep(0.05)
+
+    def hang_up(self, patience_s: float = 40) -> tuple[int, str, str]:
+        """The end of OBS: nobody holds the other end of its standard input."""
+        out, err = self.process.communicate(timeout=patience_s)
+        return self.process.returncode, out, err
+
+    def ended(self, patience_s: float = 40) -> tuple[int, str, str]:
+        """By itself, its standard input still held: exit code, output, errors."""
+        self.process.wait(patience_s)
+        return self.hang_up()
+
+    def child(self, kind: str) -> int:
+        """The process id of our child whose command line holds `kind`."""
+        listed = subprocess.run(
+            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        (found,) = [int(line.split()[0]) for line in listed.splitlines() if kind in line]
+        return found
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
