@@ -76,7 +76,10 @@ TABLE = (
             *("safetensors", "numpy", "click", "rich"),
             *SHARED,
         ),
-        never=("brushcast.bridge", "brushcast.source", "brushcast.sink", "brushcast.playout"),
+        never=(
+            *("brushcast.bridge", "brushcast.source", "brushcast.sink", "brushcast.playout"),
+            "brushcast.camera_sink",
+        ),
         but=(
             "brushcast_worker.quality",
             "brushcast_worker.prompt_cache",
@@ -156,7 +159,7 @@ ONLY_IN = {
     "zmq": ("brushcast.wire.sockets",),
     "msgpack": ("brushcast.wire",),
     "aiohttp": ("brushcast.panel", "brushcast.fetch"),
-    "pyvirtualcam": ("brushcast.camera", "brushcast.sink"),
+    "pyvirtualcam": ("brushcast.camera_sink",),
     "obsws_python": ("brushcast.obs_client",),
     "websocket": ("brushcast.obs_client",),  # what obsws_python speaks through
     "transformers": ("brushcast_worker.text_step",),

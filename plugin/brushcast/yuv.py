@@ -8,6 +8,7 @@ its chroma is scaled once, from its full detail, instead of up and down again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,6 +19,8 @@ from brushcast.frame import Pixels, Size, centre_crop, resize
 from brushcast.upscale import Upscaler
 
 Matrix = NDArray[np.float32]
+# I420: the planes Y, Cb, Cr. NV12: Y, then CbCr in turn. YUYV, UYVY: 4:2:2, the order of its bytes.
+Layout = Literal["I420", "NV12", "YUYV", "UYVY"]
 
 
 def _limited_range(kr: float, kb: float) -> Matrix:
@@ -87,3 +90,43 @@ class YuvConverter:
             how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             where = (plane_HW.shape[1], plane_HW.shape[0])
             cv2.resize(source_HW, where, dst=plane_HW, interpolation=how)
+
+
+class YuvPacker:
+    """Pictures as one flat array in a layout that virtual cameras hold. One owner thread."""
+
+    def __init__(self, size: Size, matrix: Matrix, layout: Layout) -> None:
+        self._size = size
+        self._layout = layout
+        self._converter = YuvConverter(size, matrix)
+
+    def pack(self, pixels_HWC: Pixels, badge: Corner | None = None) -> Pixels:
+        """A new array of `packed_bytes` bytes. Chroma is the mean of four pixels (the one of a
+        corner, as OpenCV alone would take, leaves whole blocks more than 3 levels off); where a
+        layout holds a row of it for each row of pixels, the same row twice.
+        """
+        area, width = self._size.area_px, self._size.width
+        planar: Pixels = np.empty(area * 3 // 2, np.uint8)
+        y_HW = planar[:area].reshape(-1, width)
+        cb_HW = planar[area : area * 5 // 4].reshape(-1, width // 2)
+        cr_HW = planar[area * 5 // 4 :].reshape(-1, width // 2)
+        self._converter.convert(pixels_HWC, [y_HW, cb_HW, cr_HW], badge)
+        if self._layout == "I420":
+            return planar
+        flat: Pixels = np.empty(packed_bytes(self._size, self._layout), np.uint8)
+        if self._layout == "NV12":
+            flat[:area] = y_HW.ravel()
+            flat[area::2], flat[area + 1 :: 2] = cb_HW.ravel(), cr_HW.ravel()
+        else:
+            lines_HL = flat.reshape(-1, 2 * width)
+            luma = 0 if self._layout == "YUYV" else 1
+            lines_HL[:, luma::2] = y_HW
+            for row in (0, 1):
+                lines_HL[row::2, 1 - luma :: 4] = cb_HW
+                lines_HL[row::2, 3 - luma :: 4] = cr_HW
+        return flat
+
+
+def packed_bytes(size: Size, layout: Layout) -> int:
+    """How many bytes a picture has in a layout."""
+    return size.area_px * 2 if layout in ("YUYV", "UYVY") else size.area_px * 3 // 2

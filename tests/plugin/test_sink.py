@@ -1,19 +1,16 @@
-"""Sinks: what they promise, and what is told when they cannot work. A real camera: tests/system."""
+"""Sinks: what they promise, and what is told when they cannot work. Cameras: test_camera_sink."""
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from brushcast import sink as sink_module
 from brushcast.clip import Clip
 from brushcast.errors import SinkError
 from brushcast.frame import Pixels, Size
 from brushcast.provenance import Origin
 from brushcast.sink import (
-    CameraSink,
     FileSink,
     NullSink,
     SinkSpec,
@@ -21,54 +18,12 @@ from brushcast.sink import (
     make_sink,
     parse_sink,
 )
-from brushcast.v4l2 import CAPTURE, OUTPUT, Device, PixelFormat
 
 SIZE = Size(64, 48)
-LOOPBACK = Device("/dev/video10", "v4l2 loopback", "Brushcast", CAPTURE | OUTPUT)
 
 
 def picture(value: int = 100) -> Pixels:
     return np.full((SIZE.height, SIZE.width, 3), value, np.uint8)
-
-
-class FakeCamera:
-    """pyvirtualcam, as far as it is used."""
-
-    class PixelFormat:
-        I420 = "I420"
-        RGB = "RGB"
-
-    def __init__(self) -> None:
-        self.sent: list[Pixels] = []
-        self.closed = 0
-        self.device = ""
-        self.refuse: dict[str, str] = {}
-
-    def Camera(self, width: int, height: int, fps: float, **options: Any) -> "FakeCamera":
-        device = options["device"]
-        if device in self.refuse:
-            raise RuntimeError(self.refuse[device])
-        self.device = device or "OBS Virtual Camera"
-        return self
-
-    def send(self, pixels: Pixels) -> None:
-        self.sent.append(pixels)
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-@pytest.fixture
-def camera(monkeypatch: pytest.MonkeyPatch) -> FakeCamera:
-    """A Linux machine with one v4l2loopback device that behaves."""
-    fake = FakeCamera()
-    monkeypatch.setattr(sink_module.importlib, "import_module", lambda name: fake)
-    monkeypatch.setattr(sink_module.sys, "platform", "linux")
-    monkeypatch.setattr(sink_module, "devices", lambda: [LOOPBACK])
-    monkeypatch.setattr(sink_module, "query", lambda path: LOOPBACK)
-    form = PixelFormat(SIZE.width, SIZE.height, "YU12")
-    monkeypatch.setattr(sink_module, "read_format", lambda path, output: form)
-    return fake
 
 
 @pytest.mark.parametrize(
@@ -175,134 +130,6 @@ def test_a_free_path_is_the_asked_one(tmp_path: Path) -> None:
     assert free_path(tmp_path / "a.b.mp4") == tmp_path / "a.b.mp4"
     (tmp_path / "a.b.mp4").touch()
     assert free_path(tmp_path / "a.b.mp4") == tmp_path / "a.b-2.mp4"
-
-
-def test_a_camera_has_its_first_picture_when_open_returns(camera: FakeCamera) -> None:
-    sink = CameraSink()
-    sink.open(SIZE, 30, picture(255))
-    assert len(camera.sent) == 1
-    assert sink.title == "/dev/video10"
-    luma = camera.sent[0][: SIZE.area_px]
-    assert set(np.unique(luma)) == {235}  # limited range, as readers of V4L2 assume
-    sink.write(picture(0), 1)
-    assert set(np.unique(camera.sent[1][: SIZE.area_px])) == {16}
-    sink.close()
-    sink.close()
-    assert camera.closed == 1
-
-
-@pytest.mark.parametrize(
-    "found", [None, PixelFormat(1280, 720, "YU12"), PixelFormat(64, 48, "YUYV")]
-)
-def test_a_camera_that_took_another_format_is_refused(
-    camera: FakeCamera, monkeypatch: pytest.MonkeyPatch, found: PixelFormat | None
-) -> None:
-    monkeypatch.setattr(sink_module, "read_format", lambda path, output: found)
-    sink = CameraSink("/dev/video10")
-    with pytest.raises(SinkError, match=r"/dev/video10: .*wanted 64x48 YU12"):
-        sink.open(SIZE, 30, picture())
-    assert camera.closed == 1
-
-
-def test_a_camera_that_goes_away_is_noticed(
-    camera: FakeCamera, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sink = CameraSink()
-    sink.open(SIZE, 30, picture())
-    monkeypatch.setattr(sink_module, "read_format", lambda path, output: None)
-    with pytest.raises(SinkError, match="is gone"):  # noqa: PT012
-        for tick in range(1, 40):
-            sink.write(picture(), tick)
-
-
-def test_the_second_device_is_tried_when_the_first_is_refused(
-    camera: FakeCamera, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = Device("/dev/video11", "v4l2 loopback", "B", CAPTURE | OUTPUT)
-    monkeypatch.setattr(sink_module, "devices", lambda: [LOOPBACK, other])
-    camera.refuse["/dev/video10"] = "Device or resource busy"
-    sink = CameraSink()
-    sink.open(SIZE, 30, picture())
-    assert sink.title == "/dev/video11"
-
-
-def test_the_error_lists_all_that_was_tried_and_how_to_get_one(
-    camera: FakeCamera, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken = Device("/dev/video11", "v4l2 loopback", "B", CAPTURE)
-    monkeypatch.setattr(sink_module, "devices", lambda: [LOOPBACK, taken])
-    camera.refuse["/dev/video10"] = "Device or resource busy"
-    with pytest.raises(SinkError) as caught:
-        CameraSink().open(SIZE, 30, picture())
-    for part in ("/dev/video10 (Device or resource busy)", "/dev/video11 (in use)", "modprobe"):
-        assert part in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("found", "seen"),
-    [
-        (None, "no such video device"),
-        (Device("/dev/video10", "uvcvideo", "HD Webcam", CAPTURE), "HD Webcam: a real camera"),
-    ],
-)
-def test_only_a_virtual_camera_is_written_to(
-    camera: FakeCamera, monkeypatch: pytest.MonkeyPatch, found: Device | None, seen: str
-) -> None:
-    monkeypatch.setattr(sink_module, "query", lambda path: found)
-    with pytest.raises(SinkError, match=seen):
-        CameraSink("/dev/video10").open(SIZE, 30, picture())
-    assert not camera.sent
-
-
-def test_without_pyvirtualcam_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise ImportError(f"No module named {name!r}")
-
-    monkeypatch.setattr(sink_module.importlib, "import_module", missing)
-    with pytest.raises(SinkError, match="pip install pyvirtualcam"):
-        CameraSink().open(SIZE, 30, picture())
-
-
-@pytest.mark.parametrize(("platform", "part"), [("win32", "Unity Capture"), ("darwin", "OBS 30")])
-def test_elsewhere_obs_is_the_camera(
-    camera: FakeCamera, monkeypatch: pytest.MonkeyPatch, platform: str, part: str
-) -> None:
-    monkeypatch.setattr(sink_module.sys, "platform", platform)
-    sink = CameraSink()
-    sink.open(SIZE, 30, picture(7))
-    assert np.array_equal(camera.sent[0], picture(7))  # pyvirtualcam converts
-    small = np.empty((SIZE.height // 2, SIZE.width // 2, 3), np.uint8)
-    small[:] = (200, 90, 40)
-    sink.write(small, 1)
-    sink.write(small, 2)
-    assert camera.sent[1].shape == picture().shape
-    assert np.abs(camera.sent[1].astype(int) - (200, 90, 40)).max() <= 2
-    assert camera.sent[2] is camera.sent[1]  # scaled once
-    assert part in sink_module._advice(platform)
-
-
-def test_a_camera_says_ai_and_makes_a_repeated_picture_once(camera: FakeCamera) -> None:
-    sink, painted = CameraSink(), picture(255)
-    sink.open(SIZE, 30, painted, "top-left")
-    sink.write(painted, 1, "top-left")
-    assert camera.sent[1] is camera.sent[0], "the same picture with the same badge"
-    assert len(np.unique(camera.sent[0][: SIZE.area_px])) > 5
-    sink.write(painted, 2, None)
-    assert set(np.unique(camera.sent[2][: SIZE.area_px])) == {235}
-    sink.write(painted, 3, "top-left")
-    assert np.array_equal(camera.sent[3], camera.sent[0])
-    assert (painted == 255).all(), "what other sinks show, too, is left alone"
-
-
-def test_elsewhere_it_says_ai_too(camera: FakeCamera, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sink_module.sys, "platform", "win32")
-    sink, painted = CameraSink(), picture(255)
-    sink.open(SIZE, 30, painted, "top-left")
-    changed = (camera.sent[0].astype(int) < 250).any(2)
-    assert 50 < changed.sum() < SIZE.area_px / 4
-    assert changed[: SIZE.height // 2, : SIZE.width // 2].any()
-    sink.write(painted, 1)
-    assert np.array_equal(camera.sent[1], painted)
 
 
 def test_a_file_says_ai_from_its_first_picture_on(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from brushcast.badge import CORNERS, plane_patches
 from brushcast.frame import Pixels, Size, centre_crop, fit
 from brushcast.upscale import Upscaler
-from brushcast.yuv import BT601, BT709, Matrix, YuvConverter
+from brushcast.yuv import BT601, BT709, Layout, Matrix, YuvConverter, YuvPacker, packed_bytes
 
 
 def chart(side: int = 256) -> Pixels:
@@ -109,3 +109,27 @@ def test_the_badge_is_laid_on_last_at_the_full_size() -> None:
         assert all(
             np.array_equal(ours, theirs) for ours, theirs in zip(marked, wanted, strict=True)
         )
+
+
+@pytest.mark.parametrize(
+    ("layout", "code"),
+    [
+        ("I420", cv2.COLOR_YUV2RGB_I420),
+        ("NV12", cv2.COLOR_YUV2RGB_NV12),
+        ("YUYV", cv2.COLOR_YUV2RGB_YUYV),
+        ("UYVY", cv2.COLOR_YUV2RGB_UYVY),
+    ],
+)
+def test_every_layout_reads_back_as_the_same_picture(layout: Layout, code: int) -> None:
+    size = Size(256, 256)
+    flat = YuvPacker(size, BT601, layout).pack(chart())
+    assert flat.size == packed_bytes(size, layout)
+    shape = (-1, 256, 2) if layout in ("YUYV", "UYVY") else (-1, 256)
+    assert np.abs(cv2.cvtColor(flat.reshape(shape), code).astype(int) - chart()).max() <= 3
+
+
+def test_what_was_packed_before_is_not_written_over() -> None:
+    packer = YuvPacker(Size(64, 48), BT601, "I420")
+    first = packer.pack(np.zeros((48, 64, 3), np.uint8))
+    packer.pack(np.full((48, 64, 3), 255, np.uint8))
+    assert first[0] == 16

@@ -1,7 +1,7 @@
-"""The small guest with a real v4l2loopback: whether it is there, and a script run in it.
+"""The small guest with a real v4l2loopback: whether it is there, and a module run in it.
 
-Needs ../shared/vcam_guest with its setup.sh done. Software emulation: correctness is judged in it,
-never speed.
+Needs ../shared/vcam_guest with its setup.sh done; BRUSHCAST_VCAM_GUEST and VCAM_GUEST name other
+places. Software emulation: correctness is judged in it, never speed.
 """
 
 import os
@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GUEST = Path(os.environ.get("BRUSHCAST_VCAM_GUEST", ROOT.parent / "shared" / "vcam_guest"))
 PREPARED = Path(os.environ.get("VCAM_GUEST", "/var/cache/vcam_guest"))
 
@@ -29,25 +29,26 @@ def why_not() -> str:
     return ""
 
 
-def run_in_guest(script: str, folder: Path, result: str, timeout_s: int, *boot: str) -> Path:
-    """Boot, run the script with this Python, power off; the folder that was /out in it.
+def module_file() -> Path:
+    """The built v4l2loopback, under the same path here and in the guest."""
+    return next((PREPARED / "kern" / "lib" / "modules").glob("*/updates/v4l2loopback.ko"))
 
-    folder: where the script is put, readable in the guest under the same path. result: the file
-    that it must have written to /out. boot: further words for the kernel (`vivid=1`). What the
-    guest printed is in folder/console.txt.
+
+def run_in_guest(module: str, folder: Path, timeout_s: int) -> Path:
+    """Boot, run a module of this repository with this Python, power off; returns the folder that
+    was /out in it. What the guest printed is in folder/console.txt.
     """
-    file = folder / "in_guest.py"
-    file.write_text(script)
-    packages = f"{ROOT / 'plugin'}:{ROOT / 'worker'}"
+    packages = ":".join(str(ROOT / part) for part in ("plugin", "worker", "."))
     out, console = folder / "out", folder / "console.txt"
+    command = f"env PYTHONPATH={packages} {sys.executable} -m {module} {module_file()}"
     with console.open("w") as log:
         done = subprocess.run(
-            [GUEST / "boot.sh", f"env PYTHONPATH={packages} {sys.executable} {file}", *boot],
+            [GUEST / "boot.sh", command, "vivid=1"],
             cwd=folder,
             env={**os.environ, "OUT": str(out), "TIMEOUT_S": str(timeout_s)},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
     last = console.read_text(errors="replace")[-4000:]
-    assert (out / result).is_file(), f"the guest ended with {done.returncode}:\n{last}"
+    assert (out / "end").is_file(), f"the guest ended with {done.returncode}:\n{last}"
     return out
