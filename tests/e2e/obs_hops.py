@@ -3,7 +3,8 @@ PYTHONPATH=. python tests/e2e/obs_hops.py [OUT.json] [--fps 30] [--seconds 15].
 
 Pictures that carry the time they were made at (`tests/system/obs_clock.py`). Way in: pushed into an
 async source at 60 a second, until it lies in obs-in. Way out: written into obs-out (by us, there is
-no product), until it is in OBS's program. And what a picture costs OBS's video thread.
+no product), until OBS draws it into its program, and until that leaves OBS. Without us: pushed into
+the source, until drawn and until it leaves. What we add to a picture's age is in + out - without.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from brushcast.playout import Kind
 from brushcast.ring import Form, Ring
 from tests.e2e.tell import tell
 from tests.system import obs_studio
-from tests.system.obs_studio import ObsStudio, brushcast, until
+from tests.system.obs_studio import SCENE, ObsStudio, brushcast, until
 
 BITS, SIZE = 24, Size(640, 360)
 MASK = (1 << BITS) - 1
@@ -95,14 +96,20 @@ def main() -> None:
         ]
         for thread in threads:
             thread.start()
-        time.sleep(3)
-        before, heard = obs.ask("get_stats"), len((home / "clock.log").read_text().splitlines())
-        into_ms.clear()
-        time.sleep(asked.seconds)
-        after = obs.ask("get_stats")
-        lines = (home / "clock.log").read_text().splitlines()[heard:]
-        told["way in, ms"] = summary(into_ms)
-        told["way out, ms"] = summary([float(line) for line in lines])
+        ours = obs.ask("get_scene_item_id", SCENE, "Brushcast").scene_item_id
+        for name, on in (("without us", False), ("way out", True)):
+            obs.ask("set_scene_item_enabled", SCENE, ours, on)
+            time.sleep(3)
+            before = obs.ask("get_stats")
+            heard = len((home / "clock.log").read_text().splitlines())
+            into_ms.clear()
+            time.sleep(asked.seconds)
+            after = obs.ask("get_stats")
+            lines = (home / "clock.log").read_text().splitlines()[heard:]
+            pairs = [tuple(map(float, line.split())) for line in lines]
+            told[f"{name}, until drawn, ms"] = summary([drawn for drawn, _ in pairs])
+            told[f"{name}, until it leaves OBS, ms"] = summary([left for _, left in pairs])
+            told["way in, ms"] = summary(into_ms)
         frames = after.render_total_frames - before.render_total_frames
         lagged = after.render_skipped_frames - before.render_skipped_frames
         told["OBS"] = {"frames": frames, "lagged": lagged, "fps": round(after.active_fps, 2)}

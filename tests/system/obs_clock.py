@@ -1,6 +1,6 @@
 """A clock inside a real OBS, for `tests/e2e/obs_hops.py`: a source "clock" whose pictures say when
 they were pushed, and an ear on the program that reads such pictures. Runs under OBS's Python; the
-figures go to the file that OBS_CLOCK_LOG names, a line each: a latency in milliseconds."""
+figures go to the file that OBS_CLOCK_LOG names, a line each, milliseconds: drawn, left OBS."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def value_of(row, width):
     return sum((row[bit * block + block // 2] > 128) << bit for bit in range(BITS))
 
 
-def late_ms(value):
-    return ((now() - value) & (1 << BITS) - 1) * 0.064
+def late_ms(value, at):
+    return ((at - value) & (1 << BITS) - 1) * 0.064
 
 
 class Clock:
@@ -59,7 +59,8 @@ class Clock:
     def hear(self, _, frame):
         data = frame.contents
         at = data.data[0] + data.linesize[0] * (HEIGHT // 2)
-        self.log.write(f"{late_ms(value_of(c.string_at(at, WIDTH), WIDTH)):.2f}\n")
+        value, drawn = value_of(c.string_at(at, WIDTH), WIDTH), data.timestamp // 64000
+        self.log.write(f"{late_ms(value, drawn):.2f} {late_ms(value, now()):.2f}\n")
 
     def push(self):
         memory = c.create_string_buffer(b"\x80" * (WIDTH * HEIGHT * 3 // 2))
