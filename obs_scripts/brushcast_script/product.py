@@ -78,6 +78,7 @@ class Product:
         self._decided = False  # until then a child from before is left as it is
         self._orders: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue(maxsize=100)
         self._child, self._started_with, self._started_s = _adopted()
+        self._heard_s = time.monotonic()  # when a child was started, or answered last
         self._failures = 0
         self._not_before_s = 0.0
         self._connection: http.client.HTTPConnection | None = None
@@ -140,12 +141,13 @@ class Product:
         elif self._child.poll() is not None:
             self._died()
         elif self._found():
+            self._heard_s = time.monotonic()
             self._say_something()
             if time.monotonic() - self._started_s > CALM_S:
                 self._failures = 0
-        elif self.state.phase != "running" and time.monotonic() - self._started_s > START_S:
+        elif time.monotonic() - self._heard_s > START_S:
             self._end()
-            self._failed(f"it did not come up within {START_S:.0f} s")
+            self._failed(f"it did not answer for {START_S:.0f} s")
 
     def _say_something(self) -> None:
         """A run that hears nothing from us for half a minute ends: nobody would show it."""
@@ -216,7 +218,8 @@ class Product:
         except OSError as error:
             self._failed(f"{command[0]}: {error.strerror or error}")
             return
-        self._started_with, self._started_s = wanted, time.monotonic()
+        self._started_with = wanted
+        self._started_s = self._heard_s = time.monotonic()
 
     def _died(self) -> None:
         assert self._child is not None
