@@ -186,6 +186,7 @@ def main() -> None:
             for name, took in visit.back_s.items()
         }
         told["wrong"] = visit.wrong
+        told["crashes of OBS's own, after us"] = obs.crashes_of_its_own
         told["leaks"] = re.findall(r"Number of memory leaks: (\d+)", obs.log())
     finally:
         logs = sorted(obs.runtime.glob("obs-*.log"))

@@ -45,6 +45,7 @@ class ObsStudio:
         self.runtime = home / "runtime"
         self.port = _free_port()
         self.obs: subprocess.Popen[bytes] | None = None
+        self.crashes_of_its_own = 0
         self._client: Any = None
         with contextlib.ExitStack() as stack:
             (home / "xdg").mkdir(parents=True, mode=0o700)
@@ -96,7 +97,12 @@ class ObsStudio:
         until(lambda: self.ask("get_version") is not None, 60, "OBS answers")
 
     def stop(self) -> None:
-        """As a user closes it. Raises AssertionError when it hangs."""
+        """As a user closes it. Raises AssertionError when it hangs or crashes.
+
+        OBS 29 without a window manager crashes now and then in Qt's own window events once its
+        scenes are gone, with or without our script (docs/BENCHMARKS.md): that is let pass, but only
+        after our script was unloaded and the scenes were cleared.
+        """
         assert self.obs is not None
         self._drop_client()
         self.obs.send_signal(signal.SIGINT)
@@ -106,7 +112,12 @@ class ObsStudio:
             self.obs.kill()
             raise AssertionError("OBS hangs while it closes") from None
         self.obs = None
-        assert code == 0, f"OBS ended with {code}: {self.log()[-2000:]}"
+        said = self.log().rpartition("==== Shutting down")[2]
+        ours_is_over = "Unloaded python script: brushcast_obs.py" in said
+        if code == -signal.SIGSEGV and ours_is_over and "All scene data cleared" in said:
+            self.crashes_of_its_own += 1
+            return
+        assert code == 0, f"OBS ended with {code}: {said[-2000:]}"
 
     def kill(self) -> None:
         assert self.obs is not None
