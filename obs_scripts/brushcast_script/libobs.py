@@ -160,6 +160,8 @@ _WANTED: dict[str, tuple[Any, ...]] = {
     "obs_source_get_height": (U32, P),
     "obs_source_removed": (BOOL, P),
     "obs_source_get_ref": (P, P),
+    "obs_source_inc_active": (None, P),
+    "obs_source_dec_active": (None, P),
     "obs_source_get_weak_source": (P, P),
     "obs_weak_source_get_source": (P, P),
     "obs_weak_source_release": (None, P),

@@ -179,6 +179,7 @@ class _Capture:
         self._canvas = _canvas(self._video)
         self._scene = obs.obs_scene_create_private(b"Brushcast capture")
         self._source = obs.obs_source_get_ref(source)
+        obs.obs_source_inc_active(source)  # hidden in the scene, a film would stop and be cleared
         item = obs.obs_scene_add(self._scene, source)
         bounds = libobs.Vec2(width, height)
         obs.obs_sceneitem_set_bounds_type(item, libobs.BOUNDS_STRETCH)
@@ -244,6 +245,7 @@ class _Capture:
         obs.obs_view_remove(self._view)
         obs.obs_view_destroy(self._view)
         obs.obs_scene_release(self._scene)
+        obs.obs_source_dec_active(self._source)
         obs.obs_source_release(self._source)
         self.ring.close()
 

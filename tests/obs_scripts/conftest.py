@@ -24,6 +24,7 @@ class Source:
     removed: bool = False
     data: int = 0
     references: int = 0
+    active: int = 0
     pushed: list[tuple[int, int, bytes]] = field(default_factory=list)  # width, height, Y's start
 
 
@@ -135,6 +136,12 @@ class FakeObs:
     def obs_source_get_ref(self, number: int) -> int:
         self.sources[number].references += 1
         return number
+
+    def obs_source_inc_active(self, number: int) -> None:
+        self.sources[number].active += 1
+
+    def obs_source_dec_active(self, number: int) -> None:
+        self.sources[number].active -= 1
 
     def obs_source_release(self, number: int) -> None:
         self.sources[number].references -= 1

@@ -26,7 +26,7 @@ from brushcast.frame import Pixels
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "obs_scripts" / "brushcast_obs.py"
 DRIVER = Path(__file__).parent / "obs_driver.py"
-PROGRAMS = ("obs", "Xvfb", "dbus-daemon", "xdotool")
+PROGRAMS = ("obs", "Xvfb", "dbus-daemon", "xdotool", "ffmpeg")
 PASSWORD = "of a test"
 CANVAS = (640, 360)
 SCENE = "Scene"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +21,14 @@ from brushcast.ring import Form, Ring
 from tests.system import obs_studio
 from tests.system.obs_studio import SCENE, ObsStudio, brushcast, media, until
 
+MISSING = obs_studio.missing()
 pytestmark = [
     pytest.mark.system,
     pytest.mark.slow,
-    pytest.mark.skipif(bool(obs_studio.missing()), reason=f"no {', '.join(obs_studio.missing())}"),
+    pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}"),
 ]
 
 PATIENCE_S = 120.0  # of a machine that does much else; figures are in docs/BENCHMARKS.md
-CARD = "card"
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,11 @@ def obs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObsStudio]:
         settings = {"source": "main", "brushcast.preset.2": [{"key": "OBS_KEY_F8"}]}
         for name in ("one", "two"):
             made.write_collection(name, [media(still), brushcast()], settings)
+        film = home / "film.mp4"
+        clip = obs_studio.ROOT / "plugin" / "brushcast" / "assets" / "clip.mp4"
+        command = ["ffmpeg", "-loglevel", "error", "-i", str(clip), "-s", "640x360", str(film)]
+        subprocess.run(command, check=True)
+        made.write_collection("film", [media(film)], {"source": "main"})
         made.start()
         yield made
         made.stop()
@@ -193,6 +199,30 @@ def test_another_collection_and_back(obs: ObsStudio) -> None:
         obs.ask("set_current_scene_collection", name)
         until(lambda: bool(obs.ask("get_scene_item_list", SCENE)), 30, "the collection is there")
         live(obs)
+
+
+def captured(obs: ObsStudio) -> Pixels:
+    """What OBS gives us, [H W 4] BGRA."""
+    ring = Ring.attach(obs.runtime / "obs-in", Form.BGRA)
+    picture = ring.newest()
+    ring.close()
+    assert picture is not None
+    return picture.pixels_HWC
+
+
+def test_a_film_goes_on_while_it_is_hidden(obs: ObsStudio) -> None:
+    obs.ask("set_current_scene_collection", "film")
+    until(lambda: bool(obs.ask("get_scene_item_list", SCENE)), 30, "the collection is there")
+    until(lambda: (obs.runtime / "obs-in").exists() and captured(obs).std() > 20, 30, "the film")
+    obs.press("driver.put")
+    until(lambda: len(items(obs)) == 2, 10, "the picture is in the scene")
+    time.sleep(1)  # what stops would have stopped by now
+    before = captured(obs)
+    assert before[..., :3].std() > 20, "the film is there"
+    until(lambda: np.abs(captured(obs).astype(int) - before).mean() > 1, 10, "it moves")
+    obs.press("driver.undo")
+    obs.ask("set_current_scene_collection", "one")
+    live(obs)
 
 
 def test_the_bridge_is_killed(obs: ObsStudio) -> None:

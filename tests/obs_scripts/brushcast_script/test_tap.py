@@ -20,7 +20,7 @@ def tap(fake: FakeObs, tmp_path: Path) -> Iterator[Tap]:
     made.close()
     assert not fake.views
     assert not (tmp_path / "obs-in").exists()
-    assert all(source.references == 0 for source in fake.sources.values())
+    assert all(source.references == source.active == 0 for source in fake.sources.values())
 
 
 def written(path: Path) -> int:
@@ -47,6 +47,7 @@ def test_a_source_is_captured_in_its_own_shape(fake: FakeObs, tap: Tap, tmp_path
     assert written(tmp_path / "obs-in") == 1
     assert (tmp_path / "obs-in").read_bytes()[8192 : 8192 + 8] == b"\7" * 8
     assert len(tap.cost_ms()) == 1
+    assert [source.active for source in fake.sources.values() if source.name == "Webcam"] == [1]
     tap.follow("")
     until(lambda: tap.state.phase == "off")
     assert not fake.data_capture
