@@ -77,8 +77,9 @@ def test_hidden_is_the_card_whatever_is_painted(
     shown.hide(True)
     pushed = len(fake.sources[number].pushed)
     stamp(tmp_path / "obs-out", seq=2)
+    until(lambda: shown._after == 2)  # it was seen
     until(lambda: len(fake.sources[number].pushed) > pushed)
-    assert all(start != PAINTED for _, _, start in fake.sources[number].pushed[pushed - 1 :])
+    assert all(start != PAINTED for _, _, start in fake.sources[number].pushed[pushed:])
     shown.hide(False)
     stamp(tmp_path / "obs-out", seq=3)
     until(lambda: fake.sources[number].pushed[-1][2] == PAINTED)
@@ -90,6 +91,15 @@ def test_a_destroyed_source_is_not_pushed_to(fake: FakeObs, shown: Shown) -> Non
     fake.destroy(number)
     shown.card_now()
     assert shown.source() is None
+
+
+def test_the_card_is_left_behind(fake: FakeObs, tmp_path: Path) -> None:
+    shown = Shown(fake, lambda: tmp_path / "obs-out")  # type: ignore[arg-type]
+    number = fake.obs_source_create(picture.SOURCE_ID, b"Brushcast", None, None)
+    stamp(tmp_path / "obs-out")
+    until(lambda: (64, 48, PAINTED) in fake.sources[number].pushed)
+    shown.close()
+    assert fake.sources[number].pushed[-1][2] != PAINTED
 
 
 def test_sources_from_before_a_reload_are_found(fake: FakeObs, tmp_path: Path) -> None:

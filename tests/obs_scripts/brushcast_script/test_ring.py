@@ -44,6 +44,21 @@ def test_what_is_written_lies_where_the_format_says(tmp_path: Path) -> None:
     assert not (tmp_path / "r").exists()
 
 
+def test_a_picture_that_is_being_written_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, locks = RingWriter(tmp_path / "r", 16, 8), []
+
+    def looks(*_: int) -> None:
+        data = (tmp_path / "r").read_bytes()
+        locks.append((*struct.unpack_from("<Q", data, 4096), *struct.unpack_from("<Q", data, 64)))
+
+    monkeypatch.setattr(ctypes, "memmove", looks)
+    writer.write(0, 64, 1)
+    assert locks == [(1, 0)], "odd while it is written, and not counted yet"
+    writer.close()
+
+
 def test_rows_that_are_further_apart_are_put_together(tmp_path: Path) -> None:
     ring = RingWriter(tmp_path / "r", 2, 3)
     rows = b"".join(bytes([row]) * 8 + b"\xff" * 24 for row in range(3))
