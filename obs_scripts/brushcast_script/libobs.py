@@ -174,7 +174,7 @@ _WANTED: dict[str, tuple[Any, ...]] = {
     "video_format_get_parameters": (BOOL, INT, INT, P, P, P),
     "obs_view_create": (P,),
     "obs_view_set_source": (None, P, U32, P),
-    "obs_view_add2": (P, P, c.POINTER(VideoInfo)),
+    "obs_view_add": (P, P),
     "obs_view_remove": (None, P),
     "obs_view_destroy": (None, P),
     "obs_output_create": (P, NAME, NAME, P, P),
@@ -229,6 +229,11 @@ _WANTED: dict[str, tuple[Any, ...]] = {
 }
 
 
+_OPTIONAL: dict[str, tuple[Any, ...]] = {
+    "obs_view_add2": (P, P, c.POINTER(VideoInfo)),  # from OBS 29 on
+}
+
+
 class ObsUnknown(Exception):
     """One sentence: this OBS is none that the script understands."""
 
@@ -246,8 +251,10 @@ class Libobs:
             raise ObsUnknown(f"OBS {self.text}: this version of Brushcast knows OBS {known}")
         missing = [name for name in _WANTED if not hasattr(library, name)]
         if missing:
-            raise ObsUnknown(f"OBS {self.text} lacks {', '.join(missing)}: wanted OBS 29 or newer")
-        for name, (result, *arguments) in _WANTED.items():
+            raise ObsUnknown(f"OBS {self.text} lacks {', '.join(missing)}: Brushcast needs it")
+        there = {name: types for name, types in _OPTIONAL.items() if hasattr(library, name)}
+        self.views_have_sizes = "obs_view_add2" in there
+        for name, (result, *arguments) in {**_WANTED, **there}.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
             setattr(self, name, function)

@@ -181,17 +181,13 @@ class _Capture:
         self._source = obs.obs_source_get_ref(source)
         obs.obs_source_inc_active(source)  # hidden in the scene, a film would stop and be cleared
         item = obs.obs_scene_add(self._scene, source)
-        bounds = libobs.Vec2(width, height)
-        obs.obs_sceneitem_set_bounds_type(item, libobs.BOUNDS_STRETCH)
-        obs.obs_sceneitem_set_bounds(item, c.byref(bounds))
         self._view = obs.obs_view_create()
         obs.obs_view_set_source(self._view, 0, obs.obs_scene_get_source(self._scene))
-        wanted = libobs.VideoInfo.from_buffer_copy(self._video)
-        wanted.base_width = wanted.output_width = width
-        wanted.base_height = wanted.output_height = height
-        wanted.output_format = libobs.BGRA
-        video = obs.obs_view_add2(self._view, c.byref(wanted))
         self._output = obs.obs_output_create(OUTPUT_ID, b"Brushcast capture", None, None)
+        video = self._own_video(width, height) if obs.views_have_sizes else self._canvas_video()
+        bounds = libobs.Vec2(*((width, height) if obs.views_have_sizes else self._canvas[2:]))
+        obs.obs_sceneitem_set_bounds_type(item, libobs.BOUNDS_STRETCH)
+        obs.obs_sceneitem_set_bounds(item, c.byref(bounds))
         KEPT["tap"].now = self
         started = False
         if video and self._output:
@@ -200,6 +196,24 @@ class _Capture:
         if not started:
             self.close()
             raise RingError("OBS does not start the capture; its log says why")
+
+    def _own_video(self, width: int, height: int) -> int | None:
+        """Drawn in the ring's size and format."""
+        wanted = libobs.VideoInfo.from_buffer_copy(self._video)
+        wanted.base_width = wanted.output_width = width
+        wanted.base_height = wanted.output_height = height
+        wanted.output_format = libobs.BGRA
+        video: int | None = self._obs.obs_view_add2(self._view, c.byref(wanted))
+        return video
+
+    def _canvas_video(self) -> int | None:
+        """OBS 28: drawn in the canvas's shape, and brought back by OBS's video thread."""
+        video: int | None = self._obs.obs_view_add(self._view)
+        wanted = libobs.ScaleInfo(
+            libobs.BGRA, self.ring.width, self.ring.height, libobs.RANGE_FULL, libobs.CS_709
+        )
+        self._obs.obs_output_set_video_conversion(self._output, c.byref(wanted))
+        return video
 
     def name(self) -> str | None:
         """The source's present name; None once it is deleted."""

@@ -54,6 +54,8 @@ class FakeObs:
         self.views: list[int] = []
         self.tapped: libobs.VideoInfo | None = None
         self.data_capture = False
+        self.views_have_sizes = True
+        self.converted: tuple[Any, ...] = ()
         self._bfree = c.CFUNCTYPE(None, c.c_void_p)(self.bfree)
         self.address_of_bfree = c.cast(self._bfree, c.c_void_p).value
         self.allocated: list[int] = []
@@ -229,6 +231,12 @@ class FakeObs:
     def obs_view_add2(self, view: int, info: Any) -> int:
         self.tapped = libobs.VideoInfo.from_buffer_copy(info._obj)
         return view
+
+    def obs_view_add(self, view: int) -> int:
+        return view
+
+    def obs_output_set_video_conversion(self, output: int, wanted: Any) -> None:
+        self.converted = _tuple(wanted._obj)
 
     def obs_view_remove(self, view: int) -> None:
         self.views.remove(view)

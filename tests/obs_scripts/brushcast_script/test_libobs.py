@@ -42,8 +42,15 @@ def test_unknown_versions_are_refused_politely(major: int) -> None:
 
 
 def test_a_missing_function_is_named() -> None:
-    with pytest.raises(ObsUnknown, match="lacks obs_view_add2"):
-        Libobs(library(28, lacks="obs_view_add2"))
+    with pytest.raises(ObsUnknown, match="lacks obs_view_create"):
+        Libobs(library(28, lacks="obs_view_create"))
+
+
+def test_what_obs_28_lacks_is_noted() -> None:
+    assert not Libobs(library(28)).views_have_sizes
+    newer = library(29)
+    newer.obs_view_add2 = Function()
+    assert Libobs(newer).views_have_sizes
 
 
 def test_no_obs_around() -> None:

@@ -53,6 +53,17 @@ def test_a_source_is_captured_in_its_own_shape(fake: FakeObs, tap: Tap, tmp_path
     assert not fake.data_capture
 
 
+def test_obs_28_draws_in_its_canvas_and_converts(fake: FakeObs, tap: Tap) -> None:
+    fake.views_have_sizes = False
+    fake.add_source("Webcam", width=64, height=48)
+    tap.follow("Webcam")
+    until(lambda: tap.state.phase == "live")
+    assert fake.tapped is None
+    assert fake.converted[:3] == (libobs.BGRA, 64, 48)
+    (item,) = fake.items.values()
+    assert item.values["bounds"] == (640, 360), "stretched over the canvas, and back"
+
+
 def test_what_is_not_there_yet_is_waited_for(fake: FakeObs, tap: Tap) -> None:
     tap.follow("Webcam")
     until(lambda: "there is no source 'Webcam'" in tap.state.message)
