@@ -202,18 +202,20 @@ def test_another_collection_and_back(obs: ObsStudio) -> None:
 
 
 def captured(obs: ObsStudio) -> Pixels:
-    """What OBS gives us, [H W 4] BGRA."""
-    ring = Ring.attach(obs.runtime / "obs-in", Form.BGRA)
+    """What OBS gives us, [H W 4] BGRA; black while it gives nothing."""
+    try:
+        ring = Ring.attach(obs.runtime / "obs-in", Form.BGRA)
+    except SourceError:
+        return np.zeros((360, 640, 4), np.uint8)
     picture = ring.newest()
     ring.close()
-    assert picture is not None
-    return picture.pixels_HWC
+    return np.zeros((360, 640, 4), np.uint8) if picture is None else picture.pixels_HWC
 
 
 def test_a_film_goes_on_while_it_is_hidden(obs: ObsStudio) -> None:
     obs.ask("set_current_scene_collection", "film")
     until(lambda: bool(obs.ask("get_scene_item_list", SCENE)), 30, "the collection is there")
-    until(lambda: (obs.runtime / "obs-in").exists() and captured(obs).std() > 20, 30, "the film")
+    until(lambda: captured(obs)[..., :3].std() > 20, 30, "the film")
     obs.press("driver.put")
     until(lambda: len(items(obs)) == 2, 10, "the picture is in the scene")
     time.sleep(1)  # what stops would have stopped by now
