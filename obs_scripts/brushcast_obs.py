@@ -43,7 +43,11 @@ class _Script:
         self._register_hotkeys(settings)
         self._event = lambda event: self._on_event(event)
         obs.obs_frontend_add_event_callback(self._event)
-        self.studio.remember(json.loads(obs.obs_data_get_string(settings, "placed") or "[]"))
+        placed, captured = (
+            json.loads(obs.obs_data_get_string(settings, name) or "null")
+            for name in ("placed", "captured")
+        )
+        self.studio.remember(placed, captured)
         self.update(settings)
 
     def close(self) -> None:
@@ -68,6 +72,7 @@ class _Script:
     def save(self, settings: Any) -> None:
         placed = json.dumps([placed.to_json() for placed in self.studio.placed])
         obs.obs_data_set_string(settings, "placed", placed)
+        obs.obs_data_set_string(settings, "captured", json.dumps(self.studio.captured()))
         obs.obs_data_set_string(settings, "source", self.studio.settings.source)  # renamed?
         for name, number in self.hotkeys.items():
             array = obs.obs_hotkey_save(number)

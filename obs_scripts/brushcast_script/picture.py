@@ -91,6 +91,9 @@ class Shown:
         """Stop and wait; the sources are left with the card."""
         self._stop.set()
         self._thread.join(5)
+        if self.pictures:
+            said = "%d pictures were shown, %d of them written over while OBS took them"
+            log.info(said, self.pictures, self.torn)
         self.card_now()
         self._sources.close()
         if self._reader is not None:

@@ -31,8 +31,7 @@ log = logging.getLogger(__name__)
 EVERY_S = 0.3
 ANSWER_S = 1.5
 START_S = 60.0  # the first start compiles Python files and loads weights
-PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0)  # before each further start
-CALM_S = 60.0  # a run as long forgives the ones before
+PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0)  # after each run that painted nothing
 END_S = 8.0
 CLOSE_S = 5.0  # answers that are waited for
 LOG_MOST_BYTES = 4 << 20
@@ -81,6 +80,7 @@ class Product:
         self._heard_s = time.monotonic()  # when a child was started, or answered last
         self._failures = 0
         self._not_before_s = 0.0
+        self._painted = False  # this run has shown painted pictures
         self._connection: http.client.HTTPConnection | None = None
         self._address: tuple[str, int, str] | None = None
         self._stop = threading.Event()
@@ -143,8 +143,8 @@ class Product:
         elif self._found():
             self._heard_s = time.monotonic()
             self._say_something()
-            if time.monotonic() - self._started_s > CALM_S:
-                self._failures = 0
+            if self.state.shown.get("state") == "LIVE":
+                self._failures, self._painted = 0, True
         elif time.monotonic() - self._heard_s > START_S:
             self._end()
             self._failed(f"it did not answer for {START_S:.0f} s")
@@ -232,9 +232,12 @@ class Product:
         self._failed(words)
 
     def _failed(self, message: str) -> None:
-        patience_s = PATIENCE_S[min(self._failures, len(PATIENCE_S) - 1)]
-        self._not_before_s = time.monotonic() + patience_s
-        self._failures += 1
+        if self._painted:  # it can: nothing is gained by waiting
+            self._painted = False
+        else:
+            patience_s = PATIENCE_S[min(self._failures, len(PATIENCE_S) - 1)]
+            self._not_before_s = time.monotonic() + patience_s
+            self._failures += 1
         self.state = ProductState("failed", message)
         log.warning("the product ended: %s", message)
 

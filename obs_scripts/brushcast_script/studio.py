@@ -15,7 +15,7 @@ from typing import Any
 
 from brushcast_script import place
 from brushcast_script.folders import runtime_folder
-from brushcast_script.libobs import Libobs, VideoInfo
+from brushcast_script.libobs import KEPT, Libobs, VideoInfo
 from brushcast_script.picture import Shown
 from brushcast_script.place import Placed, PlaceError
 from brushcast_script.product import Product, Wanted
@@ -52,7 +52,11 @@ class Studio:
         self.shown = Shown(obs, lambda: _ring("obs-out"))
         self.tap = Tap(obs, lambda: _ring("obs-in"))
         self.product = Product(runtime_folder)
-        self._told: tuple[Any, ...] | None = None  # what the product knows of preset, strength
+        # What the page asked for last, what is shown since (by hotkey, by the panel): of the latter
+        # a product that is started anew is told, and a script that is loaded anew knows.
+        self._asked, self._look = KEPT.pop("look", (None, None))
+        self._to_tell = False
+        self._known: dict[str, Any] = {}  # size of a source when it was captured last
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="brushcast studio", daemon=True)
         self._thread.start()
@@ -64,6 +68,8 @@ class Studio:
         self._thread.join(2)
         self.tap.close()
         self.product.close()
+        if self.running:
+            KEPT["look"] = self._asked, self._look
         self.shown.close()
 
     # ------------------------------------------------------------------ settings, buttons
@@ -92,10 +98,20 @@ class Studio:
         """The tap follows what is wanted."""
         self.tap.follow(self.settings.source if self.running else "")
 
-    def remember(self, tables: Any) -> None:
-        """What was placed before OBS was closed."""
+    def remember(self, tables: Any, captured: Any = None) -> None:
+        """What was placed and how large the source was before OBS was closed: as `captured` of
+        then, so that the product need not wait for the source's first picture."""
         rows = tables if isinstance(tables, list) else []
         self.placed = [placed for row in rows if (placed := Placed.from_json(row)) is not None]
+        table = captured if isinstance(captured, dict) else {}
+        sizes = [table.get("width"), table.get("height")]
+        if all(isinstance(size, int) and 16 <= size <= 4096 for size in sizes):
+            self._known = {key: table[key] for key in ("width", "height")}
+            self._known["source"] = str(table.get("source", ""))
+
+    def captured(self) -> dict[str, Any]:
+        """The size of what was captured last, to be remembered."""
+        return dict(self._known)
 
     def put(self, words: Words) -> str:
         """Into the present scene; what is to be said."""
@@ -197,18 +213,33 @@ class Studio:
         self._shape()
         if not self.running:
             self.product.want(None)
-            self._told = None
+            self._asked = None
             return
         if tap.width:
-            wanted = Wanted(settings.preset, tap.width, tap.height, self._rate(), settings.camera)
-            self.product.want(wanted)
-        look = settings.preset, settings.strength
-        if self.product.state.phase != "running":
-            self._told = None
-        elif look != self._told:
-            body = {"preset": settings.preset, "strength": settings.strength}
+            self._known = {"source": tap.source, "width": tap.width, "height": tap.height}
+        look = self._tell_look()
+        if self._known.get("source") == settings.source:
+            size = self._known["width"], self._known["height"]
+            self.product.want(Wanted(look, *size, self._rate(), settings.camera))
+
+    def _tell_look(self) -> str:
+        """The page's when it changes, else the one that was shown last. Returns its preset."""
+        asked = self.settings.preset, self.settings.strength
+        if asked != self._asked or self._look is None:
+            self._asked, self._look, self._to_tell = asked, asked, True
+        state = self.product.state
+        if state.phase in ("starting", "failed"):
+            self._to_tell = True
+        elif state.phase == "running" and self._to_tell:
+            body = dict(zip(("preset", "strength"), self._look, strict=True))
             self.product.tell("look", {k: v for k, v in body.items() if v is not None})
-            self._told = look
+            self._to_tell = False
+        elif state.phase == "running":
+            shown = state.shown.get("look", {})
+            if shown.get("preset"):
+                self._look = shown["preset"], shown.get("strength")
+        preset: str = self._look[0]
+        return preset
 
     def _shape(self) -> None:
         if self.tap.state.width:

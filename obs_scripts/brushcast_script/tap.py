@@ -86,11 +86,6 @@ class Tap:
         self._thread.join(5)
         self.let_go()
 
-    def cost_ms(self) -> list[float]:
-        """What the last pictures cost OBS's video thread, each."""
-        capture = self._capture
-        return [] if capture is None else [ns / 1e6 for ns in list(capture.cost_ns)]
-
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
@@ -173,7 +168,7 @@ class _Capture:
         self._path = path
         self.ring = RingWriter(path, width, height)
         self._writing = threading.Lock()  # the ring is not exchanged under a picture
-        self.cost_ns: deque[int] = deque(maxlen=COSTS)
+        self._cost_ns: deque[int] = deque(maxlen=COSTS)
         self.last_ns = time.monotonic_ns()
         self._video = _video_info(obs)
         self._canvas = _canvas(self._video)
@@ -245,7 +240,7 @@ class _Capture:
         with self._writing:
             self.ring.write(frame.data[0], frame.linesize[0], begun_ns)
         self.last_ns = begun_ns
-        self.cost_ns.append(time.monotonic_ns() - begun_ns)
+        self._cost_ns.append(time.monotonic_ns() - begun_ns)
 
     def close(self) -> None:
         obs = self._obs
@@ -261,7 +256,16 @@ class _Capture:
         obs.obs_scene_release(self._scene)
         obs.obs_source_dec_active(self._source)
         obs.obs_source_release(self._source)
+        self._say_cost()
         self.ring.close()
+
+    def _say_cost(self) -> None:
+        """What the last pictures cost OBS's video thread, each."""
+        cost_ms = sorted(ns / 1e6 for ns in self._cost_ns)
+        if cost_ms:
+            p50, p95 = (cost_ms[len(cost_ms) * share // 100] for share in (50, 95))
+            size = f"{self.ring.width}x{self.ring.height}"
+            log.info("captured at %s: %.2f ms p50, %.2f ms p95 a picture", size, p50, p95)
 
 
 def _video_info(obs: Libobs) -> libobs.VideoInfo:

@@ -1,10 +1,12 @@
 """What a real OBS makes of the product, hour after hour in minutes:
 PYTHONPATH=. python tests/e2e/obs_visit.py OUT.json [--reloads 50] [--switches 20] [--restarts 20]
-[--bridge-kills 10] [--obs-kills 5] [--calm] (needs obs, Xvfb, dbus-daemon, xdotool, ffmpeg).
+[--bridge-kills 10] [--every 0] [--obs-kills 5] [--calm] [--size 640x360]
+(needs obs, Xvfb, dbus-daemon, xdotool, ffmpeg).
 
 Told of each: how long until the picture was there again (OBS's source live, seconds), hangs,
 processes and files that were left, and OBS's own log of leaks. And of a calm minute: OBS's frames
-with and without us, lagged ones, and what the capture costs OBS's video thread.
+with and without us, lagged ones, the age of the painted pictures (captured in OBS until they lie
+ready for it) and what the capture costs OBS's video thread, as the script's log says.
 """
 
 from __future__ import annotations
@@ -23,14 +25,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from brushcast.errors import SourceError
+from brushcast.playout import Kind
 from brushcast.ring import Form, Ring
+from tests.e2e.obs_hops import summary
 from tests.e2e.tell import tell
 from tests.system import obs_studio
 from tests.system.obs_studio import SCENE, ObsStudio, brushcast, media, until
 from tests.system.test_obs import left_in, state
 
 CLIP = obs_studio.ROOT / "plugin" / "brushcast" / "assets" / "clip.mp4"
-SMALL = "640x360"  # where every picture is drawn by the CPU, a large one takes its frame's time
 PATIENCE_S = 60.0
 CALM_S = 20.0
 # The dialog of OBS 29 without a window manager: the menu, its entry, then inside the dialog.
@@ -115,16 +119,35 @@ class Visit:
         until(self.nothing_runs, 20, "nothing runs on")
         self.obs.start()
 
-    def kill_bridge(self) -> None:
+    def kill_bridge(self, after_s: float) -> None:
+        time.sleep(after_s)
         for pid in obs_studio.children(str(self.obs.runtime)):
             if b"bridge-process" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
         until(lambda: not self.fresh(), 10, "the bridge is gone")
 
+    def ages_ms(self) -> list[float]:
+        """Of every picture that is painted in a calm while: captured in OBS until it lies in
+        obs-out."""
+        found, after, ends_s = [], 0, time.monotonic() + CALM_S
+        try:
+            ring = Ring.attach(self.obs.runtime / "obs-out", Form.I420)
+        except SourceError:  # we are off
+            time.sleep(CALM_S)
+            return []
+        while time.monotonic() < ends_s:
+            picture = ring.newest(after)
+            if picture is not None and picture.kind == Kind.LIVE and picture.captured_ns >= 0:
+                found.append((picture.written_ns - picture.captured_ns) / 1e6)
+            after = after if picture is None else picture.number
+            time.sleep(0.01)
+        ring.close()
+        return found
+
     def frames(self) -> dict[str, Any]:
-        """OBS's own count over a calm while."""
+        """OBS's own count over a calm while, and our pictures' age."""
         before, begun_s = self.obs.ask("get_stats"), time.monotonic()
-        time.sleep(CALM_S)
+        ages_ms = self.ages_ms()
         after, took_s = self.obs.ask("get_stats"), time.monotonic() - begun_s
         frames = after.render_total_frames - before.render_total_frames
         lagged = after.render_skipped_frames - before.render_skipped_frames
@@ -132,6 +155,7 @@ class Visit:
             "fps": round((frames - lagged) / took_s, 2),
             "lagged_share": round(lagged / max(1, frames), 4),
             "render_ms": round(after.average_frame_render_time, 2),
+            "age_ms": summary(ages_ms) if ages_ms else {},
         }
 
 
@@ -142,6 +166,8 @@ def main() -> None:
         options.add_argument(f"--{name}", type=int, default=count)
     options.add_argument("--bridge-kills", type=int, default=10)
     options.add_argument("--obs-kills", type=int, default=5)
+    options.add_argument("--every", type=float, default=0, help="seconds between two bridge kills")
+    options.add_argument("--size", default="640x360", help="of the source that is captured")
     options.add_argument("--calm", action="store_true", help="the frames of a calm while")
     asked = options.parse_args()
     home = Path(tempfile.mkdtemp(prefix="brushcast-obs-"))
@@ -151,7 +177,7 @@ def main() -> None:
         obs.install()
         obs.write_profile()
         clip = home / "clip.mp4"
-        command = ["ffmpeg", "-loglevel", "error", "-i", str(CLIP), "-s", SMALL, str(clip)]
+        command = ["ffmpeg", "-loglevel", "error", "-i", str(CLIP), "-s", asked.size, str(clip)]
         subprocess.run(command, check=True)
         for name in ("one", "two"):
             obs.write_collection(name, [media(clip), brushcast()], {"source": "main"})
@@ -174,7 +200,7 @@ def main() -> None:
             visit.open_dialog()
             visit.many("reload", asked.reloads, visit.reload)
         visit.many("another collection", asked.switches, visit.switch)
-        visit.many("bridge killed", asked.bridge_kills, visit.kill_bridge)
+        visit.many("bridge killed", asked.bridge_kills, lambda: visit.kill_bridge(asked.every))
         visit.many("OBS restarted", asked.restarts, visit.restart)
         visit.many("OBS killed", asked.obs_kills, visit.kill_obs)
         begun_s = time.monotonic()
@@ -185,6 +211,8 @@ def main() -> None:
             name: {"p50": statistics.median(took), "max": max(took), "times": len(took)}
             for name, took in visit.back_s.items()
         }
+        said = (obs.runtime / "obs-script.log").read_text()
+        told["the script's log"] = re.findall(r"(?:captured at|\d+ pictures) .*", said)[-6:]
         told["wrong"] = visit.wrong
         told["crashes of OBS's own, after us"] = obs.crashes_of_its_own
         told["leaks"] = re.findall(r"Number of memory leaks: (\d+)", obs.log())

@@ -52,7 +52,7 @@ def test_fresh_pictures_then_the_card_again(fake: FakeObs, shown: Shown, tmp_pat
     number = fake.obs_source_create(picture.SOURCE_ID, b"Brushcast", None, None)
     stamp(tmp_path / "obs-out")
     until(lambda: (64, 48, PAINTED) in fake.sources[number].pushed)
-    assert shown.pictures == 1
+    assert (shown.pictures, shown.torn) == (1, 0)
     pushed = len(fake.sources[number].pushed)
     until(lambda: len(fake.sources[number].pushed) > pushed)  # it grew old
     assert fake.sources[number].pushed[-1][2] != PAINTED

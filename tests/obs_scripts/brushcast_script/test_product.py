@@ -155,6 +155,15 @@ def test_a_run_that_is_killed_is_replaced(kept: Product, runtime: Path) -> None:
     assert json.loads((runtime / "run.json").read_text())["pid"] != pid
 
 
+def test_one_that_painted_is_replaced_at_once_and_for_ever(kept: Product, runtime: Path) -> None:
+    kept.want(WANTED)
+    for _ in range(len(product.PATIENCE_S) + 2):
+        until(lambda: kept.state.phase == "running", 10)
+        os.kill(json.loads((runtime / "run.json").read_text())["pid"], 9)
+        until(lambda: kept.state.phase != "running", 10)
+        assert kept._failures == 0
+
+
 def test_a_run_of_somebody_elses_is_used_and_left(kept: Product, runtime: Path) -> None:
     command = [sys.executable, str(DOUBLE), "by hand"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as other:

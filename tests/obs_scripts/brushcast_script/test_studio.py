@@ -42,6 +42,7 @@ class FakeProduct:
 @pytest.fixture
 def made(fake: FakeObs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
     monkeypatch.setattr(studio, "Product", FakeProduct)
+    libobs.KEPT.pop("look", None)
     scene = fake.add_scene("Scene")
     fake.add_item(scene, fake.add_source("Webcam"))
 
@@ -68,6 +69,43 @@ def test_a_chosen_source_is_captured_and_the_product_wanted_in_its_shape(made: S
     made.stop()
     until(lambda: made.product.wanted is None)  # type: ignore[attr-defined]
     until(lambda: made.tap.state.phase == "off")
+
+
+def test_what_a_hotkey_chose_outlives_a_reload_and_the_product(made: Studio, fake: FakeObs) -> None:
+    made.apply(Settings(source="Webcam", preset="oil"))
+    until(lambda: ("look", {"preset": "oil"}) in told(made))
+    until(lambda: made._look == ("ink", 0.95))  # chosen meanwhile
+    made.product.state = ProductState("starting")
+    until(lambda: made._to_tell)
+    assert made.product.wanted.preset == "ink"  # type: ignore[attr-defined]
+    made.product.state = ProductState("running", "Live.", SHOWN)
+    until(lambda: told(made)[-1] == ("look", {"preset": "ink", "strength": 0.95}))
+    made.close()
+    again = Studio(fake)  # type: ignore[arg-type]
+    again.apply(Settings(source="Webcam", preset="oil"))
+    until(lambda: again.product.wanted == Wanted("ink", 640, 480, 30))  # type: ignore[attr-defined]
+    assert told(again) == []
+    again.apply(Settings(source="Webcam", preset="neon"))  # the page has the last word
+    until(lambda: told(again) == [("look", {"preset": "neon"})])
+    again.close()
+
+
+def test_the_product_does_not_wait_for_a_source_whose_size_is_remembered(made: Studio) -> None:
+    made.apply(Settings(source="Webcam"))
+    until(lambda: made.captured() == {"source": "Webcam", "width": 640, "height": 480})
+    made.remember([], {"source": "Later", "width": 64, "height": 48})
+    made.apply(Settings(source="Later"))
+    until(lambda: made.product.wanted == Wanted("ink", 64, 48, 30))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "captured",
+    ["64x48", {"source": "Later"}, {"source": "Later", "width": "64", "height": 48},
+     {"source": "Later", "width": 64, "height": 1 << 20}],
+)  # fmt: skip
+def test_a_remembered_size_that_is_none_is_let_be(made: Studio, captured: Any) -> None:
+    made.remember([], captured)
+    assert made.captured() == {}
 
 
 def test_it_does_not_start_by_itself_where_that_is_not_wanted(made: Studio) -> None:
