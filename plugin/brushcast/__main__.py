@@ -1,4 +1,5 @@
-"""The command line. The only place that reads flags, files of configuration and the environment.
+"""The command line. It and `commands` are the only places that read flags, files of configuration
+and the environment.
 
 Exit codes: 0 success, 1 something failed, 2 the input cannot work (one line on standard error says
 why), 130 Ctrl-C.
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import platformdirs
 
 import brushcast
+from brushcast.commands.models import models
+from brushcast.commands.presets import presets
 from brushcast.errors import BrushcastError, ConfigError, InputError
+from brushcast.folders import user_folder, user_presets_folder
 from brushcast.frame import Size
 from brushcast.options import FILE, SIZE, badge_options, json_option
 
@@ -57,16 +60,6 @@ def _complain(message: str, code: int) -> int:
 
 
 QUALITY_OPTIONS = ("clips", "styles", "pictures", "drift_seconds", "ablations", "out")
-
-
-def user_folder() -> Path:
-    """Where a user's own settings are."""
-    return Path(platformdirs.user_config_dir(APP, appauthor=False))
-
-
-def user_presets_folder() -> Path:
-    """Where a user's own presets are."""
-    return user_folder() / "presets"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -282,124 +275,8 @@ def _check_bench(quality: bool) -> None:
             raise ConfigError(f"{option}: wanted {'without' if quality else 'only with'} --quality")
 
 
-@cli.group()
-def presets() -> None:
-    """The looks: list, show, import, export."""
-
-
-@presets.command("list")
-@json_option
-def presets_list(as_json: bool) -> None:
-    """All presets."""
-    from brushcast.presets import load_presets
-
-    found = load_presets(user_presets_folder())
-    if as_json:
-        click.echo(json.dumps([{"name": p.name, "title": p.title} for p in found.values()]))
-    else:
-        for preset in found.values():
-            click.echo(f"{preset.name:<16} {preset.title:<20} {preset.prompt}")
-
-
-@presets.command("show")
-@click.argument("name")
-@json_option
-def presets_show(name: str, as_json: bool) -> None:
-    """One preset, whole."""
-    import dataclasses
-
-    from brushcast.presets import find_preset, load_presets, write_preset
-
-    preset = find_preset(name, load_presets(user_presets_folder()))
-    click.echo(
-        json.dumps(dataclasses.asdict(preset)) if as_json else write_preset(preset), nl=as_json
-    )
-
-
-@presets.command("import")
-@click.argument("file", type=FILE)
-@json_option
-def presets_import(file: Path, as_json: bool) -> None:
-    """Take a preset's TOML file into your folder; it replaces one of the same name."""
-    from brushcast.presets import read_preset, save_preset
-
-    preset = read_preset(file)
-    path = save_preset(preset, user_presets_folder())
-    click.echo(
-        json.dumps({"name": preset.name, "file": str(path)}) if as_json else f"saved as {path}"
-    )
-
-
-@presets.command("export")
-@click.argument("name")
-@click.argument("file", type=FILE)
-@json_option
-def presets_export(name: str, file: Path, as_json: bool) -> None:
-    """Write a preset to a file of your choice."""
-    from brushcast.presets import find_preset, load_presets, write_preset
-
-    preset = find_preset(name, load_presets(user_presets_folder()))
-    try:
-        file.write_text(write_preset(preset), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror or error}") from None
-    click.echo(json.dumps({"name": preset.name, "file": str(file)}) if as_json else f"wrote {file}")
-
-
-@cli.group()
-def models() -> None:
-    """The models' weights: list, fetch, verify."""
-
-
-@models.command("list")
-@json_option
-def models_list(as_json: bool) -> None:
-    """The models and whether their weights are here."""
-    from brushcast.models import list_models
-
-    rows = list_models()
-    if as_json:
-        click.echo(json.dumps(rows))
-    else:
-        for row in rows:
-            click.echo(f"{row['name']:<12} {row['state']:<10} {row['mb']:>7.1f} MB  {row['about']}")
-
-
-@models.command("fetch")
-@click.argument("name")
-@click.option("--accept-licence", is_flag=True, help="Do not ask whether the licences are right.")
-@click.option(
-    "--hub", envvar="HF_ENDPOINT", default="https://huggingface.co", help="A mirror of the hub."
-)
-@json_option
-def models_fetch(name: str, accept_licence: bool, hub: str, as_json: bool) -> None:
-    """Bring a model's weights to this machine. What broke off goes on where it stopped."""
-    from brushcast.fetch_progress import FetchProgress
-    from brushcast.models import fetch_model
-
-    def agree(lines: Sequence[str]) -> bool:
-        click.echo("\n".join(lines), err=True)
-        return accept_licence or click.confirm("Fetch it under these licences?", err=True)
-
-    can_ask = accept_licence or sys.stdin.isatty()
-    try:
-        with FetchProgress(shown=sys.stderr.isatty()) as tell:
-            result = fetch_model(name, agree=agree if can_ask else None, hub=hub, tell=tell)
-    except KeyboardInterrupt:
-        click.echo("Stopped; the same command goes on from here.", err=True)
-        raise
-    click.echo(json.dumps(result) if as_json else result["message"])
-
-
-@models.command("verify")
-@click.argument("name", default="pocket")
-@json_option
-def models_verify(name: str, as_json: bool) -> None:
-    """Hold a model's weights against their recorded hashes."""
-    from brushcast.models import verify_model
-
-    result = verify_model(name)
-    click.echo(json.dumps(result) if as_json else result["message"])
+cli.add_command(presets)
+cli.add_command(models)
 
 
 @cli.command()

@@ -202,17 +202,10 @@ class Bridge:
 
     def _look_changed(self, now_ns: int) -> None:
         look = self._desk.look
-        self._state = dataclasses.replace(
-            self._state,
-            revision=self._state.revision + 1,
-            preset=look.name,
-            prompt=look.prompt,
-            strength=look.strength,
-            seed=look.seed,
+        self._change_state(
+            now_ns, preset=look.name, prompt=look.prompt, strength=look.strength, seed=look.seed
         )
         self._board.look_changed(self._state.revision)
-        if self._link is not None:
-            self._link.set_state(self._state, now_ns)
 
     def _take_size(self, welcome: Welcome, now_ns: int) -> None:
         """As large as this worker likes to paint, in the output's shape, unless the user chose."""
@@ -221,21 +214,21 @@ class Bridge:
         size = model_size(output, area_px)
         if self._config.fixed_size or size == Size(self._state.width, self._state.height):
             return
-        self._state = dataclasses.replace(
-            self._state, revision=self._state.revision + 1, width=size.width, height=size.height
-        )
         self._board.size_changed(size)
-        if self._link is not None:
-            self._link.set_state(self._state, now_ns)
+        self._change_state(now_ns, width=size.width, height=size.height)
 
     def _follow_obs(self, now_ns: int) -> None:
         """A worker on this machine gives way to OBS; one elsewhere is nothing to it."""
         pressure = self._obs.pressure and not self._config.remote
         if pressure != self._state.pressure:
-            revision = self._state.revision + 1
-            self._state = dataclasses.replace(self._state, revision=revision, pressure=pressure)
-            if self._link is not None:
-                self._link.set_state(self._state, now_ns)
+            self._change_state(now_ns, pressure=pressure)
+
+    def _change_state(self, now_ns: int, **changes: Any) -> None:
+        """A new revision; the worker hears of it now, or when it is there."""
+        revision = self._state.revision + 1
+        self._state = dataclasses.replace(self._state, revision=revision, **changes)
+        if self._link is not None:
+            self._link.set_state(self._state, now_ns)
 
     def _paused(self, on: bool, now_ns: int) -> None:
         """Paused: to the card at once, and what was painted before is never shown again."""

@@ -1,4 +1,4 @@
-"""Where Brushcast keeps what is no setting: models that were fetched, what can be made again, and
+"""Where Brushcast keeps things: settings, models that were fetched, what can be made again, and
 what lives as long as a run.
 
 Only names, and nothing is made here, except the runtime folder. platformdirs knows each system's
@@ -21,6 +21,16 @@ RUNTIME_VARIABLE = "BRUSHCAST_RUNTIME_DIR"
 _SHARED_MEMORY = Path("/dev/shm")
 
 
+def user_folder() -> Path:
+    """Where a user's own settings are."""
+    return Path(platformdirs.user_config_dir(APP, appauthor=False))
+
+
+def user_presets_folder() -> Path:
+    """Where a user's own presets are."""
+    return user_folder() / "presets"
+
+
 def models_folder() -> Path:
     """Where `brushcast models fetch` puts weights. They are gigabytes: not among what a system
     cleans up by itself."""
@@ -30,7 +40,7 @@ def models_folder() -> Path:
 def obs_audio_record() -> Path:
     """The file that remembers which of OBS's sound offsets are ours. Among the settings, not in a
     runtime folder: OBS keeps an offset over a restart of the machine, so we remember it as long."""
-    return Path(platformdirs.user_config_dir(APP, appauthor=False)) / "obs-audio.json"
+    return user_folder() / "obs-audio.json"
 
 
 def compiled_folder() -> Path:
