@@ -12,7 +12,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,7 @@ def run(
         user_folder=user_folder(),
         tell=lambda line: click.echo(line, err=as_json),
     )
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: supervisor.stop())
+    _on_signals(supervisor.stop)
     if lifeline:
         watch_lifeline(supervisor.stop)
     result = supervisor.run()
@@ -146,6 +145,14 @@ def run(
             f"{result['seconds']:.0f} s: {result['frames_out']} frames out at {result['fps']} fps, "
             f"{result['frames_styled']} styled at {result['styled_fps']} fps"
         )
+
+
+def _on_signals(act: Callable[[], None]) -> None:
+    """Ctrl-C and the like become a wish. As an exception it can get lost: in a callback from C or
+    a finaliser Python prints it and goes on."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: act())
 
 
 @cli.command()
@@ -192,7 +199,9 @@ def restyle(
         badge=badge_corner if badge == "on" else None,
         own_words=prompt is not None,
     )
-    result = restyle_file(config, quiet=as_json)
+    stop = threading.Event()
+    _on_signals(stop.set)
+    result = restyle_file(config, quiet=as_json, stop=stop)
     if report is not None:
         write_report(result, report)
     if result["remark"]:

@@ -75,8 +75,11 @@ class RestyleConfig:
     own_words: bool = False
 
 
-def restyle_file(config: RestyleConfig, *, quiet: bool = False) -> dict[str, Any]:
-    """Restyle a file; the report. Ctrl-C ends it early with a playable file, `complete` is False.
+def restyle_file(
+    config: RestyleConfig, *, quiet: bool = False, stop: threading.Event | None = None
+) -> dict[str, Any]:
+    """Restyle a file; the report. `stop` (set by a signal's handler, for example) ends it early
+    with a playable file, `complete` is False.
 
     Raises InputError for an input or output that cannot work, ChildError when the worker keeps
     failing; without a painted picture an older file at the target stays as it was.
@@ -88,14 +91,16 @@ def restyle_file(config: RestyleConfig, *, quiet: bool = False) -> dict[str, Any
         if config.target.samefile(config.source):
             raise ConfigError(f"{config.target}: is the input itself; wanted another file")
     with Clip(config.source) as clip:
-        return _Restyling(config, clip, quiet=quiet).run()
+        return _Restyling(config, clip, stop or threading.Event(), quiet=quiet).run()
 
 
 class _Restyling:
     """One file on its way. The main thread owns everything but the decoding."""
 
-    def __init__(self, config: RestyleConfig, clip: Clip, *, quiet: bool) -> None:
-        self._config, self._clip = config, clip
+    def __init__(
+        self, config: RestyleConfig, clip: Clip, stopping: threading.Event, *, quiet: bool
+    ) -> None:
+        self._config, self._clip, self._stopping = config, clip, stopping
         self._output_size = config.size or clip.info.size
         area_px = min(config.size.area_px, MAX_AREA_PX) if config.size else DEFAULT_AREA_PX
         self._model_size = model_size(self._output_size, area_px)
@@ -104,7 +109,6 @@ class _Restyling:
             self._sized.set()
         self._decoded: queue.Queue[Frame | BrushcastError | None] = queue.Queue(DECODED_AHEAD)
         self._times_s: dict[int, Fraction] = {}
-        self._stopping = threading.Event()
         self._unanswered: collections.deque[Frame] = collections.deque()  # sent, in order
         self._again: collections.deque[Frame] = collections.deque()  # to be sent once more
         self._next: Frame | None = None  # one ahead: the last frame must carry END
@@ -138,18 +142,14 @@ class _Restyling:
         self._child = self._start_worker("tcp://127.0.0.1:0")
         decoder = threading.Thread(target=self._decode, name="decoder")
         decoder.start()
-        complete = False
         try:
             with self._progress:
                 name = f"{self._config.source.name} → {self._config.look.title}"
                 self._task = self._progress.add_task(name, total=self._clip.info.pictures, rate=0.0)
-                while not self._done():
+                while not self._done() and not self._stopping.is_set():
                     self._children_said()
                     self._feed()
                     self._exchange()
-            complete = True
-        except KeyboardInterrupt:
-            log.info("stopped by the user")
         finally:
             self._stopping.set()
             decoder.join()
@@ -161,7 +161,7 @@ class _Restyling:
             self._context.destroy(linger=0)
             if self._recording is not None:
                 self._recording.close()
-        return self._report(complete=complete)
+        return self._report(complete=self._done())
 
     def _done(self) -> bool:
         return self._end_sent and not self._unanswered and not self._again

@@ -165,6 +165,7 @@ def test_restyle_says_ai_unless_it_is_switched_off(
                 "device": ""}  # fmt: skip
 
     monkeypatch.setattr("brushcast.restyle.restyle_file", restyle_file)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     files = ["restyle", str(tmp_path / "in.mp4"), str(tmp_path / "out.mp4")]
     for options in (["--prompt", "x"], ["--badge", "off"], ["--badge-corner", "bottom-left"]):
         assert run_command([*files, *options]) == 0
