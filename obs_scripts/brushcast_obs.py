@@ -110,6 +110,8 @@ class _Script:
         obs.obs_data_array_release(array)
 
     def _on_event(self, event: int) -> None:
+        if event in (obs.OBS_FRONTEND_EVENT_EXIT, _SHUTDOWN):
+            self.studio.leave()
         gone = (
             obs.OBS_FRONTEND_EVENT_SCENE_COLLECTION_CLEANUP,
             obs.OBS_FRONTEND_EVENT_EXIT,

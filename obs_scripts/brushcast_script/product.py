@@ -33,7 +33,7 @@ ANSWER_S = 1.5
 START_S = 60.0  # the first start compiles Python files and loads weights
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0)  # after each run that painted nothing
 END_S = 8.0
-CLOSE_S = 5.0  # answers that are waited for
+CLOSE_S = 10.0  # the child's end and answers, that are waited for
 LOG_MOST_BYTES = 4 << 20
 
 
@@ -103,7 +103,8 @@ class Product:
             self._orders.put_nowait((path, body))
 
     def close(self) -> None:
-        """Leave the child to whoever loads the script next."""
+        """Leave the child to whoever loads the script next, if one is wanted; else wait for its
+        end."""
         self._stop.set()
         self._thread.join(CLOSE_S)
 
@@ -119,6 +120,8 @@ class Product:
                 log.exception("keeping the product up failed")
                 self.state = ProductState("failed", f"{type(error).__name__}: {error}")
             self._obey()
+        if self._decided and self._wanted is None:
+            self._end()
         child, started_with, started_s = self._child, self._started_with, self._started_s
         self._let_go()
         if child is not None:

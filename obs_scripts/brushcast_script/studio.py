@@ -94,6 +94,12 @@ class Studio:
         self.running = False
         self.capture()
 
+    def leave(self) -> None:
+        """OBS ends: so does the product, now, and `close` waits for it. It talks to OBS's
+        websocket server, whose end waits for its clients."""
+        self.running = False
+        self.product.want(None)
+
     def capture(self) -> None:
         """The tap follows what is wanted."""
         self.tap.follow(self.settings.source if self.running else "")

@@ -9,6 +9,7 @@ child writes to standard error goes to our log, and its last lines into the mess
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import logging
 import os
@@ -85,6 +86,13 @@ class Child:
         self._listener.start()
         if first_line is not None:
             self.send(first_line)
+
+    def give_way(self, niceness: int) -> None:
+        """From now on, all its threads: 0..19, POSIX only."""
+        if os.name == "posix":
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                os.setpriority(os.PRIO_PGRP, self._process.pid, niceness)
+            weigh_session(self._process.pid, niceness)
 
     @property
     def pid(self) -> int:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import math
+import select
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -23,6 +25,7 @@ HOST = "127.0.0.1"
 ANSWER_S = 2.0  # OBS answers in milliseconds; while it loads a scene collection, in a second
 MAX_ANSWER_BYTES = 1_000_000  # the longest that is asked for, the scene collections, has kilobytes
 CLOSE_S = 0.5
+SLICE_S = 0.03  # a wish to stop is noticed so late
 MAX_TEXT_CHARACTERS = 200
 
 Answer = Mapping[str, Any]
@@ -106,6 +109,19 @@ class ObsClient:
             )
         found: Any = answer.get("responseData")
         return found if isinstance(found, dict) else {}
+
+    def rest(self, seconds: float, stopping: threading.Event) -> None:
+        """Nothing is asked for so long, or until it stops. Raises ObsError as soon as OBS says
+        something all the same: we listen to no events, so that it hangs up.
+
+        It is answered at once. A closing OBS reads one more message of each client: were that a
+        question instead of the answer to its goodbye, it would wait for five seconds.
+        """
+        ends = time.monotonic() + seconds
+        while not stopping.is_set() and (left_s := ends - time.monotonic()) > 0:
+            if select.select([self._socket], [], [], min(left_s, SLICE_S))[0]:
+                self.close()
+                raise ObsError("OBS hung up")
 
     def close(self) -> None:
         """Ends the connection; may be called again."""

@@ -177,7 +177,7 @@ class ObsThread:
             product = self._posted.take() or product
             self._state = talk.turn(self._clock_ns(), product, self._camera.take())
             self._report = {"version": self._state.version, **self._tally.report()}
-            self._stopping.wait(TURN_S * self._pace)
+            client.rest(TURN_S * self._pace, self._stopping)
         talk.end()
 
     def _refused_lately(self) -> bool:

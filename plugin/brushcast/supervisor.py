@@ -134,7 +134,10 @@ class Supervisor:
         arguments += ["--engine", self._config.engine, "--device", self._config.device]
         arguments += ["--standby"] if spare else []
         name = "spare" if spare else "worker"
-        child = Child(name, arguments, self._events, niceness=WORKER_NICENESS)
+        # Until the first picture there is no pace to disturb, and on a busy machine (OBS draws) the
+        # first start takes half as long again when it gives way.
+        first = not spare and not self._worker_state["restarts"]
+        child = Child(name, arguments, self._events, niceness=0 if first else WORKER_NICENESS)
         if spare:
             self._spare = child
         else:
@@ -236,6 +239,7 @@ class Supervisor:
             self._endpoint = str(event.data["endpoint"])
             self._tell_bridge_of_worker(state="LOADING", message="warming up")
         elif event.kind == "ready":
+            event.child.give_way(WORKER_NICENESS)
             self._tell_bridge_of_worker(state="READY", message="")
             where = event.data.get("device_name", event.data.get("device", ""))
             attention = event.data.get("attention", "")
@@ -368,13 +372,15 @@ class Supervisor:
     # ------------------------------------------------------------------ stopping
 
     def _stop(self) -> None:
-        """The camera first, so that its files are closed well; then the rest."""
-        for name in ("camera", "bridge", "worker"):
-            child = self._children.get(name)
-            if child is not None and child.alive:
+        """All at once; the camera is waited for first, so that its files are closed well."""
+        names = ("camera", "bridge", "worker")
+        children = [self._children[name] for name in names if name in self._children]
+        for child in children:
+            if child.alive:
                 child.send({"command": "stop"})
                 child.hang_up()
-                child.join()
+        for child in children:
+            child.join()
         if self._spare is not None:
             self._spare.kill()
         while True:

@@ -248,13 +248,19 @@ def test_what_was_put_is_remembered(script: Any, obspython: ObsPython) -> None:
 
 def test_the_capture_lets_go_before_obs_does(script: Any, obspython: ObsPython) -> None:
     script.script_load(settings_of(script, source="Webcam"))
-    tap = script._script.studio.tap
-    for event in (25, 17, 30, 33):
-        script._script.studio.capture()
+    studio = script._script.studio
+    tap, product = studio.tap, studio.product
+    for event, ends in ((25, False), (33, False), (17, True), (30, True)):
+        studio.start()
         until(lambda: tap.state.phase == "live")
+        until(lambda: product.wanted is not None)
         obspython.events[0](event)
         assert tap.state.phase == "off"
         assert not script.lib.views
+        assert (product.wanted is None) == ends, "the product ends with OBS, not with a collection"
+    studio.start()
+    until(lambda: tap.state.phase == "live")
+    obspython.events[0](33)
     obspython.events[0](14)
     until(lambda: tap.state.phase == "live")
 

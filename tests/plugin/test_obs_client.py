@@ -41,6 +41,20 @@ def test_with_the_right_password_it_is_asked_and_answers(obs: FakeObs) -> None:
     assert obs.identified == 1
 
 
+def test_a_goodbye_is_heard_while_nothing_is_asked(obs: FakeObs) -> None:
+    """OBS waits five seconds for clients that ask on instead of answering it."""
+    stopping = threading.Event()
+    with ObsClient(obs.server) as client:
+        client.rest(0.1, stopping)
+        leaving = threading.Thread(target=obs.close)
+        leaving.start()
+        with pytest.raises(ObsError, match="hung up"):
+            client.rest(5, stopping)
+        leaving.join()
+        stopping.set()
+        client.rest(60, stopping)
+
+
 def test_without_authentication_no_password_is_wanted() -> None:
     obs = FakeObs("")
     try:

@@ -34,7 +34,11 @@ class PaperChild:
     ) -> None:
         self.name, self.arguments, self.first_line = name, list(arguments), first_line
         self.alive, self.heard, self.killed = True, list[Mapping[str, Any]](), False
+        self.niceness = niceness
         self.made.append(self)
+
+    def give_way(self, niceness: int) -> None:
+        self.niceness = niceness
 
     def send(self, message: Mapping[str, Any]) -> None:
         self.heard.append(message)
@@ -112,6 +116,18 @@ def test_a_local_run_starts_three_children_and_tells_the_bridge_where_the_worker
 def test_a_remote_worker_is_not_started_here(tmp_path: Path) -> None:
     Run(tmp_path, worker="tcp://10.0.0.2:7000")
     assert sorted(child.name for child in PaperChild.made) == ["bridge", "camera"]
+
+
+def test_a_worker_gives_way_once_it_paints_and_later_ones_from_the_start(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    first = run.child("worker")
+    assert first.niceness == 0
+    run.event(first, "listening", endpoint="tcp://127.0.0.1:7")
+    run.event(first, "ready", engine="pocket")
+    assert first.niceness == module.WORKER_NICENESS
+    run.dies("worker")
+    run.supervisor._start_worker()
+    assert run.child("worker").niceness == module.WORKER_NICENESS
 
 
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "still loading"])

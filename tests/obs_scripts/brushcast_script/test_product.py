@@ -99,6 +99,17 @@ def test_a_reload_leaves_it_running(kept: Product, runtime: Path) -> None:
     assert "child" not in KEPT
 
 
+def test_with_obs_it_ends_and_is_waited_for(kept: Product, runtime: Path) -> None:
+    kept.want(WANTED)
+    until(lambda: kept.state.phase == "running", 10)
+    child = kept._child
+    kept.want(None)
+    kept.close()
+    assert child is not None
+    assert child.poll() is not None
+    assert "child" not in KEPT
+
+
 def test_a_reload_while_the_panel_is_being_restarted_ends_nothing(
     kept: Product, runtime: Path
 ) -> None:
