@@ -95,7 +95,7 @@ def camera_address(which: str, platform: str = sys.platform) -> tuple[str, str, 
             )
         return path, "v4l2", device.title or f"camera {which}"
     if platform == "win32":
-        name = _dshow_name(int(which)) if which.isdigit() else which
+        name = _dshow_name(int(which)) if which.isascii() and which.isdigit() else which
         return f"video={name}", "dshow", name
     if platform == "darwin":
         # AVFoundation counts cameras from 0; "none" is the microphone that is not wanted.

@@ -114,7 +114,7 @@ def write_preset(preset: Preset) -> str:
 
     def quoted(value: str) -> str:
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
+        return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
 
     lines = []
     for field in fields(Preset):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 
 import torch
 
@@ -20,7 +21,7 @@ def choose_device(asked: str) -> torch.device:
         return torch.device("cpu")
     if kind == "mps" and not number and torch.backends.mps.is_available():
         return torch.device("mps")
-    if kind == "cuda" and (not number or number.isdigit()):
+    if kind == "cuda" and re.fullmatch("[0-9]{0,9}", number):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(number or 0) < count:
             return torch.device("cuda", int(number or 0))
