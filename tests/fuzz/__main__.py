@@ -1,5 +1,5 @@
-"""Fuzzing with coverage: PYTHONPATH=. python -m tests.fuzz TARGET [--seconds 3600] [--forks 1]
-[--keep] (needs atheris: pip install atheris).
+"""Fuzzing with coverage: PYTHONPATH=. python -m tests.fuzz TARGET [--seconds 3600] [--keep]
+(needs atheris: pip install atheris). Several at a time learn from each other.
 
 What was learnt is kept in /var/tmp/brushcast-fuzz/TARGET; `--keep` puts the few inputs that reach
 everything which was reached into tests/fuzz/corpus, in the repository. An input that breaks the
@@ -21,7 +21,6 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("target")
     options.add_argument("--seconds", type=int, default=3600)
-    options.add_argument("--forks", type=int, default=1)
     options.add_argument("--keep", action="store_true")
     options.add_argument("--inner", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     asked = options.parse_args()
@@ -42,9 +41,8 @@ def main() -> None:
     limits = [f"-max_len={most}", "-timeout=10", "-rss_limit_mb=2048"]
     limits += [f"-artifact_prefix={HERE}/found-{asked.target}-"]
     if asked.seconds:
-        forked = [f"-fork={asked.forks}"] if asked.forks > 1 else []
         length = [f"-max_total_time={asked.seconds}", "-print_final_stats=1"]
-        run = subprocess.run([*itself, *limits, *length, *forked, learnt, kept], check=False)
+        run = subprocess.run([*itself, *limits, *length, learnt, kept], check=False)
         if run.returncode:
             sys.exit(run.returncode)
     if asked.keep:
