@@ -125,5 +125,5 @@ def parse_address(text: str) -> tuple[str, int]:
     """`"127.0.0.1:8787"` → (host, port); port 0 means any free one. Raises ConfigError."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-        raise ConfigError(f"address {text!r}: wanted HOST:PORT, for example 127.0.0.1:8787")
+        raise ConfigError(f"address {text!r:.80}: wanted HOST:PORT, for example 127.0.0.1:8787")
     return host.strip("[]"), int(port)

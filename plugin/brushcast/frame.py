@@ -42,7 +42,7 @@ class Size:
         """`"512x288"` → Size(512, 288). Raises ConfigError."""
         match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip().lower())
         if match is None:
-            raise ConfigError(f"size {text!r}: wanted WIDTHxHEIGHT, for example 512x288")
+            raise ConfigError(f"size {text!r:.80}: wanted WIDTHxHEIGHT, for example 512x288")
         return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:

@@ -95,7 +95,7 @@ def open_source(
         return _open_auto(wanted_size, rate_fps)
     if spec == "obs":
         return ObsSource(runtime_folder() / OBS_IN, wanted_size, rate_fps)
-    raise SourceError(f"source {spec!r}: wanted auto, camera:N, file:PATH, testcard or obs")
+    raise SourceError(f"source {spec!r:.200}: wanted auto, camera:N, file:PATH, testcard or obs")
 
 
 def _open_auto(wanted_size: Size, rate_fps: float) -> Source:

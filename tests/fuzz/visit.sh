@@ -1,19 +1,19 @@
 #!/bin/bash
 # Every fuzz target with three processes, on a machine with many cores: tests/fuzz/visit.sh SECONDS OUT
 set -u
-seconds=$1 out=$2
+seconds=$1 out=$2 logs=$(mktemp -d)
 names="wire_header control_message preset configuration"
 python3 -c "import cv2" 2> /dev/null && names="$names picture"
 for name in $names; do
     for copy in 1 2 3; do
-        python3 -m tests.fuzz "$name" --seconds "$seconds" > "$out/$name-$copy.log" 2>&1 &
+        python3 -m tests.fuzz "$name" --seconds "$seconds" > "$logs/$name-$copy.log" 2>&1 &
     done
 done
 wait
 for name in $names; do
-    python3 -m tests.fuzz "$name" --seconds 0 --keep > "$out/$name-keep.log" 2>&1
-    grep -h "^Done\|Uncaught\|Error" "$out/$name"-?.log | sed "s/^/$name: /"
+    python3 -m tests.fuzz "$name" --seconds 0 --keep > "$logs/$name-keep.log" 2>&1
+    grep -h "^Done\|Uncaught\|Error" "$logs/$name"-?.log | sed "s/^/$name: /"
 done
 tar -C tests/fuzz -czf "$out/corpus.tar.gz" corpus
-cp tests/fuzz/found-* "$out/" 2> /dev/null
+(cd tests/fuzz && tar -czf "$out/found.tar.gz" found-* 2> /dev/null)
 exit 0
