@@ -47,6 +47,7 @@ from brushcast.ring import Ring
 from brushcast.slot import Latest
 from brushcast.source import Source, SourceThread, open_source
 from brushcast.watchdog import Watchdog
+from brushcast.wire.curve import FOLDER, client_keys
 from brushcast.wire.link import (
     LOCAL_TIMES,
     REMOTE_TIMES,
@@ -197,7 +198,12 @@ class Bridge:
             times=REMOTE_TIMES if self._config.remote else LOCAL_TIMES,
             rng=random.Random(),
         )
-        self._dialler = Dialler(self._context, parse_endpoint(endpoint), self._link)
+        where = parse_endpoint(endpoint)
+        keys = None
+        if self._config.remote:
+            folder = Path(self._config.user_folder) / FOLDER if self._config.user_folder else None
+            keys = client_keys(folder, str(where), loopback=where.loopback)
+        self._dialler = Dialler(self._context, where, self._link, keys)
         self._link.start(now_ns)
 
     def _look_changed(self, now_ns: int) -> None:

@@ -266,6 +266,10 @@ class DealerSocket:
         wanted = zmq.POLLIN | (zmq.POLLOUT if self._pending else 0)
         return [(self._socket, wanted), (self._monitor, zmq.POLLIN)]
 
+    def wait(self, timeout_ns: int) -> None:
+        """Sleep until something happens on the connection, or time is over."""
+        _poll(self.pollables(), timeout_ns, None)
+
     def close(self, linger_ms: int = 0) -> None:
         """Close; `linger_ms` for what is still to be sent."""
         self._socket.disable_monitor()
