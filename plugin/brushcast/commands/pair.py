@@ -66,7 +66,7 @@ def _pair(line: str, name: str, as_json: bool) -> None:
             invitation, context=context, keys=own, name=name or plain_name(socket.gethostname())
         )
     finally:
-        context.destroy(linger=0)
+        context.term()
     address = str(invitation.worker)
     worker = KeyList(folder / WORKERS).add(
         Known(
