@@ -264,7 +264,8 @@ def _check_key(what: str, key: object) -> None:
 def _private_folder(folder: Path) -> None:
     """Make it (0700) where it is missing. Raises ConfigError for one that others may enter."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for one in (folder.parent, folder):  # mkdir makes parents in its own way
+            one.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = os.lstat(folder)
     except OSError as error:
         raise ConfigError(f"folder of keys {folder}: {error.strerror or error}") from None
