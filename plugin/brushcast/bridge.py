@@ -19,6 +19,7 @@ from typing import Any
 
 import brushcast
 from brushcast import codec
+from brushcast.asked import Asked
 from brushcast.board import Board
 from brushcast.card import Composer
 from brushcast.child import read_messages, say
@@ -100,6 +101,7 @@ class Bridge:
         self._playout: Playout[Pixels] = Playout(PlayoutConfig(rate_fps=config.rate_fps))
         self._composer = Composer(config.output_size)
         self._pace = Pace()
+        self._asked = Asked()
         self._obs = ObsThread(audio_input=config.obs_audio, record=config.obs_audio_record)
         self._newest: Latest[Frame] = Latest()
         self._link: ClientLink | None = None
@@ -273,6 +275,7 @@ class Bridge:
         assert self._dialler is not None
         size = Size(self._state.width, self._state.height)
         pixels_HWC = fit(frame.pixels_HWC, size, self._config.fit)
+        self._asked.sent(size)
         sent = self._link.send_frame(
             codec.encode(pixels_HWC, self._codec),
             seq=frame.seq,
@@ -333,6 +336,7 @@ class Bridge:
             self._board.dropped("paused")
             return
         try:
+            self._asked.check(header)
             pixels_HWC = codec.decode(header, result.payload)
         except MalformedMessage as error:
             log.warning("a result that is no picture was dropped: %s", error)

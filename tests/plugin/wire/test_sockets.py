@@ -349,6 +349,35 @@ def test_rubbish_from_the_network_does_no_harm(context: Context) -> None:
     worker.router.close()
 
 
+def test_a_worker_that_floods_us_does_not_hold_up_the_rest(context: Context) -> None:
+    """Every turn takes a few messages, however many wait: then the pictures go on."""
+    worker = Worker(RouterSocket(context, ANY_PORT))
+    client = Client(context, worker.router.endpoint)
+    until(lambda: client.link.ready, client.step, worker.step)
+    (peer,) = worker.links
+    flooding, stop = threading.Event(), threading.Event()
+
+    def flood() -> None:
+        while not stop.is_set():
+            flooding.set()
+            worker.router.send(peer, [b"nonsense", b""])
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        flooding.wait(10)
+        for _ in range(20):
+            before = client.link.dropped["malformed"]
+            client.step()
+            assert client.link.dropped["malformed"] - before <= sockets.MESSAGES_PER_TURN
+        until(lambda: client.link.dropped["malformed"] > 500, client.step)
+    finally:
+        stop.set()
+        thread.join()
+    client.dialler.close(time.monotonic_ns())
+    worker.router.close()
+
+
 def test_a_worker_of_another_version_is_refused_at_its_first_message(context: Context) -> None:
     router = RouterSocket(context, ANY_PORT)
     client = Client(context, router.endpoint)
