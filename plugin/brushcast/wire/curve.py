@@ -135,7 +135,6 @@ class KeyList:
         if now is None:
             self._take((), None)
         elif now != self._seen:
-            self._take((), None)  # whatever comes of reading it, the old ones are not admitted
             self._take(_parse_list(self.path), now)
         return self._entries
 
