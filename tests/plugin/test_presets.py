@@ -18,7 +18,8 @@ from brushcast.presets import (
     write_preset,
 )
 
-PRINTABLE = st.text(st.characters(categories=["L", "N", "P", "S"]) | st.just(" "), max_size=200)
+LETTERS = st.characters(categories=["L", "N", "P", "S"], exclude_characters="|:")  # of mixtures
+PRINTABLE = st.text(LETTERS | st.just(" "), max_size=200)
 GOOD = 'title = "Ink"\nprompt = "black ink"\n'
 
 

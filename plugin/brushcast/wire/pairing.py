@@ -152,6 +152,8 @@ def offer(
                 reason = state.judge(peer[-KEY_BYTES:], parts, time.monotonic_ns())
                 if reason or state.accepted is None:
                     router.send(peer, [_MAGIC, _NO, reason.encode()])
+                    if state.over(time.monotonic_ns()):
+                        _wait_for_thanks(router, peer)
                     continue
                 name = admit(*state.accepted)
                 router.send(peer, [_MAGIC, _YES, name.encode()])
@@ -176,9 +178,8 @@ def accept(invitation: Invitation, *, context: Context, keys: KeyPair, name: str
             dealer.wait(_TURN_NS)
             reason = dealer.lost()  # first: an answer may have come just before the end
             if (parts := dealer.receive()) is not None:
-                known_as = _answer(parts)
                 dealer.send([_MAGIC, _THANKS])
-                return known_as
+                return _answer(parts)
             if reason is not None:
                 raise PairError(
                     f"{where}: {reason}: wanted a `brushcast-worker pair` that waits there, and "
