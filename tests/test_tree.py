@@ -156,7 +156,7 @@ TABLE = (
 
 # Imported in these modules and nowhere else.
 ONLY_IN = {
-    "zmq": ("brushcast.wire.sockets",),
+    "zmq": ("brushcast.wire.sockets", "brushcast.wire.zap"),  # zap: keys on sockets
     "msgpack": ("brushcast.wire",),
     "aiohttp": ("brushcast.panel", "brushcast.fetch"),
     "pyvirtualcam": ("brushcast.camera_sink",),

@@ -21,9 +21,10 @@ import click
 
 import brushcast
 from brushcast.commands.models import models
+from brushcast.commands.pair import pair
 from brushcast.commands.presets import presets
 from brushcast.errors import BrushcastError, ConfigError, InputError
-from brushcast.folders import user_folder, user_presets_folder
+from brushcast.folders import keys_folder, user_folder, user_presets_folder
 from brushcast.frame import Size
 from brushcast.options import FILE, SIZE, badge_options, json_option
 
@@ -108,11 +109,13 @@ def run(
     from brushcast.presets import find_preset, load_presets
     from brushcast.report import check_report_path, write_report
     from brushcast.supervisor import Supervisor
-    from brushcast.wire.sockets import parse_endpoint
+    from brushcast.wire.curve import client_keys
+    from brushcast.wire.endpoint import parse_endpoint
 
     find_preset(preset, load_presets(user_presets_folder()))
     if worker != "local":
-        parse_endpoint(worker)
+        where = parse_endpoint(worker)
+        client_keys(keys_folder(), str(where), loopback=where.loopback)
     if report is not None:
         check_report_path(report)
     config = RunConfig(
@@ -286,6 +289,7 @@ def _check_bench(quality: bool) -> None:
 
 cli.add_command(presets)
 cli.add_command(models)
+cli.add_command(pair)
 
 
 @cli.command()

@@ -19,6 +19,7 @@ from typing import Any
 
 import brushcast
 from brushcast import codec
+from brushcast.asked import Asked
 from brushcast.board import Board
 from brushcast.card import Composer
 from brushcast.child import read_messages, say
@@ -47,6 +48,7 @@ from brushcast.ring import Ring
 from brushcast.slot import Latest
 from brushcast.source import Source, SourceThread, open_source
 from brushcast.watchdog import Watchdog
+from brushcast.wire.curve import FOLDER, client_keys
 from brushcast.wire.link import (
     LOCAL_TIMES,
     REMOTE_TIMES,
@@ -99,6 +101,7 @@ class Bridge:
         self._playout: Playout[Pixels] = Playout(PlayoutConfig(rate_fps=config.rate_fps))
         self._composer = Composer(config.output_size)
         self._pace = Pace()
+        self._asked = Asked()
         self._obs = ObsThread(audio_input=config.obs_audio, record=config.obs_audio_record)
         self._newest: Latest[Frame] = Latest()
         self._link: ClientLink | None = None
@@ -197,7 +200,12 @@ class Bridge:
             times=REMOTE_TIMES if self._config.remote else LOCAL_TIMES,
             rng=random.Random(),
         )
-        self._dialler = Dialler(self._context, parse_endpoint(endpoint), self._link)
+        where = parse_endpoint(endpoint)
+        keys = None
+        if self._config.remote:
+            folder = Path(self._config.user_folder) / FOLDER if self._config.user_folder else None
+            keys = client_keys(folder, str(where), loopback=where.loopback)
+        self._dialler = Dialler(self._context, where, self._link, keys)
         self._link.start(now_ns)
 
     def _look_changed(self, now_ns: int) -> None:
@@ -267,6 +275,7 @@ class Bridge:
         assert self._dialler is not None
         size = Size(self._state.width, self._state.height)
         pixels_HWC = fit(frame.pixels_HWC, size, self._config.fit)
+        self._asked.sent(size)
         sent = self._link.send_frame(
             codec.encode(pixels_HWC, self._codec),
             seq=frame.seq,
@@ -327,6 +336,7 @@ class Bridge:
             self._board.dropped("paused")
             return
         try:
+            self._asked.check(header)
             pixels_HWC = codec.decode(header, result.payload)
         except MalformedMessage as error:
             log.warning("a result that is no picture was dropped: %s", error)

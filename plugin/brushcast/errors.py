@@ -8,6 +8,7 @@ BrushcastError                  anything below
 │   ├── SourceError             a camera, file or capture that cannot be opened or read
 │   ├── SinkError               an output that cannot be opened or written
 │   ├── PromptError             a wording that the engine does not know
+│   ├── PairError               two machines that could not be paired
 │   └── VectorsError            a file that holds no reference vectors
 ├── WireError                   the connection to the worker
 │   ├── MalformedMessage        bytes that are no message of ours
@@ -49,6 +50,10 @@ class SinkError(InputError):
 
 class PromptError(InputError):
     """The engine does not know any word of the prompt."""
+
+
+class PairError(InputError):
+    """Two machines could not be paired: nobody there, too late, or the wrong secret."""
 
 
 class VectorsError(InputError):

@@ -31,6 +31,11 @@ def user_presets_folder() -> Path:
     return user_folder() / "presets"
 
 
+def keys_folder() -> Path:
+    """Where the keys for workers on other machines are, and those of a worker for its bridges."""
+    return user_folder() / "keys"
+
+
 def models_folder() -> Path:
     """Where `brushcast models fetch` puts weights. They are gigabytes: not among what a system
     cleans up by itself."""

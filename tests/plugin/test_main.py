@@ -21,6 +21,7 @@ COMMANDS = [
     ["models", "list"],
     ["models", "fetch"],
     ["models", "verify"],
+    ["pair"],
     ["doctor"],
 ]
 
@@ -59,6 +60,7 @@ def test_the_options_of_the_contract_are_there() -> None:
         (["run", "--badge", "maybe"], "--badge"),
         (["run", "--badge-corner", "middle"], "top-left"),
         (["run", "--worker", "http://x"], "http://x"),
+        (["run", "--worker", "tcp://192.0.2.7:7171"], "brushcast pair"),
         (["run", "--panel", "nowhere"], "HOST:PORT"),
         (["run", "--report", "/absent/r.json"], "/absent/r.json"),
         (["restyle"], "INPUT"),

@@ -18,6 +18,8 @@ from brushcast.presets import (
     write_preset,
 )
 
+LETTERS = st.characters(categories=["L", "N", "P", "S"], exclude_characters="|:")  # of mixtures
+PRINTABLE = st.text(LETTERS | st.just(" "), max_size=200)
 GOOD = 'title = "Ink"\nprompt = "black ink"\n'
 
 
@@ -40,6 +42,9 @@ def test_the_built_in_presets_are_there_and_valid() -> None:
         (GOOD + "seed = 1.0", "seed 1.0"),
         ('title = "Ink"\nprompt = "  "', "prompt is empty"),
         ('title = 3\nprompt = "x"', "title is int"),
+        ('title = "\\u001b[2J"\nprompt = "x"', "title .* wanted printable text"),
+        ('title = "x"\nprompt = "ink\\rwater"', "prompt .* wanted printable text"),
+        (GOOD + 'engine = "a\\u0007b"', "engine .* wanted printable text"),
     ],
 )
 def test_a_malformed_preset_says_what_is_wrong(text: str, complaint: str) -> None:
@@ -54,17 +59,15 @@ def test_names_cannot_leave_the_folder(name: str) -> None:
 
 
 @given(
-    st.text(max_size=200),
-    st.text(min_size=1, max_size=200),
+    PRINTABLE,
+    PRINTABLE.filter(bool),
     st.floats(0, 1),
     st.integers(0, 2**32 - 1),
 )
 def test_what_is_written_reads_back_the_same(
     title: str, prompt: str, strength: float, seed: int
 ) -> None:
-    if not prompt.strip() or any(
-        "\ud800" <= c <= "\udfff" or ord(c) > 0xFFFF for c in title + prompt
-    ):
+    if not prompt.strip() or not (title + prompt).isprintable():
         return
     preset = Preset(name="mine", title=title, prompt=prompt, strength=strength, seed=seed)
     assert parse_preset("mine", write_preset(preset)) == preset

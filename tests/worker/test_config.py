@@ -11,7 +11,8 @@ import pytest
 
 from brushcast.errors import ConfigError
 from brushcast.frame import Size
-from brushcast.wire.sockets import parse_endpoint
+from brushcast.wire.curve import KeyPair
+from brushcast.wire.endpoint import parse_endpoint
 from brushcast_worker.config import (
     BenchConfig,
     PrecisionConfig,
@@ -27,6 +28,11 @@ def test_serving_beyond_this_machine_is_refused() -> None:
     ServeConfig(bind=LOOPBACK)
     with pytest.raises(ConfigError, match=r"0\.0\.0\.0.*keys"):
         ServeConfig(bind=parse_endpoint("tcp://0.0.0.0:5555"))
+    anywhere, keys = parse_endpoint("tcp://0.0.0.0:5555"), KeyPair(bytes(32), bytes(32))
+    ServeConfig(bind=anywhere, keys=keys, bridges=Path("/nowhere"))
+    for one in ({"keys": keys}, {"bridges": Path("/nowhere")}):
+        with pytest.raises(ConfigError, match="brushcast-worker pair"):
+            ServeConfig(bind=anywhere, **one)  # type: ignore[arg-type]
 
 
 def test_standby_wants_someone_who_ends_it() -> None:

@@ -24,11 +24,14 @@ from brushcast.errors import ConfigError, OutOfMemory
 from brushcast.frame import Size
 from brushcast.presets import Preset
 from brushcast.wire import events as wire
+from brushcast.wire.curve import BRIDGES
 from brushcast.wire.link import LOCAL_TIMES, ClientLink
 from brushcast.wire.messages import Codec, StreamState
 from brushcast.wire.sockets import Context, Dialler, parse_endpoint
+from brushcast.wire.zap import new_keys
 from brushcast_worker import serve
 from brushcast_worker.compile_cache import INDUCTOR
+from brushcast_worker.config import ServeConfig
 from brushcast_worker.engine import EngineInfo
 from brushcast_worker.serve import _warmed_up, credit_frames
 from tests.worker.conftest import SIZE, moving
@@ -262,3 +265,21 @@ def test_without_a_compile_cache_nothing_is_tried_twice(
         _warmed_up(loop, SIZE)
     assert len(loop.sizes) == 1
     assert compiled.exists()
+
+
+def test_beyond_this_machine_it_listens_with_keys_and_says_when_nobody_is_paired(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    anywhere, context = parse_endpoint("tcp://0.0.0.0:0"), Context()
+    config = ServeConfig(bind=anywhere, keys=new_keys(), bridges=tmp_path / "keys" / BRIDGES)
+    socket = serve._listen(context, anywhere, config)
+    assert "brushcast-worker pair" in caplog.text
+    assert not socket.admits(b"\0" * 37)
+    socket.close()
+    near = parse_endpoint("tcp://127.0.0.1:0")
+    socket = serve._listen(context, near, ServeConfig(bind=near))
+    assert socket.admits(b"\0" * 37), "loopback has no list"
+    socket.close()
+    with pytest.raises(ConfigError, match="beyond this machine"):
+        serve._listen(context, anywhere, ServeConfig(bind=near))
+    context.term()

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -15,9 +16,18 @@ import pytest
 
 from brushcast import codec
 from brushcast.wire import events as wire
+from brushcast.wire.curve import BRIDGES, ClientKeys, KeyList, KeyPair, Known
 from brushcast.wire.link import LOCAL_TIMES, ClientLink
 from brushcast.wire.messages import Codec, StreamState, Welcome, WorkerStatus
-from brushcast.wire.sockets import Context, Dialler, RouterSocket, Waker, parse_endpoint
+from brushcast.wire.sockets import (
+    Context,
+    DealerSocket,
+    Dialler,
+    RouterSocket,
+    Waker,
+    parse_endpoint,
+)
+from brushcast.wire.zap import Guard, new_keys
 from brushcast_worker.mail import (
     Arrived,
     Changed,
@@ -32,7 +42,7 @@ from brushcast_worker.mail import (
     ToGpu,
     new_inbox,
 )
-from brushcast_worker.server import MAX_STREAMS, Server
+from brushcast_worker.server import MAX_PEERS, MAX_STREAMS, Server
 
 WELCOME = Welcome(
     worker="w", version="0", engine="fake", device="cpu", device_name="a fake",
@@ -42,18 +52,26 @@ STATE = StreamState(
     revision=1, preset="ink", prompt="ink", strength=0.6, seed=7, width=64, height=48
 )
 PATIENCE_S = 20
+WORKER_KEYS, ONE, OTHER = new_keys(), new_keys(), new_keys()
 Found = TypeVar("Found")
 
 
 class Client:
     """A bridge's end: keeps what it hears."""
 
-    def __init__(self, endpoint: str, state: StreamState = STATE, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        state: StreamState = STATE,
+        *,
+        seed: int = 0,
+        keys: ClientKeys | None = None,
+    ) -> None:
         self.link = ClientLink(
             state, client="test", version="0", times=LOCAL_TIMES, rng=random.Random(seed)
         )
         self.context = Context()
-        self.dialler = Dialler(self.context, parse_endpoint(endpoint), self.link)
+        self.dialler = Dialler(self.context, parse_endpoint(endpoint), self.link, keys)
         self.heard: list[wire.ClientEvent] = []
         self.link.start(time.monotonic_ns())
 
@@ -86,9 +104,11 @@ class Client:
 class Rig:
     """A running server, the GPU thread's two boxes, and clients."""
 
-    def __init__(self) -> None:
+    def __init__(self, admits: Callable[[bytes], bool] | None = None) -> None:
+        """admits: behind a guard with WORKER_KEYS."""
         self.stop, self.waker, self.context = threading.Event(), Waker(), Context()
-        self.socket = RouterSocket(self.context, parse_endpoint("tcp://127.0.0.1:0"))
+        guard = None if admits is None else Guard(self.context, WORKER_KEYS, admits)
+        self.socket = RouterSocket(self.context, parse_endpoint("tcp://127.0.0.1:0"), guard)
         self.inbox: queue.Queue[ToGpu] = new_inbox()
         self.outbox = Outbox(self.waker.wake, self.stop)
         self.server = Server(
@@ -105,8 +125,9 @@ class Rig:
         self.thread = threading.Thread(target=self.server.run, name="link")
         self.thread.start()
 
-    def client(self, state: StreamState = STATE) -> Client:
-        made = Client(str(self.socket.endpoint), state, seed=len(self.clients))
+    def client(self, state: StreamState = STATE, own: KeyPair | None = None) -> Client:
+        keys = None if own is None else ClientKeys(own, WORKER_KEYS.public)
+        made = Client(str(self.socket.endpoint), state, seed=len(self.clients), keys=keys)
         self.clients.append(made)
         self.until(lambda: made.of(wire.Connected) or made.of(wire.Refused))
         return made
@@ -290,3 +311,83 @@ def test_mail_of_another_epoch_goes_nowhere(rig: Rig) -> None:
     rig.paint(letter)
     rig.until(lambda: client.of(wire.Result))
     assert not client.of(wire.FrameRefused)
+
+
+# Keys
+
+
+@pytest.fixture
+def bridges(tmp_path: Path) -> KeyList:
+    """The file that `brushcast-worker pair` writes; here by another object than the server's."""
+    made = KeyList(tmp_path / "keys" / BRIDGES)
+    made.add(Known(name="one", key=ONE.public))
+    made.add(Known(name="other", key=OTHER.public))
+    return made
+
+
+@pytest.fixture
+def guarded(bridges: KeyList) -> Iterator[Rig]:
+    made = Rig(KeyList(bridges.path).admits)
+    yield made
+    made.close()
+
+
+def test_revoking_a_key_closes_its_live_link_and_no_other(guarded: Rig, bridges: KeyList) -> None:
+    one, other = guarded.client(own=ONE), guarded.client(own=OTHER)
+    for seq, client in enumerate((one, other)):
+        client.send(seq)
+        guarded.paint(guarded.letters(Arrived, seq + 1)[seq])
+        guarded.until(lambda client=client: client.of(wire.Result))
+    bridges.remove("one")
+    guarded.until(lambda: one.of(wire.Refused))
+    assert "revoked" in one.of(wire.Refused)[0].message
+    assert [letter.stream.session for letter in guarded.letters(Closed)] == [one.link.session]
+    one.link.reconnect(time.monotonic_ns())  # it will not take no for an answer
+    guarded.until(lambda: len(one.of(wire.Lost)) >= 2)
+    assert "does not admit" in one.of(wire.Lost)[-1].reason
+    assert len(one.of(wire.Connected)) == 1
+    other.send(7)
+    guarded.paint(guarded.letters(Arrived, 3)[2])
+    guarded.until(lambda: len(other.of(wire.Result)) == 2)
+    assert not other.of(wire.Lost)
+    assert len(other.of(wire.Connected)) == 1
+
+
+def test_nothing_of_a_revoked_key_is_painted_even_where_its_bridge_goes_on(
+    guarded: Rig, bridges: KeyList
+) -> None:
+    one = guarded.client(own=ONE)
+    one.link._on_fault = lambda *_: None  # type: ignore[method-assign] # a bridge that is not ours
+    bridges.remove("one")
+    guarded.letters(Closed)
+    for seq in range(5):
+        one.send(seq)
+    ends_s = time.monotonic() + 1
+    guarded.until(lambda: time.monotonic() > ends_s)
+    assert not [letter for letter in guarded.mail if isinstance(letter, Arrived)]
+    assert not one.of(wire.Result)
+    assert guarded.socket.dropped["not_admitted"] >= 5
+
+
+def test_a_key_that_was_paired_while_the_worker_runs_is_let_in(
+    guarded: Rig, bridges: KeyList
+) -> None:
+    new = new_keys()
+    bridges.add(Known(name="new", key=new.public))
+    assert guarded.client(own=new).of(wire.Connected)
+
+
+def test_who_connects_again_and_again_is_not_remembered_for_ever(rig: Rig) -> None:
+    client = rig.client()
+    context = Context()
+    for number in range(3 * MAX_PEERS):
+        dealer = DealerSocket(context, rig.socket.endpoint)
+        dealer.send([b"nonsense", bytes([number])])
+        rig.until(lambda dealer=dealer: dealer.flush() or dealer.pending == 0)
+        dealer.close(1000)
+    client.send(1)
+    rig.paint(rig.letters(Arrived)[0])
+    rig.until(lambda: client.of(wire.Result))
+    assert len(rig.server._peers) <= MAX_PEERS
+    assert not client.of(wire.Lost)
+    context.destroy(linger=0)

@@ -20,9 +20,11 @@ import click
 
 from brushcast.child import say
 from brushcast.errors import BrushcastError, InputError
+from brushcast.folders import keys_folder
 from brushcast.frame import Size
 from brushcast.process import keep_freed_memory
-from brushcast.wire.sockets import parse_endpoint
+from brushcast.wire.curve import BRIDGES
+from brushcast.wire.endpoint import parse_endpoint
 from brushcast_worker.config import (
     DRIFT_S,
     BenchConfig,
@@ -30,6 +32,7 @@ from brushcast_worker.config import (
     QualityConfig,
     ServeConfig,
 )
+from brushcast_worker.pair import pair, worker_keys
 from brushcast_worker.quirks import parse_quirks
 
 APP = "brushcast-worker"
@@ -133,8 +136,9 @@ def serve(
     """Serve streams until stopped."""
     tell = say if supervised or as_json else _tell_people
     try:
+        endpoint = parse_endpoint(bind)
         config = ServeConfig(
-            bind=parse_endpoint(bind),
+            bind=endpoint,
             engine=engine,
             device=device,
             threads=threads,
@@ -142,6 +146,8 @@ def serve(
             supervised=supervised,
             standby=standby,
             quirks=parse_quirks(quirks),
+            keys=None if endpoint.loopback else worker_keys(),
+            bridges=keys_folder() / BRIDGES,
         )
         from brushcast_worker.serve import run_worker
 
@@ -327,6 +333,9 @@ def verify(file: Path, dtype: str, device: str, as_json: bool) -> int:
         }
         click.echo(_as_table(told_as))
     return 0 if all(agrees.values()) else 1
+
+
+cli.add_command(pair)
 
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from brushcast.errors import ConfigError
 from brushcast.frame import Size
-from brushcast.wire.sockets import Endpoint
+from brushcast.wire.curve import KeyPair
+from brushcast.wire.endpoint import Endpoint
 from brushcast_worker.quirks import DEFAULT, Quirks
 
 MAX_THREADS = 1024
@@ -23,7 +24,8 @@ class ServeConfig:
     """`brushcast-worker serve`. threads: of torch on a CPU, 0 = one per physical core.
 
     supervised: standard input is the lifeline. standby: loaded and warm, but nothing is bound
-    before a line arrives. decoder: as of engine.load_engine.
+    before a line arrives. decoder: as of engine.load_engine. keys, bridges: the worker's pair and
+    the file of the bridges that it lets in; given when `bind` is beyond this machine.
     """
 
     bind: Endpoint
@@ -34,13 +36,15 @@ class ServeConfig:
     standby: bool = False
     decoder: str = "torch"
     quirks: Quirks = DEFAULT
+    keys: KeyPair | None = None
+    bridges: Path | None = None
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
-        if not self.bind.loopback:
+        if not self.bind.loopback and (self.keys is None or self.bridges is None):
             raise ConfigError(
-                f"--bind {self.bind}: beyond this machine a worker needs keys, which this version "
-                "does not have; wanted tcp://127.0.0.1:PORT"
+                f"--bind {self.bind}: beyond this machine a worker needs keys: run "
+                "`brushcast-worker pair` first, or bind tcp://127.0.0.1:PORT"
             )
         if self.standby and not self.supervised:
             raise ConfigError(

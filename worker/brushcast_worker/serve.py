@@ -25,8 +25,10 @@ from brushcast.errors import InputError, OutOfMemory
 from brushcast.folders import compiled_folder
 from brushcast.frame import Size
 from brushcast.presets import Preset, load_presets
+from brushcast.wire.curve import KeyList
 from brushcast.wire.messages import Welcome
 from brushcast.wire.sockets import Context, Endpoint, RouterSocket, Waker, parse_endpoint
+from brushcast.wire.zap import Guard
 from brushcast_worker.compile_cache import forget_compiled
 from brushcast_worker.config import ServeConfig, physical_cores
 from brushcast_worker.engine import EngineInfo, load_engine
@@ -53,7 +55,7 @@ def run_worker(config: ServeConfig, tell: Tell) -> int:
     _handle_signals(config, stop)
     socket = None
     try:
-        socket = None if config.standby else RouterSocket(context, config.bind)
+        socket = None if config.standby else _listen(context, config.bind, config)
         torch.set_num_threads(config.threads or physical_cores())
         engine = load_engine(
             config.engine, config.device, quirks=config.quirks, decoder=config.decoder
@@ -66,7 +68,7 @@ def run_worker(config: ServeConfig, tell: Tell) -> int:
             endpoint = _wait_to_serve(messages, config.bind)
             if endpoint is None:
                 return 0
-            socket = RouterSocket(context, endpoint)
+            socket = _listen(context, endpoint, config)
         if messages is not None:
             parent = threading.Thread(target=_watch_parent, args=(messages, stop), name="parent")
             parent.daemon = True  # it ends with standard input, which may outlive us
@@ -96,6 +98,16 @@ def run_worker(config: ServeConfig, tell: Tell) -> int:
             socket.close()
         waker.close()
         context.term()
+
+
+def _listen(context: Context, endpoint: Endpoint, config: ServeConfig) -> RouterSocket:
+    """Beyond this machine: with keys, and only for the bridges on the list."""
+    if endpoint.loopback or config.keys is None or config.bridges is None:
+        return RouterSocket(context, endpoint)  # which refuses what is beyond
+    bridges = KeyList(config.bridges)
+    if not bridges.entries():
+        log.warning("no bridge may use this worker yet: brushcast-worker pair lets one in")
+    return RouterSocket(context, endpoint, Guard(context, config.keys, bridges.admits))
 
 
 def _warmed_up(loop: Loop, size: Size) -> int:

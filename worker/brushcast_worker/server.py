@@ -38,6 +38,7 @@ from brushcast_worker.mail import (
 log = logging.getLogger(__name__)
 
 MAX_STREAMS = 8
+MAX_PEERS = 64  # connections that said something; those with a stream are never forgotten for it
 # a live picture that asks for none: the link itself calls a worker hung after 700 ms
 LIVE_DEADLINE_NS = 600_000_000
 LOSSLESS_DEADLINE_NS = 0  # the scheduler has a patience of its own for streams without deadlines
@@ -106,10 +107,21 @@ class Server:
             address, parts = message
             peer = self._peers.get(address)
             if peer is None:
+                self._make_room()
                 peer = Peer(ServerLink(self._welcome, now_ns=self._clock_ns()))
                 self._peers[address] = peer
             peer.link.receive(parts, self._clock_ns())
             self._handle(address, peer)
+
+    def _make_room(self) -> None:
+        """For a new peer. Whoever connects again and again leaves one behind each time."""
+        if len(self._peers) < MAX_PEERS:
+            return
+        oldest = min(
+            (address for address, peer in self._peers.items() if peer.stream is None),
+            key=lambda address: self._peers[address].link.heard_ns,
+        )  # MAX_STREAMS is less, so there is one
+        del self._peers[oldest]
 
     def _handle(self, address: bytes, peer: Peer) -> None:
         for event in peer.link.events():
@@ -215,7 +227,11 @@ class Server:
         for address, peer in list(self._peers.items()):
             peer.link.tick(now_ns)
             self._handle(address, peer)
-            if peer.link.expired:
+            revoked = not self._socket.admits(address)
+            if revoked:
+                message = "this machine's key was revoked at the worker: pair again"
+                peer.link.fault("revoked", message, fatal=True, now_ns=now_ns)
+            if peer.link.expired or revoked:
                 self._forget(peer)
                 self._send_to(address, peer)
                 del self._peers[address]

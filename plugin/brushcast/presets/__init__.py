@@ -23,6 +23,7 @@ BUILT_IN_ORDER = (
 MAX_FILE_BYTES = 64_000
 MAX_PROMPT_CHARACTERS = 2000
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
+_SPACING = {ord("\n"): " ", ord("\t"): " "}  # of a prompt over several lines: moves no cursor back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,11 @@ class Preset:
                 raise PresetError(
                     f"preset {self.name}: {field} is {type(value).__name__}, "
                     f"wanted text of at most {MAX_PROMPT_CHARACTERS} characters"
+                )
+            if not value.translate(_SPACING).isprintable():
+                raise PresetError(
+                    f"preset {self.name}: {field} {value!r:.80}, wanted printable text: "
+                    "presets come from other people and are shown in terminals"
                 )
         if not self.prompt.strip():
             raise PresetError(f"preset {self.name}: the prompt is empty, wanted the look in words")

@@ -177,6 +177,8 @@ class Fault:
         if not isinstance(self.code, str) or not _NAME.fullmatch(self.code):
             raise ConfigError(f"fault code {self.code!r:.80}: wanted 1 to 64 of a-z, 0-9, '-', '_'")
         _text("message", self.message, MAX_FAULT_CHARACTERS)
+        if not self.message.isprintable():  # it goes to a terminal: no way to move its cursor
+            raise ConfigError("message of a fault: wanted one line of printable text")
         _switch("fatal", self.fatal)
 
 

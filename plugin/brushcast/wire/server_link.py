@@ -87,6 +87,11 @@ class ServerLink:
         return self.state is not None
 
     @property
+    def heard_ns(self) -> int:
+        """When the peer last said anything."""
+        return self._heard_ns
+
+    @property
     def in_flight(self) -> int:
         """How many accepted frames have no answer yet."""
         return len(self._in_flight)

@@ -1,94 +1,55 @@
 """Sockets: endpoints, a waker, the worker's ROUTER, and what drives a ClientLink over a DEALER.
 
-The only file that imports zmq. Measured reasons for the options: shared facts on reliability, in
-short: no default of libzmq is right for live pictures.
+The only file beside zap (keys on sockets) that imports zmq. Measured reasons for the options:
+shared facts on reliability, in short: no default of libzmq is right for live pictures.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 import socket
 import stat
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from brushcast.errors import ConfigError
+from brushcast.wire.curve import KEY_BYTES, ClientKeys
+from brushcast.wire.endpoint import Endpoint, parse_endpoint
 from brushcast.wire.events import ClientEvent
 from brushcast.wire.link import ClientLink
 from brushcast.wire.messages import MAX_PAYLOAD_BYTES, Parts
+from brushcast.wire.zap import Guard, key_of, use_keys
+
+__all__ = [
+    "Context",
+    "DealerSocket",
+    "Dialler",
+    "Endpoint",
+    "RouterSocket",
+    "Waker",
+    "open_context",
+    "parse_endpoint",
+]
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
 CONNECT_TIMEOUT_MS = 1500
 HIGH_WATER_MESSAGES = 8  # frames are limited by credit; this only bounds what a dead peer holds
 GOODBYE_MS = 100  # how long a closing socket may still take to say BYE
-MAX_IPC_PATH_BYTES = 107  # sun_path on Linux, less its end
 LONGEST_WAIT_NS = 1_000_000_000
+# then the pictures go on: a worker that floods us must not hold up what is shown
+MESSAGES_PER_TURN = 64
 _MS = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """tcp://HOST:PORT (port 0: any free one, for binding only) or ipc:///ABSOLUTE/PATH."""
-
-    scheme: str
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    @property
-    def loopback(self) -> bool:
-        """Only this machine can reach it."""
-        if self.scheme == "ipc" or self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    def __str__(self) -> str:
-        if self.scheme == "ipc":
-            return f"ipc://{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"tcp://{host}:{self.port}"
 
 
 def open_context() -> Context:
     """libzmq's own thread. Made once per process, and ended with `destroy(linger=0)`."""
     return zmq.Context()
-
-
-def parse_endpoint(text: str) -> Endpoint:
-    """An endpoint from its text; port `*` means 0. Raises ConfigError."""
-    wanted = "wanted tcp://HOST:PORT, for example tcp://127.0.0.1:7171, or ipc:///FOLDER/NAME"
-    if text.startswith("ipc:///"):
-        path = text.removeprefix("ipc://")
-        if not path.isprintable() or path.endswith("/"):
-            raise ConfigError(f"address {text!r:.200}: {wanted}")
-        if len(os.fsencode(path)) > MAX_IPC_PATH_BYTES:
-            raise ConfigError(
-                f"address {text!r:.200}: wanted a path of at most {MAX_IPC_PATH_BYTES} bytes"
-            )
-        return Endpoint("ipc", path=path)
-    match = re.fullmatch(r"tcp://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._*-]{1,253}):(\d{1,5}|\*)", text)
-    if match is None:
-        raise ConfigError(f"address {text!r:.200}: {wanted}")
-    host, port = match[1].strip("[]"), 0 if match[2] == "*" else int(match[2])
-    if port > 65535:
-        raise ConfigError(f"address {text!r:.200}: port {port}, wanted at most 65535")
-    if match[1].startswith("["):
-        try:
-            ipaddress.IPv6Address(host)
-        except ValueError:
-            raise ConfigError(f"address {text!r:.200}: {wanted}") from None
-    return Endpoint("tcp", host=host, port=port)
 
 
 class Waker:
@@ -123,23 +84,36 @@ class Waker:
 
 
 class RouterSocket:
-    """The worker's listening socket. One owner thread."""
+    """The worker's listening socket. One owner thread. Behind a guard a peer is its connection and
+    its key, so that nobody inherits the peer of another key."""
 
-    def __init__(self, context: Context, endpoint: Endpoint) -> None:
-        """Bind. Raises ConfigError: address in use, not ours, or beyond this machine without keys.
+    def __init__(
+        self,
+        context: Context,
+        endpoint: Endpoint,
+        guard: Guard | None = None,
+        *,
+        most_bytes: int | None = None,
+    ) -> None:
+        """Bind. Raises ConfigError: address in use, not ours, or beyond this machine without a
+        running guard, which this object owns from now on. most_bytes: of a message part.
 
         Port 0 binds any free port; `endpoint` tells which. An ipc path must lie in a folder of ours
         with mode 0700, and is locked, because libzmq lets a second bind steal it silently.
         """
         self.dropped: Counter[str] = Counter()  # by reason
         self._lock: int | None = None
-        _refuse_beyond_loopback(endpoint)
+        self._guard = guard
+        if guard is None or not guard.running:
+            _refuse_beyond_loopback(endpoint)
         if endpoint.scheme == "ipc":
             self._lock = _lock_ipc(endpoint)
         self._socket = context.socket(zmq.ROUTER)
         try:
             self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-            _harden(self._socket)
+            _harden(self._socket, most_bytes)
+            if guard is not None:
+                guard.arm(self._socket)
             self._socket.setsockopt(zmq.IPV6, int(":" in endpoint.host))
             self._socket.bind(str(endpoint).replace("tcp://localhost:", "tcp://127.0.0.1:"))
         except zmq.ZMQError as error:
@@ -152,16 +126,39 @@ class RouterSocket:
 
     def receive(self) -> tuple[bytes, list[bytes]] | None:
         """(peer, parts) of the next message, or None; does not wait."""
+        if self._guard is not None:
+            return self._receive_guarded(self._guard)
         try:
             peer, *parts = self._socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
         return peer, parts
 
+    def _receive_guarded(self, guard: Guard) -> tuple[bytes, list[bytes]] | None:
+        """What comes from a key that is not admitted (any more) is counted and forgotten."""
+        guard.answer()
+        for _ in range(MESSAGES_PER_TURN):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return None
+            key = key_of(frames[-1])
+            if key is not None and guard.admits(key):
+                peer, *parts = (frame.bytes for frame in frames)
+                return peer + key, parts
+            self.dropped["not_admitted"] += 1
+        return None
+
+    def admits(self, peer: bytes) -> bool:
+        """Whether that peer is let in now: False once its key was revoked, though it is still
+        connected."""
+        return self._guard is None or self._guard.admits(peer[-KEY_BYTES:])
+
     def send(self, peer: bytes, parts: Parts) -> bool:
         """False, and counted, when the peer is gone or does not read."""
+        address = peer if self._guard is None else peer[:-KEY_BYTES]
         try:
-            self._socket.send_multipart([peer, *parts], zmq.NOBLOCK)
+            self._socket.send_multipart([address, *parts], zmq.NOBLOCK)
         except zmq.Again:
             self.dropped["peer_does_not_read"] += 1
             return False
@@ -174,11 +171,16 @@ class RouterSocket:
 
     def wait(self, timeout_ns: int, waker: Waker | None = None) -> None:
         """Sleep until there is a message, the waker was woken (and clear it), or time is over."""
-        _poll([(self._socket, zmq.POLLIN)], timeout_ns, waker)
+        watched = [(self._socket, zmq.POLLIN)]
+        if self._guard is not None:
+            watched.append((self._guard.pollable, zmq.POLLIN))
+        _poll(watched, timeout_ns, waker)
 
     def close(self, linger_ms: int = GOODBYE_MS) -> None:
         """Close; `linger_ms` for what is still to be sent. Twice is harmless."""
         self._socket.close(linger_ms)
+        if self._guard is not None:
+            self._guard.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -188,13 +190,22 @@ class DealerSocket:
     """One connection attempt of the bridge: it never reconnects by itself, because every
     connection is a new epoch and our own back-off decides when. One owner thread."""
 
-    def __init__(self, context: Context, endpoint: Endpoint) -> None:
-        """Start to connect. Raises ConfigError for an address that cannot be connected to."""
+    def __init__(
+        self, context: Context, endpoint: Endpoint, keys: ClientKeys | None = None
+    ) -> None:
+        """Start to connect. Raises ConfigError for an address that cannot be connected to, and for
+        one beyond this machine without keys."""
+        if keys is None and not endpoint.loopback:
+            raise ConfigError(
+                f"address {endpoint} is beyond this machine: wanted keys (pair first)"
+            )
         if endpoint.scheme == "tcp" and (endpoint.port == 0 or "*" in endpoint.host):
             raise ConfigError(f"address {endpoint}: wanted a host and a port to connect to")
         self._pending: deque[Parts] = deque()  # few: frames are limited by credit
         self._socket = context.socket(zmq.DEALER)
         _harden(self._socket)
+        if keys is not None:
+            use_keys(self._socket, keys)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         self._socket.setsockopt(zmq.RECONNECT_IVL, -1)
         self._socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
@@ -246,12 +257,18 @@ class DealerSocket:
             return None
         if event == zmq.EVENT_CLOSED:
             return "nothing listens at the worker's address"
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return "the worker does not admit this machine's key: pair again"
         return "the connection to the worker was closed"
 
     def pollables(self) -> list[tuple[zmq.Socket[bytes], int]]:
         """What a poll loop watches."""
         wanted = zmq.POLLIN | (zmq.POLLOUT if self._pending else 0)
         return [(self._socket, wanted), (self._monitor, zmq.POLLIN)]
+
+    def wait(self, timeout_ns: int) -> None:
+        """Sleep until something happens on the connection, or time is over."""
+        _poll(self.pollables(), timeout_ns, None)
 
     def close(self, linger_ms: int = 0) -> None:
         """Close; `linger_ms` for what is still to be sent."""
@@ -271,8 +288,15 @@ class Dialler:
             dialler.flush()
     """
 
-    def __init__(self, context: Context, endpoint: Endpoint, link: ClientLink) -> None:
-        self._context, self._endpoint, self._link = context, endpoint, link
+    def __init__(
+        self,
+        context: Context,
+        endpoint: Endpoint,
+        link: ClientLink,
+        keys: ClientKeys | None = None,
+    ) -> None:
+        """keys: wanted beyond this machine."""
+        self._context, self._endpoint, self._link, self._keys = context, endpoint, link, keys
         self._socket: DealerSocket | None = None
         self._epoch: int | None = None  # of the open socket
 
@@ -283,7 +307,9 @@ class Dialler:
         """
         link, dealer = self._link, self._socket
         if dealer is not None:
-            while link.wanted_epoch == self._epoch and (parts := dealer.receive()) is not None:
+            for _ in range(MESSAGES_PER_TURN):
+                if link.wanted_epoch != self._epoch or (parts := dealer.receive()) is None:
+                    break
                 link.receive(parts, now_ns)
             if link.wanted_epoch == self._epoch and (reason := dealer.lost()) is not None:
                 link.socket_lost(reason, now_ns)
@@ -297,7 +323,7 @@ class Dialler:
         if self._epoch != link.wanted_epoch:
             self._hang_up()
             if link.wanted_epoch is not None:
-                self._socket = DealerSocket(self._context, self._endpoint)
+                self._socket = DealerSocket(self._context, self._endpoint, self._keys)
                 self._epoch = link.wanted_epoch
         if self._socket is not None:
             for parts in link.outgoing():
@@ -340,11 +366,11 @@ def _poll(
         waker.clear()
 
 
-def _harden(one: zmq.Socket[bytes]) -> None:
+def _harden(one: zmq.Socket[bytes], most_bytes: int | None = None) -> None:
     one.setsockopt(zmq.LINGER, 0)
     one.setsockopt(zmq.SNDHWM, HIGH_WATER_MESSAGES)
     one.setsockopt(zmq.RCVHWM, HIGH_WATER_MESSAGES)
-    one.setsockopt(zmq.MAXMSGSIZE, MAX_PAYLOAD_BYTES)
+    one.setsockopt(zmq.MAXMSGSIZE, most_bytes or MAX_PAYLOAD_BYTES)
     one.setsockopt(zmq.HANDSHAKE_IVL, CONNECT_TIMEOUT_MS)
 
 
@@ -352,8 +378,7 @@ def _refuse_beyond_loopback(endpoint: Endpoint) -> None:
     if not endpoint.loopback:
         raise ConfigError(
             f"will not listen on {endpoint}: it reaches beyond this machine, wanted a loopback "
-            "address such as tcp://127.0.0.1:7171 (keys for CURVE are not supported yet; "
-            "an SSH tunnel works)"
+            "address such as tcp://127.0.0.1:7171, or keys (`brushcast-worker pair`)"
         )
 
 

@@ -272,3 +272,12 @@ def test_a_client_that_sends_nothing_does_not_hold_up_the_others(panel: Panel) -
     assert panel.ask("GET", "/api/v1/state").status == 200
     for connection in idle:
         connection.close()
+
+
+@pytest.mark.parametrize(
+    "given", ["Bearer \xff\xfe", "Bearer \xe4" + "x" * 42, "Bearer " + "x" * 5000]
+)
+def test_a_token_of_any_bytes_opens_nothing_and_ends_nothing(panel: Panel, given: str) -> None:
+    answer = panel.ask("GET", "/api/v1/state", headers={"Authorization": given})
+    assert answer.status in (400, 401, 500)
+    assert panel.ask("GET", "/api/v1/state").status == 200

@@ -76,7 +76,7 @@ BODIES: dict[Kind, st.SearchStrategy[Control]] = {
     Kind.WELCOME: WELCOMES,
     Kind.SET: STATES,
     Kind.PONG: st.builds(Pong, revision=U32, status=STATUSES),
-    Kind.FAULT: st.builds(Fault, code=NAMES, message=PROMPTS, fatal=st.booleans()),
+    Kind.FAULT: st.builds(Fault, code=NAMES, message=LABELS, fatal=st.booleans()),
 }
 assert MAX_PROMPT_CHARACTERS >= 100
 

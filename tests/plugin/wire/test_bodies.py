@@ -131,3 +131,13 @@ def test_names_for_terminals_are_printable() -> None:
         welcome(device_name="two\nlines")
     with pytest.raises(ConfigError, match="credit_frames 0"):
         welcome(credit_frames=0, chunk_frames=1)
+
+
+@pytest.mark.parametrize("message", ["two\nlines", "\x1b[2J", "\x07", "a\u202eb"])
+def test_what_a_worker_says_moves_no_cursor(message: str) -> None:
+    with pytest.raises(ConfigError, match="printable"):
+        Fault(code="x", message=message, fatal=False)
+    payload = pack(Fault(code="x", message="#" * 9, fatal=False))
+    hostile = message.encode().ljust(9, b"#")[:9]
+    with pytest.raises(MalformedMessage):
+        unpack(Fault, payload.replace(b"#" * 9, hostile))
