@@ -137,6 +137,8 @@ class Exchange:
             self._h264 = "h264" in event.welcome.codecs.split()
             self._packer.restart()
             self._unpacker.forget()
+            if self._h264 and self._rate is not None and self._rate.wish != "jpeg":
+                self._unpacker.prepare()
             self._split.reset()
             self._wants_key, self._key_asked_ns, self._key_seq = False, None, -1
             if self._rate is not None:
@@ -167,6 +169,7 @@ class Exchange:
             now_ns,
             fps=fps,
             worker_s=2 * pace.chunk_ns / NS_PER_S + self._worker_held / max(fps, 1.0),
+            chunk_frames=pace.chunk_frames,
             ladder=self._ladder,
             h264=self._h264,
         )

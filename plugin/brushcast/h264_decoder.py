@@ -42,11 +42,19 @@ _Job = tuple[Ticket, int, Size, bytes, bool]  # number in its chain, stream, whe
 
 class Decoder(Generic[Ticket]):
     """One stream's. `put`, `take`, `tick`, `close`: the owner's thread. The process is started with
-    the first keyframe."""
+    the first keyframe, if it was not before."""
 
-    def __init__(self, wake: Callable[[], None], command: Sequence[str] = COMMAND) -> None:
-        """wake: called from the decoder's thread when there is something to take."""
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        command: Sequence[str] = COMMAND,
+        *,
+        prepared: bool = False,
+    ) -> None:
+        """wake: called from the decoder's thread when there is something to take. prepared: the
+        process is started now."""
         self.deaths = 0
+        self._prepared = prepared
         self._wake = wake
         self._command = list(command)
         self._jobs: queue.Queue[_Job[Ticket] | None] = queue.Queue(maxsize=WAITING_MOST)
@@ -114,11 +122,25 @@ class Decoder(Generic[Ticket]):
     # ------------------------------------------------------------------ the thread
 
     def _run(self) -> None:
+        if self._prepared:
+            self._prepare()
         while (job := self._jobs.get()) is not None and not self._closing.is_set():
             picture = self._answer(job)
             self._done.put((job[0], picture))
             self._wake()
+            if self.deaths and self._jobs.empty():
+                self._prepare()  # while the other side is asked for a keyframe
         self._end()
+
+    def _prepare(self) -> None:
+        """A process before it is needed, unless the last one died just now."""
+        if self._process is not None or time.monotonic() < self._not_before_s:
+            return
+        try:
+            self._start()
+        except (OSError, EOFError) as error:
+            log.warning("the H.264 decoder does not start: %s", error)
+            self._died()
 
     def _answer(self, job: _Job[Ticket]) -> Pixels | None:
         _, number, size, stream, key = job
@@ -180,6 +202,7 @@ class Decoder(Generic[Ticket]):
         assert process.stdout is not None
         if _exactly(process.stdout, len(READY)) != READY:
             raise EOFError("it does not speak as it should")
+        self._limit(None)
         return process
 
     def _limit(self, span_ns: int | None) -> None:

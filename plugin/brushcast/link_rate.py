@@ -36,25 +36,35 @@ NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 BASE_WINDOW_NS = 15 * NS_PER_S  # a route that got longer is taken for the new usual so late
 RATE_WINDOW_MS = 1000.0
-QUEUE_MS = 80.0  # the median of three questions: jitter and a busy worker stay below
+QUEUE_MS = 100.0  # three questions in a row: jitter and a busy worker stay below
+RISE_MS = 25.0  # from the first of them to the last: a queue that we feed
+LASTING_NS = 3 * NS_PER_S // 2  # or so long, whether it rises or not
 CALM_MS = 40.0
 BACK = 0.85  # of what was delivered: the queue must drain (the paper's β)
 SETTLE_NS = 1 * NS_PER_S  # beside a round trip, before a budget falls again
 GROW_AFTER_NS = 3 * NS_PER_S
 GROWTH = 0.08  # a second (the paper's η)
+GROWTH_NEAR = 0.01  # around what the link carried when it jammed last: the limit is known there
+NEAR = 1.1  # times that, beyond which the link is another
 USED = 0.6  # of a budget: below that nothing is learnt about more
+DOUBT = 0.5  # of a budget: so far at most it falls for a queue that we hardly fed
+FALSE_ALARM = 0.9  # of what was delivered: as much goes on without a queue, so it was not ours
 LEAST_BYTES_PER_S = 16_000.0
 SHARE = 0.9  # of a budget for pictures on average; the rest is for their differences
 
 QUALITIES = (JPEG_QUALITY, 80, 70, 60, 50, 40, 30)
 RELATIVE_BYTES = (1.0, 0.76, 0.62, 0.53, 0.48, 0.42, 0.36)  # of the bundled clip, at 512x288
-GOOD_QUALITY = 60  # a poorer JPEG is worse than H.264 in every way (34 dB at 16 kB, 36 at 1.5 kB)
+GOOD_QUALITY = 80  # a poorer JPEG is worse than H.264 in every way (36 dB at 23 kB, 36 at 1.5 kB)
+START_RUNG = 2  # what a link carries is not known yet: half the bytes, and few on their way
+START_WINDOW = 8
+START_NS = 2 * NS_PER_S
+HOLD_NS = NS_PER_S // 2  # so late an answer, or none: what is on its way must arrive first
 UP_AFTER_NS = 3 * NS_PER_S  # quality: down at once, up slowly, and only with room
 ROOM = 0.8
 CODEC_AFTER_NS = 1 * NS_PER_S
 SIZE_DOWN_AFTER_NS = 2 * NS_PER_S
 SIZE_UP_AFTER_NS = 20 * NS_PER_S
-SIZE_ROOM = 2.0
+SIZE_ROOM = 1.5
 SLACK_S = 0.25  # of pictures on their way, beside those that the link and the worker must hold
 LEAST_AREA_PX = 20_000  # 192x112
 SMALLER = 0.6  # the area of a rung of sizes, of the one above it
@@ -67,8 +77,8 @@ class Plan:
     pictures may be on their way; None: as many as the worker grants."""
 
     codec: Codec
-    quality: int = JPEG_QUALITY
-    result_quality: int = JPEG_QUALITY
+    quality: int = 0
+    result_quality: int = 0
     picture_bytes: int = 0
     result_bytes: int = 0
     rung: int = 0
@@ -92,14 +102,17 @@ class LinkRate:
 
     def __init__(self, wish: CodecWish, now_ns: int) -> None:
         first = Codec.H264 if wish == "h264" else Codec.JPEG
-        self._wish = wish
-        self._plan = Plan(codec=first)
+        self.wish = wish
+        start = QUALITIES[START_RUNG]
+        self._plan = Plan(codec=first, quality=start, result_quality=start)
         self._up, self._down = Direction(), Direction()
         self._jpeg_up, self._jpeg_down = JpegRungs(), JpegRungs()
         self._log: deque[tuple[int, int]] = deque(maxlen=4096)  # (sent at, bytes until then)
         self._sent_bytes = self._arrived_bytes = 0
         self._round_trips = Least()
         self._last_round_trip_ns = 0
+        self._first_ns: int | None = None  # the first answer of this connection, and the last
+        self._heard_ns = now_ns
         self._tight_ns: int | None = None  # since when JPEG does not do
         self._small_ns: int | None = None  # since when the size does not do
         self._sized_ns = self._bytes_ns = now_ns
@@ -127,7 +140,7 @@ class LinkRate:
     def connected(self) -> None:
         """Another connection: what waited is gone, and its clock is another; budgets stay."""
         self._log.clear()
-        self._round_trips = Least()
+        self._round_trips, self._first_ns = Least(), None
         self._up.connected()
         self._down.connected()
 
@@ -149,7 +162,8 @@ class LinkRate:
         own clock; 0 where it does not say."""
         if not round_trip_ns:
             return
-        self._last_round_trip_ns = round_trip_ns
+        self._last_round_trip_ns, self._heard_ns = round_trip_ns, now_ns
+        self._first_ns = self._first_ns or now_ns
         self._round_trips.add(now_ns, round_trip_ns / NS_PER_MS)
         if not since_ms:
             return
@@ -165,10 +179,18 @@ class LinkRate:
         )  # fmt: skip
 
     def decide(
-        self, now_ns: int, *, fps: float, worker_s: float, ladder: Sequence[Size], h264: bool
+        self,
+        now_ns: int,
+        *,
+        fps: float,
+        worker_s: float,
+        chunk_frames: int,
+        ladder: Sequence[Size],
+        h264: bool,
     ) -> Plan:
         """What to do from now on. fps: of the pictures that are wanted. worker_s: how long the
-        worker keeps one. ladder: the sizes there are, largest first. h264: the worker knows it."""
+        worker keeps one. chunk_frames: how many it eats at a time. ladder: the sizes there are,
+        largest first. h264: the worker knows it."""
         before = self._plan
         each = [direction.bytes_each(fps) for direction in (self._up, self._down)]
         self._choose_codec(now_ns, each, h264)
@@ -182,12 +204,22 @@ class LinkRate:
         if self._plan.codec is Codec.H264:
             self._choose_bytes(now_ns, each, ladder[self._plan.rung])
         self.changes += self._plan != replace(before, window=self._plan.window)
-        window = None
-        if any(each):
-            way_s = (self._round_trips.value or 0.0) / 1000 + worker_s + SLACK_S
-            window = max(2, math.ceil(fps * way_s))
+        window = self._window(now_ns, fps, worker_s, chunk_frames, limited=any(each))
         self._plan = replace(self._plan, window=window)
         return self._plan
+
+    def _window(
+        self, now_ns: int, fps: float, worker_s: float, chunk_frames: int, *, limited: bool
+    ) -> int | None:
+        base_ns = round((self._round_trips.value or 0.0) * NS_PER_MS)
+        late_ns = max(now_ns - self._heard_ns, self._last_round_trip_ns)
+        if self._first_ns is not None and late_ns > base_ns + HOLD_NS:
+            return 1
+        if limited:
+            way_s = base_ns / NS_PER_S + worker_s + SLACK_S
+            return max(chunk_frames + 1, math.ceil(fps * way_s))
+        starting = self._first_ns is None or now_ns - self._first_ns < START_NS
+        return max(START_WINDOW, 2 * chunk_frames) if starting else None
 
     # ------------------------------------------------------------------ parts
 
@@ -195,9 +227,9 @@ class LinkRate:
         if not h264:
             self._plan = replace(self._plan, codec=Codec.JPEG)
             return
-        if self._wish == "h264":
+        if self.wish == "h264":
             self._plan = replace(self._plan, codec=Codec.H264)
-        if self._wish != "auto" or self._plan.codec is not Codec.JPEG:
+        if self.wish != "auto" or self._plan.codec is not Codec.JPEG:
             return  # what was too narrow once stays so: going back would be found out by a jam
         rungs = (self._jpeg_up, self._jpeg_down)
         tight = any(
@@ -261,12 +293,16 @@ class Direction:
         self.budget: float | None = None  # bytes a second
         self.queue_ms = 0.0  # the median of the last three
         self._calm_ns = self._grow_ns = self._grown_ns = 0
+        self._jam = 0.0  # what was delivered then
+        self._alarm: tuple[float, float] | None = None  # what was delivered, the budget before
         self.connected()
 
     def connected(self) -> None:
         """Nothing is known of the queue any more."""
         self._base = Least()
         self._queues_ms: deque[float] = deque(maxlen=3)
+        self._over_ns: int | None = None  # since when there is a queue, and since when none
+        self._free_ns: int | None = None
         self._passed: deque[tuple[float, int]] = deque()  # (the receiver's ms, bytes until then)
 
     def bytes_each(self, fps: float) -> float | None:
@@ -289,27 +325,48 @@ class Direction:
         if at_ms - first_ms < RATE_WINDOW_MS / 2:
             return
         delivered = 1000 * (until_bytes - first_bytes) / (at_ms - first_ms)
-        if self.queue_ms > QUEUE_MS:
+        self._over_ns = (self._over_ns or now_ns) if self.queue_ms > QUEUE_MS else None
+        self._free_ns = (self._free_ns or now_ns) if self.queue_ms < CALM_MS else None
+        if now_ns >= self._calm_ns and self._jammed(now_ns):
             self._back(now_ns, delivered, round_trip_ns)
-        elif self.budget is not None and self.queue_ms < CALM_MS and now_ns >= self._grow_ns:
-            if delivered >= USED * self.budget:
-                passed_s = min((now_ns - self._grown_ns) / NS_PER_S, 1.0)
-                self.budget *= 1 + GROWTH * passed_s
+        elif self._free_ns is not None and now_ns - self._free_ns >= RATE_WINDOW_MS * NS_PER_MS:
+            self._forward(now_ns, delivered)
         self._grown_ns = now_ns
 
+    def _jammed(self, now_ns: int) -> bool:
+        if self._over_ns is None:
+            return False
+        rises = self._queues_ms[-1] > self._queues_ms[0] + RISE_MS
+        return now_ns - self._over_ns >= LASTING_NS or (min(self._queues_ms) > QUEUE_MS and rises)
+
     def _back(self, now_ns: int, delivered: float, round_trip_ns: int) -> None:
-        if now_ns < self._calm_ns:
-            return
-        self.budget = max(LEAST_BYTES_PER_S, min(BACK * delivered, self.budget or math.inf))
+        before, lower, self._jam = self.budget, BACK * delivered, delivered
+        if self._alarm is None:
+            self._alarm = delivered, before or math.inf
+        if before is not None:
+            lower = min(max(lower, DOUBT * before), before)
+        self.budget = max(LEAST_BYTES_PER_S, lower)
         self._calm_ns = now_ns + SETTLE_NS + round_trip_ns
         self._grow_ns = now_ns + GROW_AFTER_NS
+
+    def _forward(self, now_ns: int, delivered: float) -> None:
+        """No queue for a while: up again, at once where the last queue was none of ours."""
+        if self._alarm is not None:
+            if delivered >= FALSE_ALARM * self._alarm[0]:
+                self.budget = None if self._alarm[1] == math.inf else self._alarm[1]
+            self._alarm = None
+        elif self.budget is not None and now_ns >= self._grow_ns:
+            if delivered >= USED * self.budget:
+                passed_s = min((now_ns - self._grown_ns) / NS_PER_S, 1.0)
+                near = BACK * self._jam <= self.budget <= NEAR * self._jam
+                self.budget *= 1 + (GROWTH_NEAR if near else GROWTH) * passed_s
 
 
 class JpegRungs:
     """The quality of one direction's JPEGs, from what its pictures take."""
 
     def __init__(self) -> None:
-        self._rung = 0
+        self._rung = START_RUNG
         self._bytes = 0.0  # a picture at that rung, smoothed
         self._changed_ns = 0
 

@@ -69,6 +69,11 @@ class Unpacker:
         """Of H.264, once there was any."""
         return self._decoder
 
+    def prepare(self) -> None:
+        """H.264 may come: its process is started now, so that the first picture need not wait."""
+        if self._decoder is None:
+            self._decoder = Decoder(self._wake, prepared=True)
+
     def put(self, header: Header, payload: Payload) -> None:
         """A FRAME's or RESULT's payload. Raises MalformedMessage for what cannot be a picture of
         the header's size."""

@@ -76,7 +76,7 @@ def run_worker(config: ServeConfig, tell: Tell) -> int:
         server = Server(
             socket,
             waker,
-            welcome=_welcome(engine.info, took_ns, 0 if config.supervised else NETWORK_FRAMES),
+            welcome=_welcome(engine.info, took_ns, far=not config.supervised),
             to_gpu=inbox,
             mail=outbox,
             clock_ns=time.monotonic_ns,
@@ -158,8 +158,8 @@ def _some_preset() -> Preset:
     return next(iter(load_presets().values()))
 
 
-def _welcome(info: EngineInfo, warm_up_ns: int, network_frames: int) -> Welcome:
-    """network_frames: those that are on a long way, beside those that the engine wants here."""
+def _welcome(info: EngineInfo, warm_up_ns: int, *, far: bool) -> Welcome:
+    """far: bridges may be on other machines, so pictures are packed, and some are on their way."""
     warm_up_ms = warm_up_ns // 1_000_000 * WARM_UP_FACTOR
     return Welcome(
         worker="brushcast-worker",
@@ -169,8 +169,8 @@ def _welcome(info: EngineInfo, warm_up_ns: int, network_frames: int) -> Welcome:
         device_name=info.device_name,
         attention=info.attention,
         chunk_frames=info.chunk_frames,
-        credit_frames=credit_frames(info) + network_frames,
-        codecs=CODECS,
+        credit_frames=credit_frames(info) + (NETWORK_FRAMES if far else 0),
+        codecs=CODECS if far else "raw jpeg",
         warmup_ms=max(LEAST_WARM_UP_MS, min(warm_up_ms, MOST_WARM_UP_MS)),
         size_multiple=info.size_multiple,
         default_width=info.default_size.width,

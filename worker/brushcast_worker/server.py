@@ -148,6 +148,8 @@ class Server:
             return
         peer.stream, peer.keys = Stream(event.session, event.epoch), event.state.result_keys
         self._by_stream[peer.stream] = address
+        if "h264" in self._welcome.codecs.split():
+            peer.unpacker.prepare()
         log.info("stream %x opened by %s", event.session, event.hello.client)
         self._hand_over(peer, Opened(peer.stream, event.state))
 
