@@ -87,7 +87,7 @@ class Encoder:
                 if self._context is None:
                     self._context = self._open(size, wanted)
                 return self._packed(self._context, pixels_HWC)
-            except av.error.FFmpegError as error:
+            except (av.error.FFmpegError, ValueError) as error:  # ValueError: no such encoder
                 log.debug("%s: %s", self.name, error)
                 self._candidates.remove(self.name)
                 self.restart()

@@ -82,6 +82,8 @@ class Decoder(Generic[Ticket]):
 
         Raises MalformedMessage for what must not even be tried, and when too many wait.
         """
+        if len(payload) <= NUMBER.size:
+            raise MalformedMessage(f"H.264 picture of {len(payload)} bytes")
         number, stream = NUMBER.unpack(payload[: NUMBER.size])[0], bytes(payload[NUMBER.size :])
         key = check_picture(stream, size)
         if key != (number == 0):
@@ -124,18 +126,27 @@ class Decoder(Generic[Ticket]):
     def _run(self) -> None:
         if self._prepared:
             self._prepare()
-        while (job := self._jobs.get()) is not None and not self._closing.is_set():
+        while not self._closing.is_set():
+            try:
+                job = self._jobs.get(timeout=self._patience_s())
+            except queue.Empty:
+                self._prepare()  # while the other side is asked for a keyframe
+                continue
+            if job is None:
+                break
             picture = self._answer(job)
             self._done.put((job[0], picture))
             self._wake()
-            if self.deaths and self._jobs.empty():
-                self._prepare()  # while the other side is asked for a keyframe
         self._end()
 
+    def _patience_s(self) -> float | None:
+        """How long to wait for a job before the process that died is replaced."""
+        if self._process is not None or not self.deaths:
+            return None
+        return max(self._not_before_s - time.monotonic(), 0.0)
+
     def _prepare(self) -> None:
-        """A process before it is needed, unless the last one died just now."""
-        if self._process is not None or time.monotonic() < self._not_before_s:
-            return
+        """A process before it is needed."""
         try:
             self._start()
         except (OSError, EOFError) as error:
