@@ -41,7 +41,7 @@ class Exchange:
         self._fit = config.fit
         self._packer, self._unpacker = Packer(), Unpacker(wake)
         self._split = DelaySplit()
-        self._h264 = False  # the worker knows it
+        self._h264: bool | None = None  # whether the worker knows it; None: it did not say yet
         self._worker_held = 0
         self._key_seq = -1  # the last keyframe that was sent
         self._wants_key = False
@@ -171,7 +171,7 @@ class Exchange:
             worker_s=2 * pace.chunk_ns / NS_PER_S + self._worker_held / max(fps, 1.0),
             chunk_frames=pace.chunk_frames,
             ladder=self._ladder,
-            h264=self._h264,
+            h264=self._h264 is not False,
         )
         if plan.codec is not before.codec:
             log.info("pictures go as %s from now on", plan.codec.name)

@@ -17,9 +17,7 @@ SMALL = Size(128, 80)
 
 def streams(size: Size = SMALL, count: int = 2) -> list[bytes]:
     encoder = Encoder()
-    return [
-        bytes(encoder.encode(one, 2000))[NUMBER.size :] for one in clip_pictures(size, count)
-    ]
+    return [bytes(encoder.encode(one, 2000))[NUMBER.size :] for one in clip_pictures(size, count)]
 
 
 def sps_of(stream: bytes) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,9 +25,7 @@ MBIT = 125_000  # bytes a second
 WIDE = (1000 * MBIT, 1000 * MBIT)
 
 
-def link(
-    bytes_per_s: tuple[float, float], wish: CodecWish = "auto", **more: object
-) -> NarrowLink:
+def link(bytes_per_s: tuple[float, float], wish: CodecWish = "auto", **more: object) -> NarrowLink:
     return NarrowLink(LinkRate(wish, 77 * NS), bytes_per_s=bytes_per_s, **more)  # type: ignore[arg-type]
 
 
