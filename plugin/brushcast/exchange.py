@@ -70,7 +70,8 @@ class Exchange:
 
     def fitted(self, full: Size) -> Size:
         """What is sent from now on, where that is the full size."""
-        self._full_size, ladder = full, self._ladder
+        self._full_size = full
+        ladder = self._ladder
         return full if self._rate is None else ladder[min(self._rate.plan.rung, len(ladder) - 1)]
 
     def send(self, link: ClientLink, frame: Frame, now_ns: int) -> bool:

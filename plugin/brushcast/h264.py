@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 NUMBER = struct.Struct("!I")
 MOST_BITS_A_PIXEL = 0.35  # 6.4 kB a picture of 512x288: 39.4 dB on the bundled clip, no more beyond
 LEAST_BITS_A_PIXEL = 0.06  # 1.1 kB: 36 dB there; below, faces smear
+LEAST_BYTES = 400  # below, flat surfaces come out in another grey
 # The receiver's buffer: a keyframe may take as much as so many pictures, and no more.
 BUFFER_PICTURES = 4
 ANEW = 0.1  # another wish than this much does not cost a keyframe
@@ -49,7 +50,7 @@ _ENCODERS: dict[str, dict[str, str]] = {
 
 def bytes_a_picture(size: Size, bits_a_pixel: float) -> int:
     """What a picture of that size takes at so many bits a pixel."""
-    return round(size.area_px * bits_a_pixel / 8)
+    return max(LEAST_BYTES, round(size.area_px * bits_a_pixel / 8))
 
 
 def begins_chain(payload: Payload) -> bool:

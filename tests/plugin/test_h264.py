@@ -38,7 +38,9 @@ def test_pictures_come_back_at_once_and_nearly(pictures) -> None:  # type: ignor
 
 def test_colours_stay_where_they_are() -> None:
     picture_HWC = np.zeros((64, 96, 3), np.uint8)
-    picture_HWC[:, :32], picture_HWC[:, 32:64], picture_HWC[:, 64:] = (200, 30, 30), (30, 200, 30), (30, 30, 200)  # fmt: skip
+    picture_HWC[:, :32] = (200, 30, 30)
+    picture_HWC[:, 32:64] = (30, 200, 30)
+    picture_HWC[:, 64:] = (30, 30, 200)
     payload = bytes(Encoder().encode(picture_HWC, 20_000))
     back_HWC = np.frombuffer(decoded(new_decoder(), payload[4:], 96, 64), np.uint8)
     error = np.abs(back_HWC.reshape(picture_HWC.shape)[:, 8:24].astype(int) - (200, 30, 30))
