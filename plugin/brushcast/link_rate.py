@@ -56,7 +56,8 @@ QUALITIES = (JPEG_QUALITY, 80, 70, 60, 50, 40, 30)
 RELATIVE_BYTES = (1.0, 0.76, 0.62, 0.53, 0.48, 0.42, 0.36)  # of the bundled clip, at 512x288
 GOOD_QUALITY = 80  # a poorer JPEG is worse than H.264 in every way (36 dB at 23 kB, 36 at 1.5 kB)
 START_RUNG = 2  # what a link carries is not known yet: half the bytes, and few on their way
-START_WINDOW = 8
+START_WINDOW = 8  # or fewer, where they are large
+START_BYTES = 150_000
 START_NS = 2 * NS_PER_S
 HOLD_NS = NS_PER_S // 2  # so late an answer, or none: what is on its way must arrive first
 UP_AFTER_NS = 3 * NS_PER_S  # quality: down at once, up slowly, and only with room
@@ -219,7 +220,10 @@ class LinkRate:
             way_s = base_ns / NS_PER_S + worker_s + SLACK_S
             return max(chunk_frames + 1, math.ceil(fps * way_s))
         starting = self._first_ns is None or now_ns - self._first_ns < START_NS
-        return max(START_WINDOW, 2 * chunk_frames) if starting else None
+        if not starting:
+            return None
+        large = self._jpeg_up.bytes_at(QUALITIES[START_RUNG]) * START_WINDOW > START_BYTES
+        return chunk_frames + 1 if large else max(START_WINDOW, 2 * chunk_frames)
 
     # ------------------------------------------------------------------ parts
 
