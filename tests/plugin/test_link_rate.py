@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from brushcast.link_rate import (
 from brushcast.wire.messages import Codec
 from tests.plugin.narrow_link import FULL, NS, NarrowLink
 
+TRACE = Path(__file__).parent / "traces" / "swamped.json"
 MBIT = 125_000  # bytes a second
 WIDE = (1000 * MBIT, 1000 * MBIT)
 
@@ -282,3 +285,40 @@ def test_a_budget_falls_to_what_was_delivered_and_grows_as_it_is_used() -> None:
     for number in range(100, 240):
         way.measured(number * NS // 4, number * 250.0, 0.0, number * 40_000, NS // 10)
     assert way.budget > 1.5 * low, "and quickly beyond it"
+
+
+def test_a_recorded_run_on_a_swamped_machine_ends_with_a_whole_picture() -> None:
+    """traces/swamped.json: what a bridge saw on two cores with a load of 25, over 10 Mb/s and 0.1 s
+    each way: answers come late for want of a processor, a picture a second. s: sent (ms, bytes),
+    r: result (bytes), a: answered (ms, round trip, since), d: decide (ms, fps, worker's s)."""
+    events = json.loads(TRACE.read_text())
+    rate = LinkRate("auto", 0)
+    plans = []
+    for kind, *said in events:
+        if kind == "c":
+            rate.connected()
+        elif kind == "r":
+            rate.arrived(said[0])
+        elif kind == "s":
+            rate.sent(round(said[0] * 1e6), said[1])
+        elif kind == "a":
+            rate.answered(round(said[0] * 1e6), round(said[1] * 1e6), said[2])
+        else:
+            plans.append(
+                rate.decide(
+                    round(said[0] * 1e6),
+                    fps=said[1],
+                    worker_s=said[2],
+                    chunk_frames=4,
+                    ladder=sizes(FULL),
+                    h264=True,
+                )  # fmt: skip
+            )
+    assert len(plans) > 60
+    assert {plan.rung for plan in plans} == {0}
+    codecs = [plan.codec for plan in plans]
+    assert sum(a is not b for a, b in zip(codecs, codecs[1:], strict=False)) <= 1
+    assert rate.changes <= 8
+    last = plans[-1]
+    most = bytes_a_picture(FULL, MOST_BITS_A_PIXEL)
+    assert last.codec is Codec.JPEG or min(last.picture_bytes, last.result_bytes) == most
