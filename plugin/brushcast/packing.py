@@ -104,7 +104,9 @@ class Unpacker:
         self._slots.clear()
 
     def close(self) -> None:
-        """End the decoder's process, if there is one. Twice is harmless."""
+        """End the decoder's process, if there is one, and forget what waits for it. Twice is
+        harmless; another picture begins anew."""
+        self._slots.clear()
         if self._decoder is not None:
             self._decoder.close()
             self._decoder = None

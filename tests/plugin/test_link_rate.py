@@ -322,3 +322,33 @@ def test_a_recorded_run_on_a_swamped_machine_ends_with_a_whole_picture() -> None
     last = plans[-1]
     most = bytes_a_picture(FULL, MOST_BITS_A_PIXEL)
     assert last.codec is Codec.JPEG or min(last.picture_bytes, last.result_bytes) == most
+
+
+def test_a_budget_is_given_back_where_as_much_passes_without_a_queue() -> None:
+    """A worker that is busy for a moment answers late, whatever is sent."""
+    way = Direction()
+    number = 0
+
+    def pass_by(count: int, late_ms: float, step_ms: float, length: int) -> None:
+        nonlocal number
+        for step in range(count):
+            number += 1
+            passed.append(passed[-1] + length)
+            late = late_ms + step * step_ms
+            way.measured(number * NS // 4, number * 250.0, late, passed[-1], NS // 10)
+
+    passed = [0]
+    pass_by(8, 0.0, 60.0, 100_000)  # a real jam at 400 kB/s
+    jammed = way.budget
+    assert jammed is not None
+    assert 300_000 < jammed < 380_000
+    pass_by(20, 0.0, 0.0, 20_000)  # 80 kB/s are used
+    assert way.budget == jammed
+    pass_by(4, 110.0, 60.0, 20_000)
+    assert way.budget is not None
+    assert way.budget < 0.6 * jammed
+    pass_by(8, 0.0, 0.0, 20_000)
+    assert way.budget == jammed
+    pass_by(4, 110.0, 60.0, 20_000)
+    pass_by(8, 0.0, 0.0, 10_000)
+    assert way.budget < 0.6 * jammed, "less passes: it may have been ours"

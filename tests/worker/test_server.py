@@ -214,6 +214,20 @@ def test_a_chain_that_cannot_be_followed_is_refused_until_a_keyframe_comes(rig: 
     assert client.link.credit == 6
 
 
+def test_a_stream_that_ends_takes_its_decoder_with_it(rig: Rig) -> None:
+    client = rig.client()
+    client.send(1, packed=Codec.H264)
+    rig.letters(Arrived)
+    (peer,) = rig.server._peers.values()
+    decoder = peer.unpacker.decoder
+    assert decoder is not None
+    assert decoder.pid is not None
+    client.dialler.close(time.monotonic_ns())
+    rig.letters(Closed)
+    rig.until(lambda: decoder.pid is None)
+    assert peer.unpacker.decoder is None
+
+
 def test_results_begin_anew_when_the_bridge_asks_for_it(rig: Rig) -> None:
     client = rig.client()
     for seq in range(4):

@@ -205,7 +205,7 @@ class Server:
         return True
 
     def _forget(self, peer: Peer) -> None:
-        peer.unpacker.forget()
+        peer.unpacker.close()  # at most one process for each stream that is open
         peer.packer.restart()
         if peer.stream is not None:
             self._by_stream.pop(peer.stream, None)
