@@ -69,6 +69,7 @@ class Encoder:
         self._size = Size(2, 2)
         self._picture_bytes = 0
         self._number = 0
+        self._taken = 0  # pictures since it was opened
 
     def restart(self) -> None:
         """The next picture is a keyframe."""
@@ -98,6 +99,7 @@ class Encoder:
             raise WireError(f"H.264 of {size}: none of {', '.join(_ENCODERS)} does it")
         self.name = self._candidates[0]
         self._size, self._picture_bytes, self._number = size, picture_bytes, 0
+        self._taken = 0
         rate_bits = 8 * picture_bytes * _NOMINAL_FPS
         context = av.CodecContext.create(self.name, "w")
         assert isinstance(context, VideoCodecContext)
@@ -117,9 +119,10 @@ class Encoder:
     def _packed(self, context: VideoCodecContext, pixels_HWC: Pixels) -> Payload:
         rgb = VideoFrame.from_ndarray(np.ascontiguousarray(pixels_HWC), format="rgb24")
         frame = rgb.reformat(format="yuv420p", dst_colorspace=MATRIX)
-        frame.pts = self._number
+        frame.pts, self._taken = self._taken, self._taken + 1
         packets = context.encode(frame)
         if len(packets) != 1:
             raise WireError(f"{self.name}: {len(packets)} packets for a picture, wanted 1")
-        number, self._number = self._number, self._number + 1
+        number = 0 if packets[0].is_keyframe else self._number  # some make their own
+        self._number = number + 1
         return NUMBER.pack(number) + bytes(packets[0])

@@ -28,7 +28,7 @@ from brushcast.wire.messages import Payload
 log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "brushcast.h264_child")
-JOB_LIMIT_NS = 1_000_000_000  # a picture takes 2 ms; more is a machine that is busy, or a trap
+JOB_LIMIT_NS = 2_000_000_000  # a picture takes 2 ms; so much is a trap
 START_LIMIT_NS = 20_000_000_000
 WAITING_MOST = 64  # pictures; credit keeps an honest peer far below
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.25, 8.0

@@ -105,3 +105,19 @@ def test_without_any_encoder_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(h264, "_ENCODERS", {"h264_nvenc": {"preset": "there is none"}})
     with pytest.raises(WireError, match="H.264 of 64x48: none of h264_nvenc does it"):
         Encoder().encode(np.zeros((48, 64, 3), np.uint8))
+
+
+def test_a_keyframe_of_the_encoders_own_begins_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not every encoder can be told to make none."""
+    told = h264._ENCODERS["libx264"]
+    loose = {name: value for name, value in told.items() if name != "sc_threshold"}
+    monkeypatch.setattr(h264, "_ENCODERS", {"libx264": loose})
+    small = Size(128, 80)
+    quiet_HWC = clip_pictures(small, 1)[0]
+    pictures = [quiet_HWC] * 70 + [255 - quiet_HWC] * 3
+    encoder, decoder = Encoder(), new_decoder()
+    payloads = [bytes(encoder.encode(one)) for one in pictures]
+    begun = [begins_chain(payload) for payload in payloads]
+    assert begun.count(True) > 1
+    assert begun == [check_picture(payload[4:], small) for payload in payloads]
+    assert all(decoded(decoder, payload[4:], 128, 80) for payload in payloads)
