@@ -114,7 +114,8 @@ def test_a_keyframe_of_the_encoders_own_begins_a_chain(monkeypatch: pytest.Monke
     monkeypatch.setattr(h264, "_ENCODERS", {"libx264": loose})
     small = Size(128, 80)
     quiet_HWC = clip_pictures(small, 1)[0]
-    pictures = [quiet_HWC] * 70 + [255 - quiet_HWC] * 3
+    noise_HWC = np.random.default_rng(2).integers(0, 256, quiet_HWC.shape, np.uint8)
+    pictures = [quiet_HWC] * 70 + [255 - quiet_HWC] * 3 + [noise_HWC] * 3
     encoder, decoder = Encoder(), new_decoder()
     payloads = [bytes(encoder.encode(one)) for one in pictures]
     begun = [begins_chain(payload) for payload in payloads]
