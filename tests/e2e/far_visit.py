@@ -1,6 +1,6 @@
 """How a worker elsewhere is lived with: the product over a relay, and the figures of its report.
 
-    python -m tests.e2e.remote_visit [--mbits 10] [--latency-ms 100] [--jitter-ms 0] [--seconds 40]
+    python -m tests.e2e.far_visit [--mbits 10] [--latency-ms 100] [--jitter-ms 0] [--seconds 40]
         [--codec auto] [--size WxH] [--narrow-at S --narrow-mbits M] [--cut-at S]
 
 latency-ms: one way. The worker is a process of its own, as `brushcast-worker serve` starts it.
