@@ -79,6 +79,7 @@ def cli() -> None:
 @click.option("--sink", "sinks", multiple=True, help="auto, camera[:DEVICE], obs, file:PATH, null.")
 @click.option("--preset", default="watercolour", help="The look to start with.")
 @click.option("--worker", default="local", help="local, or tcp://HOST:PORT of another machine.")
+@click.option("--codec", default="auto", help="To a worker elsewhere: auto, jpeg or h264.")
 @click.option("--panel", default="127.0.0.1:8787", help="HOST:PORT of the control page, or off.")
 @click.option("--for", "seconds", type=float, help="Stop after so many seconds.")
 @click.option("--report", type=FILE, help="Write the figures of the run as JSON.")
@@ -96,7 +97,7 @@ def cli() -> None:
 @badge_options
 @json_option
 def run(
-    source: str, sinks: tuple[str, ...], preset: str, worker: str, panel: str,
+    source: str, sinks: tuple[str, ...], preset: str, worker: str, codec: Any, panel: str,
     seconds: float | None, report: Path | None, size: Size | None, output_size: Size, fps: int,
     fit: Any, steps: int, engine: str, device: str, lifeline: bool, badge: str, badge_corner: Any,
     obs_audio: str, as_json: bool,
@@ -119,7 +120,7 @@ def run(
     if report is not None:
         check_report_path(report)
     config = RunConfig(
-        source=source, sinks=sinks or ("auto",), preset=preset, worker=worker,
+        source=source, sinks=sinks or ("auto",), preset=preset, worker=worker, codec=codec,
         panel=None if panel == "off" else panel,
         panel_token="" if panel == "off" else read_or_make_token(user_folder() / "panel-token"),
         seconds=seconds, report=report,

@@ -78,6 +78,7 @@ class Board:
         self._source = SourceStatus(phase="opening", title=config.source)
         self._camera: Mapping[str, Any] = {}
         self._obs, self._obs_report = ObsState(), dict[str, Any]()
+        self._link: Mapping[str, Any] = {}
         self._statistics_ns = now_ns
 
     # ------------------------------------------------------------------ what happened
@@ -91,6 +92,14 @@ class Board:
     def obs_said(self, state: ObsState, report: dict[str, Any]) -> None:
         """What OBS's websocket server tells, and the figures of the run so far."""
         self._obs, self._obs_report = state, report
+
+    def link_said(self, figures: Mapping[str, Any]) -> None:
+        """How pictures go to the worker and back, and what of the delay is whose."""
+        self._link = figures
+
+    def source_fps(self, now_ns: int) -> float:
+        """Pictures that come from the source in a second."""
+        return self._source_rate.per_second(now_ns)
 
     def frame_in(self, now_ns: int) -> None:
         self._counts["frames_in"] += 1
@@ -197,6 +206,7 @@ class Board:
             "shown": dict(self._shown),
             "first_frame_ms": self._first_frame_ms,
             "delay_ms": round(self._delay_ms, 1),
+            "link": dict(self._link),
             "rungs": list(self._rungs),
             "reconnects": self._counts["reconnects"],
             "obs": self._obs_report or None,
@@ -272,6 +282,10 @@ class Board:
             device_name=welcome.device_name if welcome else "",
             fps=round(self._styled_rate.per_second(now_ns), 1) if welcome else None,
             delay_ms=round(self._delay_ms) if self._kind is Kind.LIVE else None,
+            network_ms=self._link.get("network_ms") if self._kind is Kind.LIVE else None,
+            worker_ms=self._link.get("worker_ms") if self._kind is Kind.LIVE else None,
+            playout_ms=self._link.get("playout_ms") if self._kind is Kind.LIVE else None,
+            codec=str(self._link.get("codec", "")),
             rung=0 if rung == "full" else 1,
             rung_name="" if rung == "full" else rung,
             reconnects=self._counts["reconnects"],

@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import brushcast
-from brushcast import codec
-from brushcast.asked import Asked
 from brushcast.board import Board
 from brushcast.card import Composer
 from brushcast.child import read_messages, say
 from brushcast.config import BridgeConfig, parse_address
 from brushcast.desk import Desk
 from brushcast.errors import BrushcastError, MalformedMessage
-from brushcast.frame import Frame, Pixels, Size, fit, model_size
+from brushcast.exchange import Exchange
+from brushcast.frame import Frame, Pixels, Size, model_size
 from brushcast.notice import Notice
 from brushcast.obs_websocket import ObsThread
 from brushcast.pace import Pace
@@ -61,7 +60,7 @@ from brushcast.wire.link import (
     Result,
     StatusReceived,
 )
-from brushcast.wire.messages import Codec, Flags, StreamState, Welcome
+from brushcast.wire.messages import Flags, Header, StreamState, Welcome
 from brushcast.wire.sockets import Dialler, Waker, open_context, parse_endpoint
 
 log = logging.getLogger(__name__)
@@ -91,17 +90,18 @@ class Bridge:
             steps=config.steps,
             fixed_size=config.fixed_size,
         )
-        self._codec = Codec.JPEG if config.remote else Codec.RAW
         self._notice = Notice(Path(config.user_folder) if config.user_folder else None)
         self._desk = Desk(
             presets, look, badge=config.badge, corner=config.badge_corner,
             notice=self._notice.due("panel"),
         )  # fmt: skip
-        self._board = Board(config, presets, time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        self._board = Board(config, presets, now_ns)
+        self._waker = Waker()
+        self._exchange = Exchange(config, self._waker.wake, now_ns)
         self._playout: Playout[Pixels] = Playout(PlayoutConfig(rate_fps=config.rate_fps))
         self._composer = Composer(config.output_size)
         self._pace = Pace()
-        self._asked = Asked()
         self._obs = ObsThread(audio_input=config.obs_audio, record=config.obs_audio_record)
         self._newest: Latest[Frame] = Latest()
         self._link: ClientLink | None = None
@@ -120,7 +120,6 @@ class Bridge:
         opened."""
         config = self._config
         self._context = open_context()
-        self._waker = Waker()
         self._ring = Ring.attach(Path(config.ring))
         self._source = self._open_source()
         panel = self._open_panel()
@@ -142,6 +141,7 @@ class Bridge:
                 panel.stop()
             if self._dialler is not None:
                 self._dialler.close(time.monotonic_ns())
+            self._exchange.close()
             self._ring.close()
             self._waker.close()
             self._context.destroy(linger=0)
@@ -219,11 +219,19 @@ class Bridge:
         """As large as this worker likes to paint, in the output's shape, unless the user chose."""
         output = self._config.output_size
         area_px = min(welcome.default_width * welcome.default_height, output.area_px)
-        size = model_size(output, area_px)
-        if self._config.fixed_size or size == Size(self._state.width, self._state.height):
+        if self._config.fixed_size:
             return
-        self._board.size_changed(size)
-        self._change_state(now_ns, width=size.width, height=size.height)
+        size = self._exchange.fitted(model_size(output, area_px))
+        if size != Size(self._state.width, self._state.height):
+            self._change_state(now_ns, width=size.width, height=size.height)
+
+    def _follow_network(self, now_ns: int) -> None:
+        """What is sent, and what is asked for, as the way to a worker elsewhere carries it."""
+        fps = self._board.source_fps(now_ns)
+        if changes := self._exchange.changes(self._state, self._pace, fps, now_ns):
+            self._change_state(now_ns, **changes)
+        if self._link is not None:
+            self._link.limit(self._exchange.window, now_ns)
 
     def _follow_obs(self, now_ns: int) -> None:
         """A worker on this machine gives way to OBS; one elsewhere is nothing to it."""
@@ -235,6 +243,7 @@ class Bridge:
         """A new revision; the worker hears of it now, or when it is there."""
         revision = self._state.revision + 1
         self._state = dataclasses.replace(self._state, revision=revision, **changes)
+        self._board.size_changed(Size(self._state.width, self._state.height))
         if self._link is not None:
             self._link.set_state(self._state, now_ns)
 
@@ -273,19 +282,7 @@ class Bridge:
     def _send_frame(self, frame: Frame, now_ns: int) -> None:
         assert self._link is not None
         assert self._dialler is not None
-        size = Size(self._state.width, self._state.height)
-        pixels_HWC = fit(frame.pixels_HWC, size, self._config.fit)
-        self._asked.sent(size)
-        sent = self._link.send_frame(
-            codec.encode(pixels_HWC, self._codec),
-            seq=frame.seq,
-            captured_ns=frame.captured_ns,
-            width=self._state.width,
-            height=self._state.height,
-            codec=self._codec,
-            now_ns=now_ns,
-        )
-        if sent:
+        if self._exchange.send(self._link, frame, now_ns):
             self._board.frame_sent()
             self._dialler.flush()
             self._pace.sent(now_ns, self._in_flight)
@@ -303,12 +300,15 @@ class Bridge:
         if self._dialler is None:
             return
         for event in self._dialler.service(now_ns):
+            self._exchange.happened(event, now_ns)
             self._happened(event, now_ns)
+        for header, pixels_HWC in self._exchange.take(now_ns):
+            self._painted(header, pixels_HWC, now_ns)
 
     def _happened(self, event: ClientEvent, now_ns: int) -> None:
         if isinstance(event, Result):
             self._pace.returned(now_ns, self._in_flight)
-            self._result(event, now_ns)
+            self._result(event)
         elif isinstance(event, Connected):
             self._pace.reset(event.welcome.chunk_frames)
             self._board.connected(event.welcome)
@@ -329,23 +329,20 @@ class Bridge:
         elif isinstance(event, Faulted):
             self._board.faulted(event.message)
 
-    def _result(self, result: Result, now_ns: int) -> None:
+    def _result(self, result: Result) -> None:
         """A styled picture. What a worker sends is not trusted: size and payload are checked."""
-        header = result.header
-        if self._desk.paused:
-            self._board.dropped("paused")
-            return
         try:
-            self._asked.check(header)
-            pixels_HWC = codec.decode(header, result.payload)
+            self._exchange.put(result.header, result.payload)
         except MalformedMessage as error:
             log.warning("a result that is no picture was dropped: %s", error)
             self._board.dropped("malformed")
+
+    def _painted(self, header: Header, pixels_HWC: Pixels | None, now_ns: int) -> None:
+        """It is unpacked; None: it cannot be."""
+        if self._desk.paused or pixels_HWC is None:
+            self._board.dropped("paused" if self._desk.paused else "undecodable")
             return
-        assert self._link is not None
-        self._playout.put(
-            Styled(pixels_HWC, header.seq, header.captured_ns, self._link.epoch), now_ns
-        )
+        self._playout.put(Styled(pixels_HWC, header.seq, header.captured_ns, header.epoch), now_ns)
         self._watchdog.result()
         self._board.styled(header, now_ns, reused=bool(header.flags & Flags.REUSED))
 
@@ -385,6 +382,8 @@ class Bridge:
             self._board.presets_changed(presets)
             self._desk.presets_changed(presets)
         self._follow_obs(now_ns)
+        self._follow_network(now_ns)
+        self._board.link_said(self._exchange.figures(self._playout.delay_ns / 1e6, now_ns))
         self._board.obs_said(self._obs.state, self._obs.report)
         panel_state = self._board.panel_state(self._link, self._desk, now_ns)
         self._desk.post(panel_state)

@@ -12,6 +12,7 @@ from typing import Any
 from brushcast.badge import CORNERS, DEFAULT_CORNER, Corner
 from brushcast.errors import ConfigError
 from brushcast.frame import Fit, Size
+from brushcast.link_rate import CODEC_WISHES, CodecWish
 
 DEFAULT_OUTPUT = Size(1280, 720)
 DEFAULT_RATE_FPS = 30
@@ -27,7 +28,8 @@ class RunConfig:
 
     model_size: what the worker paints at; None follows the output's shape. seconds: None is for
     ever. badge: painted pictures say "AI" in the corner badge_corner. obs_audio: the input in OBS
-    whose sound is to be as late as the picture, "" for none.
+    whose sound is to be as late as the picture, "" for none. codec: how pictures go to a worker
+    elsewhere; auto: JPEG, and H.264 where the network is too narrow for it.
     """
 
     source: str = "auto"
@@ -48,8 +50,16 @@ class RunConfig:
     badge: bool = True
     badge_corner: Corner = DEFAULT_CORNER
     obs_audio: str = ""
+    codec: CodecWish = "auto"
 
     def __post_init__(self) -> None:
+        if self.codec not in CODEC_WISHES:
+            raise ConfigError(f"--codec {self.codec}: wanted {', '.join(CODEC_WISHES)}")
+        if self.codec != "auto" and self.worker == "local":
+            raise ConfigError(
+                f"--codec {self.codec}: wanted with --worker tcp://HOST:PORT only; a worker on "
+                "this machine gets pictures as they are"
+            )
         if self.badge_corner not in CORNERS:
             raise ConfigError(f"--badge-corner {self.badge_corner}: wanted {', '.join(CORNERS)}")
         if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds > 0):
@@ -96,6 +106,7 @@ class BridgeConfig:
     badge_corner: Corner = DEFAULT_CORNER
     obs_audio: str = ""
     obs_audio_record: str = ""
+    codec: CodecWish = "auto"
 
     def to_json(self) -> dict[str, Any]:
         table = dataclasses.asdict(self)

@@ -45,6 +45,11 @@ class Pace:
         self._results = 0  # of the chunk that the worker is painting
 
     @property
+    def chunk_frames(self) -> int:
+        """Pictures that the worker eats at a time."""
+        return self._chunk_frames
+
+    @property
     def chunk_ns(self) -> float:
         """What a chunk takes; 0 until the worker said."""
         return self._chunk_ns

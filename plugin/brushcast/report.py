@@ -52,6 +52,7 @@ def build_report(
         "styled_fps": round(styled / seconds, 2) if seconds else 0.0,
         "first_frame_ms": _first(bridge, "first_frame_ms"),
         "capture_to_sink_ms": _last(camera, "capture_to_sink_ms"),
+        "link": _last(bridge, "link"),  # of delay_ms: network, worker, playout; codec and rates
         "output_gap_ms": _last(camera, "gap_ms"),
         "stolen_ms": _total(
             camera, "stolen_ms"

@@ -85,7 +85,9 @@ def parse_sink(spec: str) -> SinkSpec:
         path = str(Path(target).expanduser())
         check_target(Path(path))
         return SinkSpec("file", path)
-    raise SinkError(f"sink {spec!r:.200}: wanted auto, camera[:DEVICE], file:PATH, null, obs or preview")
+    raise SinkError(
+        f"sink {spec!r:.200}: wanted auto, camera[:DEVICE], file:PATH, null, obs or preview"
+    )
 
 
 def make_sink(spec: SinkSpec, *, keep_existing: bool = False, origin: Origin | None = None) -> Sink:

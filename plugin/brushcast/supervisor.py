@@ -183,6 +183,7 @@ class Supervisor:
             badge_corner=self._config.badge_corner,
             obs_audio=self._config.obs_audio,
             obs_audio_record=str(obs_audio_record()),
+            codec=self._config.codec,
         )
         self._children["bridge"] = Child(
             "bridge", ["brushcast", "bridge-process"], self._events, first_line=config.to_json()

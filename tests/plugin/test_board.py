@@ -179,3 +179,16 @@ def test_what_a_source_waits_for_is_the_panels_advice(monkeypatch: pytest.Monkey
     state = scene.panel()
     assert (state.state, state.advice) == (ProductState.STARTING, "Start it in OBS.")
     assert (state.source.state, state.source.message) == (PortState.OPENING, "Start it in OBS.")
+
+
+def test_the_parts_of_the_delay_are_said_while_it_is_live() -> None:
+    scene = Scene(remote=True)
+    figures = {"network_ms": 200.0, "worker_ms": 90.0, "playout_ms": 30.0, "codec": "h264"}
+    scene.board.link_said(figures)
+    assert scene.panel().worker.network_ms is None, "nothing is shown yet"
+    scene.board.connected(welcome())
+    scene.paint(SECOND_NS)
+    worker = scene.panel().worker
+    assert (worker.network_ms, worker.worker_ms, worker.playout_ms) == (200.0, 90.0, 30.0)
+    assert worker.codec == "h264"
+    assert scene.board.statistics()["link"] == figures

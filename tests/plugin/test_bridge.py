@@ -18,6 +18,7 @@ import brushcast.bridge as module
 from brushcast.bridge import Bridge
 from brushcast.config import BridgeConfig
 from brushcast.frame import Frame, Pixels, Size, model_size
+from brushcast.link_rate import CodecWish
 from brushcast.notice import Notice
 from brushcast.panel.backend import ObsState
 from brushcast.playout import Kind
@@ -58,6 +59,7 @@ class Stage:
         *,
         fixed_size: bool = True,
         remote: bool = False,
+        codec: CodecWish = "auto",
         user_presets: Path | None = None,
         user_folder: str = "",
     ) -> None:
@@ -70,7 +72,7 @@ class Stage:
             source="colours", preset="ink", endpoint="", remote=remote, ring=str(self.ring.path),
             panel=None, panel_token="", output_size=OUTPUT, model_size=MODEL, rate_fps=30,
             fit="crop", steps=0, user_presets=str(user_presets or ""), fixed_size=fixed_size,
-            user_folder=user_folder,
+            user_folder=user_folder, codec=codec,
         )  # fmt: skip
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.bridge = Bridge(config, self.messages)

@@ -7,6 +7,7 @@ import pytest
 from brushcast.config import BridgeConfig, RunConfig, check_model_size, parse_address
 from brushcast.errors import ConfigError
 from brushcast.frame import Size
+from brushcast.link_rate import CodecWish
 
 
 @pytest.mark.parametrize("address", ["", "8787", ":1", "host:", "host:port", "host:70000"])
@@ -35,11 +36,19 @@ def test_a_size_that_no_model_takes_is_refused(size: str) -> None:
         {"badge_corner": "middle"},
         {"obs_audio": "x" * 201},
         {"obs_audio": "Mic\n"},
+        {"codec": "h265", "worker": "tcp://host:7171"},
+        {"codec": "h264"},
+        {"codec": "jpeg", "worker": "local"},
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         RunConfig(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("codec", ["auto", "jpeg", "h264"])
+def test_a_codec_is_chosen_for_a_worker_elsewhere(codec: CodecWish) -> None:
+    assert RunConfig(worker="tcp://host:7171", codec=codec).codec == codec
 
 
 def bridge_config() -> BridgeConfig:

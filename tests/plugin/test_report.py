@@ -13,7 +13,8 @@ from brushcast.report import build_report, check_report_path, write_report
 STATS = {
     "bridge": [
         {"frames_in": 10, "styled": 8, "dropped": {"no_credit": 2}, "first_frame_ms": 700.0,
-         "engine": "pocket", "reconnects": 1, "restyled_after_ms": [1500.0]},
+         "engine": "pocket", "reconnects": 1, "link": {"codec": "jpeg", "network_ms": 20.0},
+         "restyled_after_ms": [1500.0]},
         {"frames_in": 5, "styled": 4, "reused": 3, "dropped": {"no_credit": 1, "late": 1}},
     ],
     "camera": [{"frames_out": 60, "seconds": 2.0, "gap_ms": {"max": 40.0}}],
@@ -31,6 +32,7 @@ def test_counters_are_summed_and_the_last_measurement_wins() -> None:
     assert report["engine"] == "pocket"
     assert report["output_gap_ms"] == {"max": 40.0}
     assert report["worker_restarts"] == 1
+    assert report["link"] == {"codec": "jpeg", "network_ms": 20.0}
 
 
 def test_a_run_that_measured_nothing_still_has_a_report() -> None:

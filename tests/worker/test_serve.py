@@ -33,7 +33,7 @@ from brushcast_worker import serve
 from brushcast_worker.compile_cache import INDUCTOR
 from brushcast_worker.config import ServeConfig
 from brushcast_worker.engine import EngineInfo
-from brushcast_worker.serve import _warmed_up, credit_frames
+from brushcast_worker.serve import _warmed_up, _welcome, credit_frames
 from tests.worker.conftest import SIZE, moving
 
 PATIENCE_S = 120
@@ -233,6 +233,18 @@ def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "kernel").write_bytes(b"damaged")
     return tmp_path / "a" / "kernel"
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_only_who_may_be_far_away_offers_h264_and_more_credit(far: bool) -> None:
+    info = EngineInfo(
+        name="e", device="cpu", device_name="a CPU", dtype="float32", chunk_frames=4,
+        steps=(1, 2), default_steps=1, default_size=Size(512, 288), size_multiple=16,
+        description="",
+    )  # fmt: skip
+    welcome = _welcome(info, 1_000_000_000, far=far)
+    assert ("h264" in welcome.codecs) is far
+    assert (welcome.credit_frames > credit_frames(info) + 8) is far
 
 
 def test_a_damaged_compile_cache_is_built_anew_once(compiled: Path) -> None:

@@ -14,7 +14,9 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from brushcast import codec
+from brushcast.frame import Pixels
+from brushcast.h264 import begins_chain
+from brushcast.packing import Packer, Unpacker
 from brushcast.wire import events as wire
 from brushcast.wire.curve import BRIDGES, ClientKeys, KeyList, KeyPair, Known
 from brushcast.wire.link import LOCAL_TIMES, ClientLink
@@ -49,7 +51,14 @@ WELCOME = Welcome(
     chunk_frames=4, credit_frames=8,
 )  # fmt: skip
 STATE = StreamState(
-    revision=1, preset="ink", prompt="ink", strength=0.6, seed=7, width=64, height=48
+    revision=1,
+    preset="ink",
+    prompt="ink",
+    strength=0.6,
+    seed=7,
+    width=64,
+    height=48,
+    result_bytes=4000,
 )
 PATIENCE_S = 20
 WORKER_KEYS, ONE, OTHER = new_keys(), new_keys(), new_keys()
@@ -73,6 +82,7 @@ class Client:
         self.context = Context()
         self.dialler = Dialler(self.context, parse_endpoint(endpoint), self.link, keys)
         self.heard: list[wire.ClientEvent] = []
+        self.packer, self.unpacker, self.unpacked = Packer(), Unpacker(lambda: None), 0
         self.link.start(time.monotonic_ns())
 
     def serve(self, wait_ms: int = 5) -> None:
@@ -82,7 +92,7 @@ class Client:
     def send(self, seq: int, *, packed: Codec = Codec.RAW) -> bool:
         pixels_HWC = np.full((48, 64, 3), seq, np.uint8)
         sent = self.link.send_frame(
-            codec.encode(pixels_HWC, packed),
+            self.packer.pack(pixels_HWC, packed, picture_bytes=4000),
             seq=seq,
             captured_ns=seq,
             width=64,
@@ -96,7 +106,16 @@ class Client:
     def of(self, kind: type[Found]) -> list[Found]:
         return [event for event in self.heard if isinstance(event, kind)]
 
+    def pictures(self) -> list[Pixels | None]:
+        """Of all results that came since the last call."""
+        for result in self.of(wire.Result)[self.unpacked :]:
+            self.unpacked += 1
+            self.unpacker.put(result.header, result.payload)
+        time.sleep(0.01)
+        return [picture for _, picture in self.unpacker.take(time.monotonic_ns())]
+
     def close(self) -> None:
+        self.unpacker.close()
         self.dialler.close(time.monotonic_ns())
         self.context.term()
 
@@ -178,7 +197,7 @@ def rig() -> Iterator[Rig]:
     made.close()
 
 
-@pytest.mark.parametrize("packed", [Codec.RAW, Codec.JPEG])
+@pytest.mark.parametrize("packed", [Codec.RAW, Codec.JPEG, Codec.H264])
 def test_a_picture_goes_to_the_gpu_thread_and_its_result_back_as_it_came(
     rig: Rig, packed: Codec
 ) -> None:
@@ -194,8 +213,69 @@ def test_a_picture_goes_to_the_gpu_thread_and_its_result_back_as_it_came(
     result = client.of(wire.Result)[0]
     assert result.header.codec is packed
     assert (result.header.seq, result.header.captured_ns) == (100, 100)
-    assert abs(int(codec.decode(result.header, result.payload).mean()) - 155) <= 1
+    seen: list[Pixels | None] = []
+    rig.until(lambda: seen.extend(client.pictures()) or seen)
+    assert seen[0] is not None
+    assert abs(int(seen[0].mean()) - 155) <= 1
     assert client.link.credit == 8
+
+
+def test_a_chain_that_cannot_be_followed_is_refused_until_a_keyframe_comes(rig: Rig) -> None:
+    client = rig.client()
+    client.send(1, packed=Codec.H264)
+    rig.letters(Arrived)
+    client.packer.pack(np.zeros((48, 64, 3), np.uint8), Codec.H264, picture_bytes=4000)  # unsent
+    client.send(2, packed=Codec.H264)
+    client.send(3, packed=Codec.H264)
+    rig.until(lambda: len(client.of(wire.FrameRefused)) == 2)
+    assert all(refused.key_wanted for refused in client.of(wire.FrameRefused))
+    client.packer.restart()
+    client.send(4, packed=Codec.H264)
+    assert [letter.frame.seq for letter in rig.letters(Arrived, 2)] == [1, 4]
+    assert client.link.credit == 6
+
+
+def test_a_stream_that_ends_takes_its_decoder_with_it(rig: Rig) -> None:
+    client = rig.client()
+    client.send(1, packed=Codec.H264)
+    rig.letters(Arrived)
+    (peer,) = rig.server._peers.values()
+    decoder = peer.unpacker.decoder
+    assert decoder is not None
+    assert decoder.pid is not None
+    client.dialler.close(time.monotonic_ns())
+    rig.letters(Closed)
+    rig.until(lambda: decoder.pid is None)
+    assert peer.unpacker.decoder is None
+
+
+def test_results_begin_anew_when_the_bridge_asks_for_it(rig: Rig) -> None:
+    client = rig.client()
+    for seq in range(4):
+        client.send(seq, packed=Codec.H264)
+        rig.paint(rig.letters(Arrived, seq + 1)[-1])
+        rig.until(lambda seq=seq: len(client.of(wire.Result)) == seq + 1)
+        if seq == 1:
+            asking = dataclasses.replace(client.link.stream_state, revision=2, result_keys=1)
+            client.link.set_state(asking, time.monotonic_ns())
+            rig.until(lambda: client.link.acknowledged_revision == 2)
+    begun = [begins_chain(result.payload) for result in client.of(wire.Result)]
+    assert begun == [True, False, True, False]
+
+
+def test_results_are_as_good_as_the_bridge_wants_them(rig: Rig) -> None:
+    lengths = []
+    for number, quality in enumerate((90, 30)):
+        client = rig.client(dataclasses.replace(STATE, result_quality=quality))
+        client.send(1, packed=Codec.JPEG)
+        letter = rig.letters(Arrived, number + 1)[-1]
+        noise = np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8)
+        rig.outbox.post(
+            Painted(stream=letter.stream, seq=1, revision=1, pixels_HWC=noise, reused=False)
+        )
+        rig.until(lambda client=client: client.of(wire.Result))
+        lengths.append(len(client.of(wire.Result)[0].payload))
+    assert lengths[1] < 0.6 * lengths[0]
 
 
 def test_a_change_is_handed_over_before_the_pictures_that_follow(rig: Rig) -> None:

@@ -24,6 +24,7 @@ from brushcast.child import read_messages
 from brushcast.errors import InputError, OutOfMemory
 from brushcast.folders import compiled_folder
 from brushcast.frame import Size
+from brushcast.packing import CODECS
 from brushcast.presets import Preset, load_presets
 from brushcast.wire.curve import KeyList
 from brushcast.wire.messages import Welcome
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 STOP_PATIENCE_S = 3.0  # a model that does not come back is not waited for
 LEAST_WARM_UP_MS = 5_000
 MOST_WARM_UP_MS = 10_000
+NETWORK_FRAMES = 16  # half a second at 30: a round trip around the world, both ways
 WARM_UP_FACTOR = 10  # another size or a busier machine, against what warming up took here
 
 Tell = Callable[..., None]  # child.say: the event's name, and what it says by keyword
@@ -76,7 +78,7 @@ def run_worker(config: ServeConfig, tell: Tell) -> int:
         server = Server(
             socket,
             waker,
-            welcome=_welcome(engine.info, took_ns),
+            welcome=_welcome(engine.info, took_ns, far=not config.supervised),
             to_gpu=inbox,
             mail=outbox,
             clock_ns=time.monotonic_ns,
@@ -168,7 +170,8 @@ def _some_preset() -> Preset:
     return next(iter(load_presets().values()))
 
 
-def _welcome(info: EngineInfo, warm_up_ns: int) -> Welcome:
+def _welcome(info: EngineInfo, warm_up_ns: int, *, far: bool) -> Welcome:
+    """far: bridges may be on other machines, so pictures are packed, and some are on their way."""
     warm_up_ms = warm_up_ns // 1_000_000 * WARM_UP_FACTOR
     return Welcome(
         worker="brushcast-worker",
@@ -178,7 +181,8 @@ def _welcome(info: EngineInfo, warm_up_ns: int) -> Welcome:
         device_name=info.device_name,
         attention=info.attention,
         chunk_frames=info.chunk_frames,
-        credit_frames=credit_frames(info),
+        credit_frames=credit_frames(info) + (NETWORK_FRAMES if far else 0),
+        codecs=CODECS if far else "raw jpeg",
         warmup_ms=max(LEAST_WARM_UP_MS, min(warm_up_ms, MOST_WARM_UP_MS)),
         size_multiple=info.size_multiple,
         default_width=info.default_size.width,

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from brushcast import codec
 from brushcast.errors import MalformedMessage
-from brushcast.frame import Frame
+from brushcast.frame import Frame, Pixels
+from brushcast.packing import Packer, Unpacker
 from brushcast.wire import events as wire
 from brushcast.wire.messages import Codec, Flags, Header, Parts, Payload, Welcome
 from brushcast.wire.server_link import ServerLink
@@ -51,12 +51,16 @@ RETRY_NS = 3_000_000
 
 @dataclass(slots=True)
 class Peer:
-    """One routing id. codec: how its last frame came, and so how its results go. backlog: what its
-    socket did not take yet; a result that were dropped here would take its credit with it."""
+    """One routing id. codec: how its last frame came, and so how its results go. keys: as often it
+    asked for a keyframe. backlog: what its socket did not take yet; a result that were dropped here
+    would take its credit with it."""
 
     link: ServerLink
+    unpacker: Unpacker
+    packer: Packer = field(default_factory=Packer)
     stream: Stream | None = None
     codec: Codec = Codec.RAW
+    keys: int = 0
     backlog: deque[Parts] = field(default_factory=deque)
 
 
@@ -90,11 +94,13 @@ class Server:
         while not self._stop.is_set():
             self._socket.wait(self._patience_ns(), self._waker)
             self._receive()
+            self._unpack()
             self._deliver()
             self._tick()
             self._send()
         for peer in self._peers.values():
             peer.link.close(self._clock_ns())
+            peer.unpacker.close()
         self._send()
 
     # ------------------------------------------------------------------ from the peers
@@ -108,7 +114,8 @@ class Server:
             peer = self._peers.get(address)
             if peer is None:
                 self._make_room()
-                peer = Peer(ServerLink(self._welcome, now_ns=self._clock_ns()))
+                link = ServerLink(self._welcome, now_ns=self._clock_ns())
+                peer = Peer(link, Unpacker(self._waker.wake))
                 self._peers[address] = peer
             peer.link.receive(parts, self._clock_ns())
             self._handle(address, peer)
@@ -121,13 +128,16 @@ class Server:
             (address for address, peer in self._peers.items() if peer.stream is None),
             key=lambda address: self._peers[address].link.heard_ns,
         )  # MAX_STREAMS is less, so there is one
-        del self._peers[oldest]
+        self._peers.pop(oldest).unpacker.close()
 
     def _handle(self, address: bytes, peer: Peer) -> None:
         for event in peer.link.events():
             if isinstance(event, wire.Opened):
                 self._open(address, peer, event)
             elif isinstance(event, wire.StateSet):
+                if peer.keys != event.state.result_keys:
+                    peer.keys = event.state.result_keys
+                    peer.packer.restart()
                 if peer.stream is not None:
                     self._hand_over(peer, Changed(peer.stream, event.state))
             elif isinstance(event, wire.FrameArrived):
@@ -148,22 +158,43 @@ class Server:
             message = f"this worker serves {MAX_STREAMS} streams already"
             peer.link.fault("busy", message, fatal=True, now_ns=now_ns)
             return
-        peer.stream = Stream(event.session, event.epoch)
+        peer.stream, peer.keys = Stream(event.session, event.epoch), event.state.result_keys
         self._by_stream[peer.stream] = address
+        if "h264" in self._welcome.codecs.split():
+            peer.unpacker.prepare()
         log.info("stream %x opened by %s", event.session, event.hello.client)
         self._hand_over(peer, Opened(peer.stream, event.state))
 
     def _frame(self, peer: Peer, event: wire.FrameArrived) -> None:
-        header, now_ns = event.header, self._clock_ns()
-        if peer.stream is None:
-            return
+        header = event.header
         try:
-            pixels_HWC = codec.decode(header, event.payload)
+            peer.unpacker.put(header, event.payload)
         except MalformedMessage as error:
             log.debug("a picture that cannot be decoded: %s", error)
-            peer.link.refuse(epoch=header.epoch, seq=header.seq, reason="malformed")
+            self._refuse(peer, header, "malformed")
+
+    def _unpack(self) -> None:
+        """Pictures that are decoded by now, on to the GPU thread."""
+        for peer in self._peers.values():
+            for header, pixels_HWC in peer.unpacker.take(self._clock_ns()):
+                if pixels_HWC is None:
+                    self._refuse(peer, header, "undecodable")
+                else:
+                    self._arrived(peer, header, pixels_HWC)
+
+    def _refuse(self, peer: Peer, header: Header, reason: str) -> None:
+        """No picture; and of a chain (H.264) nothing that follows, until it begins anew."""
+        peer.link.refuse(
+            epoch=header.epoch,
+            seq=header.seq,
+            reason=reason,
+            key_wanted=header.codec is Codec.H264,
+        )
+
+    def _arrived(self, peer: Peer, header: Header, pixels_HWC: Pixels) -> None:
+        if peer.stream is None:
             return
-        peer.codec = header.codec
+        peer.codec, now_ns = header.codec, self._clock_ns()
         letter = Arrived(
             stream=peer.stream,
             frame=Frame(pixels_HWC, header.seq, header.captured_ns),
@@ -186,6 +217,8 @@ class Server:
         return True
 
     def _forget(self, peer: Peer) -> None:
+        peer.unpacker.close()  # at most one process for each stream that is open
+        peer.packer.restart()
         if peer.stream is not None:
             self._by_stream.pop(peer.stream, None)
             self._hand_over(peer, Closed(peer.stream))
@@ -203,8 +236,14 @@ class Server:
     def _answer(self, peer: Peer, letter: ToLink) -> None:
         if isinstance(letter, Painted):
             height, width, _ = letter.pixels_HWC.shape
-            payload: Payload = codec.encode(letter.pixels_HWC, peer.codec)
-            peer.link.send_result(
+            wishes = peer.link.state
+            payload: Payload = peer.packer.pack(
+                letter.pixels_HWC,
+                peer.codec,
+                quality=wishes.result_quality if wishes else 0,
+                picture_bytes=wishes.result_bytes if wishes else 0,
+            )
+            went = peer.link.send_result(
                 payload,
                 epoch=letter.stream.epoch,
                 seq=letter.seq,
@@ -214,6 +253,8 @@ class Server:
                 codec=peer.codec,
                 reused=letter.reused,
             )
+            if not went:
+                peer.packer.restart()
         elif isinstance(letter, Refused):
             peer.link.refuse(epoch=letter.stream.epoch, seq=letter.seq, reason=letter.reason)
         elif isinstance(letter, Problem):
@@ -234,6 +275,7 @@ class Server:
             if peer.link.expired or revoked:
                 self._forget(peer)
                 self._send_to(address, peer)
+                peer.unpacker.close()
                 del self._peers[address]
 
     def _send(self) -> None:

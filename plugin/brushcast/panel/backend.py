@@ -50,8 +50,10 @@ class WorkerState:
     """The worker. Figures are None until they have been measured.
 
     engine, device ("cuda", "cpu"), device_name ("NVIDIA H200"): "" while unknown.
-    delay_ms: capture to output. rung: 0 is full quality; rung_name says what was given up, in plain
-    words. message: one sentence, "" when there is nothing to say.
+    delay_ms: capture to output; of it network_ms there and back, worker_ms until the result came
+    without that, playout_ms until its time. rung: 0 is full quality; rung_name says what was given
+    up, in plain words. codec: how pictures go there: raw, jpeg or h264. message: one sentence, ""
+    when there is nothing to say.
     """
 
     state: WorkerPhase
@@ -60,6 +62,10 @@ class WorkerState:
     device_name: str = ""
     fps: float | None = None
     delay_ms: float | None = None
+    network_ms: float | None = None
+    worker_ms: float | None = None
+    playout_ms: float | None = None
+    codec: str = ""
     rung: int = 0
     rung_name: str = ""
     reconnects: int = 0

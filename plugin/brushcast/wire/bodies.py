@@ -37,7 +37,9 @@ class StreamState:
     choice. lossless: nothing may be dropped, skipped or degraded (`brushcast restyle`). fixed_size:
     the user chose this size: a worker that is too slow for it paints fewer pictures, not smaller
     ones. pressure: OBS, on the same machine, cannot keep its own pace: the worker gives way as if
-    its chunks were late (a lossless stream does not).
+    its chunks were late (a lossless stream does not). result_quality: of results in JPEG, 1..100;
+    result_bytes: of those in H.264, in the mean; 0: the worker's choice. result_keys: rises when
+    the bridge cannot decode what comes until a keyframe does.
     """
 
     revision: int
@@ -51,6 +53,9 @@ class StreamState:
     lossless: bool = False
     fixed_size: bool = False
     pressure: bool = False
+    result_quality: int = 0
+    result_bytes: int = 0
+    result_keys: int = 0
 
     def __post_init__(self) -> None:
         _whole("revision", self.revision, 0, _U32)
@@ -70,6 +75,14 @@ class StreamState:
         _switch("lossless", self.lossless)
         _switch("fixed_size", self.fixed_size)
         _switch("pressure", self.pressure)
+        _whole("result_quality", self.result_quality, 0, 100)
+        _whole("result_bytes", self.result_bytes, 0, _U32)
+        _whole("result_keys", self.result_keys, 0, _U32)
+
+    @property
+    def prepared_for(self) -> tuple[object, ...]:
+        """What makes the worker prepare something when it changes: the look and the size."""
+        return self.preset, self.prompt, self.width, self.height, self.steps, self.lossless
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +108,7 @@ class Welcome:
     take (after connecting, and after a change of preset, prompt, size or steps). size_multiple:
     both sides must be multiples of it. default_width, default_height: the engine's preferred size.
     attention: the kernels that it tried, the one that it uses first; "" where there was no choice.
+    codecs: how pictures may come, and how it answers in kind: names with spaces between.
     """
 
     worker: str
@@ -110,9 +124,10 @@ class Welcome:
     default_width: int = 512
     default_height: int = 288
     attention: str = ""
+    codecs: str = "raw jpeg"
 
     def __post_init__(self) -> None:
-        for name in ("worker", "version", "engine", "device", "device_name", "attention"):
+        for name in ("worker", "version", "engine", "device", "device_name", "attention", "codecs"):
             _label(name, getattr(self, name))
         _whole("chunk_frames", self.chunk_frames, 1, MAX_CREDIT_FRAMES)
         _whole("credit_frames", self.credit_frames, 1, MAX_CREDIT_FRAMES)
@@ -153,13 +168,17 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pong:
-    """The answer to PING, and to SET: the revision in force and how the worker fares."""
+    """The answer to PING, and to SET: the revision in force and how the worker fares. since_ms:
+    how long its stream was open when it was asked, by the worker's clock (0: not said)."""
 
     revision: int
     status: WorkerStatus
+    since_ms: float = 0.0
 
     def __post_init__(self) -> None:
         _whole("revision", self.revision, 0, _U32)
+        _real("since_ms", self.since_ms, 0, 1e15)
+        object.__setattr__(self, "since_ms", float(self.since_ms))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

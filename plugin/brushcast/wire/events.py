@@ -44,9 +44,17 @@ class LinkTimes:
     def __post_init__(self) -> None:
         _positive(self)
 
+    @property
+    def liveness_ns(self) -> int:
+        """Silence of so long is death."""
+        return self.heartbeat_ms * self.liveness * 1_000_000
+
 
 LOCAL_TIMES = LinkTimes()
-REMOTE_TIMES = LinkTimes(handshake_ms=4000, progress_ms=2500, backoff_limit_ms=8000)
+# Four questions a second: what the link control measures a network by (link_rate).
+REMOTE_TIMES = LinkTimes(
+    heartbeat_ms=250, liveness=12, handshake_ms=4000, progress_ms=2500, backoff_limit_ms=8000
+)
 
 
 class ClientState(Enum):
@@ -78,10 +86,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class FrameRefused:
-    """The worker refused or dropped this frame; its credit is back."""
+    """The worker refused or dropped this frame; its credit is back. key_wanted: it cannot decode
+    what follows until a keyframe comes."""
 
     seq: int
     captured_ns: int
+    key_wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +128,13 @@ class StateAcknowledged:
 
 @dataclass(frozen=True, slots=True)
 class StatusReceived:
-    """A PONG: how the worker fares. round_trip_ns: of the PING (0 for the answer to a SET)."""
+    """A PONG: how the worker fares. round_trip_ns: of the PING (0 for the answer to a SET).
+    since_ms: as in Pong."""
 
     status: WorkerStatus
     revision: int
     round_trip_ns: int
+    since_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

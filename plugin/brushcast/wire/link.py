@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from random import Random
 
 from brushcast.errors import MalformedMessage, VersionMismatch
+from brushcast.wire.bodies import MAX_CREDIT_FRAMES
 from brushcast.wire.events import (
     LOCAL_TIMES,
     REMOTE_TIMES,
@@ -102,6 +103,7 @@ class ClientLink:
         self.refusal = ""  # why the link is REFUSED, for people
         self.dropped: Counter[str] = Counter()  # messages and frames that went nowhere, by reason
         self._client, self._version, self._rng = client, version, rng
+        self._window = MAX_CREDIT_FRAMES
         self._in_flight: dict[int, int] = {}  # seq → captured_ns, oldest first
         self._outgoing: list[Parts] = []
         self._events: list[ClientEvent] = []
@@ -126,7 +128,7 @@ class ClientLink:
         """How many frames may be sent now."""
         if self.welcome is None or not self.ready:
             return 0
-        return self.welcome.credit_frames - len(self._in_flight)
+        return max(0, min(self.welcome.credit_frames, self._window) - len(self._in_flight))
 
     @property
     def in_flight(self) -> int:
@@ -189,13 +191,19 @@ class ClientLink:
             self._owing_ns = now_ns
         return True
 
+    def limit(self, frames: int, now_ns: int) -> None:
+        """So many frames may be on their way at most, if the worker grants them."""
+        self._window = frames
+        if self._owing_ns is None and self._owes(now_ns):
+            self._owing_ns = now_ns
+
     def set_state(self, state: StreamState, now_ns: int) -> None:
         """The stream's new state, with a higher revision: sent now if ready, and on every
         connection from now on."""
         old = self.stream_state
         assert state.revision > old.revision, (state.revision, old.revision)
         self.stream_state = state
-        if _looks_and_size(state) != _looks_and_size(old):
+        if state.prepared_for != old.prepared_for:
             self._cold_revision, self._warm = state.revision, False
         if self.ready:
             self._send_state(now_ns)
@@ -252,7 +260,7 @@ class ClientLink:
             return now_ns + self.times.heartbeat_ms * MS
         if self.state is not ClientState.READY:
             return max(now_ns, self._deadline_ns)
-        due = [self._ping_ns, self._heard_ns + self._liveness_ns]
+        due = [self._ping_ns, self._heard_ns + self.times.liveness_ns]
         if self._owing_ns is not None and self._owes(now_ns):
             due.append(self._owing_ns + self._progress_limit_ns)
         return max(now_ns, min(due))
@@ -349,7 +357,8 @@ class ClientLink:
             return
         if header.flags & Flags.REFUSED:  # returns its credit, but is no progress
             self._refused_ns = now_ns
-            self._events.append(FrameRefused(header.seq, captured_ns))
+            key_wanted = bool(header.flags & Flags.KEY_WANTED)
+            self._events.append(FrameRefused(header.seq, captured_ns, key_wanted))
             return
         self._owing_ns = now_ns if self._owes(now_ns) else None
         if header.captured_ns != captured_ns or header.revision > self.stream_state.revision:
@@ -363,15 +372,15 @@ class ClientLink:
 
     def _on_pong(self, header: Header, pong: Pong, now_ns: int) -> None:
         self.status = pong.status
-        round_trip_ns = 0
+        passed_ns = 0
         if header.captured_ns:
-            round_trip_ns = max(0, now_ns - header.captured_ns)
-            self.round_trip_ns = round_trip_ns
+            passed_ns = max(0, now_ns - header.captured_ns)
+            self.round_trip_ns = passed_ns
             # Nothing gets lost on a healthy connection; where a SET did, this heals it.
             if pong.revision < self.stream_state.revision and header.captured_ns > self._set_ns:
                 self._send_state(now_ns)
         self._acknowledge(pong.revision)
-        self._events.append(StatusReceived(pong.status, pong.revision, round_trip_ns))
+        self._events.append(StatusReceived(pong.status, pong.revision, passed_ns, pong.since_ms))
 
     def _on_fault(self, fault: Fault, now_ns: int) -> None:
         if fault.fatal:
@@ -392,8 +401,8 @@ class ClientLink:
     # Time
 
     def _tick_ready(self, now_ns: int) -> None:
-        if now_ns >= self._heard_ns + self._liveness_ns:
-            silent = f"the worker is silent: nothing heard for {self._liveness_ns // MS} ms"
+        if now_ns >= self._heard_ns + self.times.liveness_ns:
+            silent = f"the worker is silent: nothing heard for {self.times.liveness_ns // MS} ms"
             self._lose(silent, now_ns, hung=True)
             return
         if self._owing_ns is not None and self._owes(now_ns):
@@ -407,10 +416,6 @@ class ClientLink:
         if now_ns >= self._ping_ns:
             self._ping_ns = now_ns + self.times.heartbeat_ms * MS
             self._outgoing.append(pack(self._header(Kind.PING, now_ns)))
-
-    @property
-    def _liveness_ns(self) -> int:
-        return self.times.heartbeat_ms * self.times.liveness * MS
 
     def _owes(self, now_ns: int) -> bool:
         """The worker has (or keeps refusing) all that it may have, so a result must come. Short of
@@ -443,8 +448,3 @@ class ClientLink:
             revision=self.stream_state.revision,
             captured_ns=captured_ns,
         )
-
-
-def _looks_and_size(state: StreamState) -> tuple[object, ...]:
-    """What makes the worker prepare something when it changes."""
-    return state.preset, state.prompt, state.width, state.height, state.steps, state.lossless

@@ -59,10 +59,10 @@ __all__ = [
     "parse_header",
 ]
 
-PROTOCOL = (1, 2)  # major, minor
+PROTOCOL = (1, 3)  # major, minor
 MAGIC = b"BRSH"
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024  # a raw 4096x4096 picture is 50 MB; MAXMSGSIZE of the sockets
-JPEG_ALLOWANCE_BYTES = 64 * 1024  # what a JPEG may be larger than its raw picture: headers
+JPEG_ALLOWANCE_BYTES = 64 * 1024  # what one may be larger than its raw picture: headers
 
 Payload = bytes | memoryview
 Parts = list[Payload]  # one message as it goes out
@@ -86,12 +86,14 @@ class Kind(IntEnum):
 class Flags(IntFlag):
     """END: the last picture of a lossless stream (FRAME, and its RESULT). REUSED: a cache hit,
     nothing was computed (RESULT). REFUSED: the worker refused or dropped that frame and returns its
-    credit (RESULT without a picture)."""
+    credit (RESULT without a picture). KEY_WANTED: beside REFUSED: it cannot decode what follows
+    until a keyframe comes."""
 
     NONE = 0
     END = 1
     REUSED = 2
     REFUSED = 4
+    KEY_WANTED = 8
 
 
 class Codec(IntEnum):
@@ -100,6 +102,7 @@ class Codec(IntEnum):
     NONE = 0
     RAW = 1
     JPEG = 2
+    H264 = 3  # packing.py says what is in it; only to who names it in WELCOME
 
 
 class PixelFormat(IntEnum):
@@ -195,8 +198,8 @@ def parse(parts: Sequence[bytes]) -> Message:
 _KINDS = {int(kind): kind for kind in Kind}
 _CODECS = {int(codec): codec for codec in Codec}
 _FORMATS = {int(pixel_format): pixel_format for pixel_format in PixelFormat}
-_FLAGS = {bits: Flags(bits) for bits in range(8)}
-_KNOWN_FLAGS = 7
+_FLAGS = {bits: Flags(bits) for bits in range(16)}
+_KNOWN_FLAGS = 15
 _END, _REFUSED = int(Flags.END), int(Flags.REFUSED)
 _FLAGS_OF_KIND = {Kind.FRAME: _END, Kind.RESULT: _KNOWN_FLAGS}
 _BYTES_OF_KIND = {kind: 0 if kind in (Kind.PING, Kind.BYE) else MAX_CONTROL_BYTES for kind in Kind}
@@ -276,7 +279,7 @@ def _check_picture(
         fits = payload_bytes == raw_bytes <= MAX_PAYLOAD_BYTES
     else:
         limit = min(raw_bytes + JPEG_ALLOWANCE_BYTES, MAX_PAYLOAD_BYTES)
-        fits = codec is Codec.JPEG and 0 < payload_bytes <= limit
+        fits = codec in (Codec.JPEG, Codec.H264) and 0 < payload_bytes <= limit
     if not fits:
         raise MalformedMessage(f"{codec.name} of {width}x{height} in {payload_bytes} bytes")
 

@@ -76,7 +76,7 @@ class ServerLink:
         self._in_flight: dict[int, Header] = {}  # frames without an answer, by seq
         self._last_seq = -1
         self._ended = False
-        self._heard_ns = now_ns
+        self._heard_ns = self._opened_ns = now_ns
         self._malformed_ns: deque[int] = deque(maxlen=self.times.malformed_limit)
         self._outgoing: list[Parts] = []
         self._events: list[ServerEvent] = []
@@ -165,13 +165,13 @@ class ServerLink:
         self._outgoing.append(pack(header, payload))
         return True
 
-    def refuse(self, *, epoch: int, seq: int, reason: str) -> bool:
-        """Answer a frame without a picture: it was dropped, counted as `reason`. False as in
-        send_result."""
+    def refuse(self, *, epoch: int, seq: int, reason: str, key_wanted: bool = False) -> bool:
+        """Answer a frame without a picture: it was dropped, counted as `reason`. key_wanted: and
+        what follows cannot be decoded until a keyframe comes. False as in send_result."""
         frame = self._answer(epoch, seq)
         if frame is None:
             return False
-        self._refuse(frame, reason)
+        self._refuse(frame, reason, Flags.KEY_WANTED if key_wanted else Flags.NONE)
         return True
 
     def set_status(self, status: WorkerStatus) -> None:
@@ -222,6 +222,7 @@ class ServerLink:
         self._end("a new epoch")
         self.session, self.epoch, self.state = header.session, header.epoch, hello.state
         self._last_seq, self._ended = -1, False
+        self._opened_ns = self._heard_ns
         self._status = WorkerStatus()
         welcome = replace(self._welcome, revision=hello.state.revision)
         self._outgoing.append(pack_control(self._header(Kind.WELCOME), welcome))
@@ -268,7 +269,8 @@ class ServerLink:
     def _pong(self, asked: Header) -> None:
         assert self.state is not None
         header = replace(self._header(Kind.PONG), seq=asked.seq, captured_ns=asked.captured_ns)
-        body = Pong(revision=self.state.revision, status=self._status)
+        since_ms = (self._heard_ns - self._opened_ns) / MS
+        body = Pong(revision=self.state.revision, status=self._status, since_ms=since_ms)
         self._outgoing.append(pack_control(header, body))
 
     def _on_malformed(self, what: str, now_ns: int) -> None:
@@ -291,11 +293,11 @@ class ServerLink:
             self.dropped["late_result"] += 1
         return frame
 
-    def _refuse(self, frame: Header, reason: str) -> None:
+    def _refuse(self, frame: Header, reason: str, more: Flags = Flags.NONE) -> None:
         self.dropped[reason] += 1
         header = replace(
             self._header(Kind.RESULT),
-            flags=(frame.flags & Flags.END) | Flags.REFUSED,
+            flags=(frame.flags & Flags.END) | Flags.REFUSED | more,
             seq=frame.seq,
             captured_ns=frame.captured_ns,
         )

@@ -43,6 +43,9 @@ STATES = st.builds(
     lossless=st.booleans(),
     fixed_size=st.booleans(),
     pressure=st.booleans(),
+    result_quality=st.integers(0, 100),
+    result_bytes=U32,
+    result_keys=U32,
 )
 STATUSES = st.builds(
     WorkerStatus,
@@ -70,12 +73,13 @@ WELCOMES = st.builds(
     default_width=st.integers(2, 8192),
     default_height=st.integers(2, 8192),
     attention=LABELS,
+    codecs=LABELS,
 )
 BODIES: dict[Kind, st.SearchStrategy[Control]] = {
     Kind.HELLO: st.builds(Hello, client=LABELS, version=LABELS, state=STATES),
     Kind.WELCOME: WELCOMES,
     Kind.SET: STATES,
-    Kind.PONG: st.builds(Pong, revision=U32, status=STATUSES),
+    Kind.PONG: st.builds(Pong, revision=U32, status=STATUSES, since_ms=st.floats(0, 1e15)),
     Kind.FAULT: st.builds(Fault, code=NAMES, message=LABELS, fatal=st.booleans()),
 }
 assert MAX_PROMPT_CHARACTERS >= 100
@@ -101,12 +105,12 @@ def messages(draw: st.DrawFn) -> tuple[Header, Control | bytes | None, list[byte
     if kind in (Kind.PING, Kind.BYE):
         header = Header(**common)
         return header, None, plain(pack(header))
-    flags = Flags(draw(st.integers(0, 1 if kind is Kind.FRAME else 7)))
+    flags = Flags(draw(st.integers(0, 1 if kind is Kind.FRAME else 15)))
     if flags & Flags.REFUSED:
         header = Header(flags=flags, **common)
         return header, b"", plain(pack(header))
     width, height = draw(st.integers(2, 24)), draw(st.integers(2, 24))
-    codec = draw(st.sampled_from([Codec.RAW, Codec.JPEG]))
+    codec = draw(st.sampled_from([Codec.RAW, Codec.JPEG, Codec.H264]))
     size = 3 * width * height
     length = size if codec is Codec.RAW else draw(st.integers(1, size))
     payload = draw(st.binary(min_size=length, max_size=length))

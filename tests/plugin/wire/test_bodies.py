@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brushcast.errors import ConfigError, MalformedMessage
-from brushcast.wire.bodies import Control, Fault, Hello, Pong, StreamState, WorkerStatus
+from brushcast.wire.bodies import (
+    Control,
+    Fault,
+    Hello,
+    Pong,
+    StreamState,
+    Welcome,
+    WorkerStatus,
+)
 from brushcast.wire.bodies import pack_body as pack
 from brushcast.wire.bodies import unpack_body as unpack
 from tests.plugin.wire.samples import BODIES, STATES, state, welcome
@@ -65,6 +73,9 @@ def test_a_value_of_any_other_kind_is_malformed_or_valid(
         ({"lossless": 1}, "lossless 1: wanted true or false"),
         ({"fixed_size": "no"}, "fixed_size 'no': wanted true or false"),
         ({"pressure": 0.9}, "pressure 0.9: wanted true or false"),
+        ({"result_quality": 101}, "result_quality 101"),
+        ({"result_bytes": -1}, "result_bytes -1"),
+        ({"result_keys": 2**32}, "result_keys 4294967296"),
     ],
 )
 def test_a_state_out_of_range_is_a_users_error(changes: dict[str, object], complaint: str) -> None:
@@ -84,6 +95,22 @@ def test_an_older_minor_may_lack_what_has_a_default_and_nothing_else() -> None:
     hello = msgpack.unpackb(pack(Hello(client="b", version="1", state=state())))
     del hello["state"]["pressure"]
     assert unpack(Hello, msgpack.packb(hello), older=True).state == state()
+
+
+def test_an_older_worker_is_taken_to_know_what_all_know() -> None:
+    table = msgpack.unpackb(pack(welcome(codecs="raw jpeg h264")))
+    del table["codecs"]
+    assert unpack(Welcome, msgpack.packb(table), older=True).codecs == "raw jpeg"
+    pong = msgpack.unpackb(pack(Pong(revision=1, status=WorkerStatus(), since_ms=9)))
+    del pong["since_ms"]
+    assert unpack(Pong, msgpack.packb(pong), older=True).since_ms == 0
+
+
+def test_only_looks_and_sizes_are_prepared_for() -> None:
+    asked = state(result_quality=50, result_bytes=4000, result_keys=1, revision=2, pressure=True)
+    assert asked.prepared_for == state().prepared_for
+    for changes in ({"prompt": "x"}, {"width": 6}, {"steps": 2}, {"lossless": True}):
+        assert state(**changes).prepared_for != state().prepared_for
 
 
 def test_missing_unknown_and_repeated_keys_are_malformed() -> None:

@@ -371,3 +371,50 @@ def test_our_own_mistakes_are_loud() -> None:
 
 TestBothSides = BothSides.TestCase
 TestBothSides.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+
+# A network between
+
+
+def test_fewer_may_be_on_their_way_than_the_worker_grants() -> None:
+    script = Script().connect(credit_frames=4)
+    script.link.limit(2, script.now)
+    assert script.frame()
+    assert script.frame()
+    assert not script.frame()
+    script.link.limit(1, script.now)
+    assert script.link.credit == 0, "never below nothing"
+    script.link.limit(100, script.now)
+    assert script.link.credit == 2
+
+
+def test_a_worker_that_hangs_is_noticed_though_the_limit_fell_after_the_last_frame() -> None:
+    script = Script().connect(credit_frames=4).warm()
+    script.link.events()
+    script.frame()
+    script.link.limit(1, script.now)
+    for _ in range(40):
+        script.now += 100 * MS
+        script.say(Kind.PONG, Pong(revision=1, status=WorkerStatus()))
+        script.link.tick(script.now)
+        if lost := losses(script):
+            assert lost[0].hung
+            return
+    raise AssertionError("never noticed")
+
+
+def test_a_refusal_may_ask_for_a_keyframe() -> None:
+    script = Script().connect(credit_frames=2)
+    script.frame()
+    script.frame()
+    script.result(0, flags=Flags.REFUSED | Flags.KEY_WANTED)
+    script.result(1, flags=Flags.REFUSED)
+    assert script.link.events()[-2:] == [FrameRefused(0, 0, True), FrameRefused(1, 1, False)]
+
+
+def test_the_workers_own_time_comes_through() -> None:
+    script = Script().connect()
+    script.link.events()
+    script.say(Kind.PONG, Pong(revision=1, status=WorkerStatus(), since_ms=12.5), captured_ns=1)
+    (status,) = [e for e in script.link.events() if isinstance(e, StatusReceived)]
+    assert status.since_ms == 12.5

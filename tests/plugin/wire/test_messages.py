@@ -124,6 +124,7 @@ def test_an_older_minor_may_lack_keys() -> None:
         ({"stride": 16}, "stride 16"),
         ({"pixel_format": PixelFormat.NONE}, "format NONE"),
         ({"codec": Codec.NONE}, "NONE of 4x2"),
+        ({"flags": Flags.KEY_WANTED}, "flags 0x8 of FRAME"),
         ({"width": 6, "stride": 18}, "RAW of 6x2 in 24 bytes"),
         ({"flags": Flags.REUSED}, "flags 0x2 of FRAME"),
         ({"kind": Kind.PING}, "PING with picture fields"),

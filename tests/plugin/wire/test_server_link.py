@@ -286,3 +286,30 @@ def test_no_valid_message_of_any_stranger_breaks_it(
     for _, _, parts in samples:
         peer.link.receive(parts, peer.now)
         assert 0 <= peer.link.in_flight <= 2
+
+
+def test_a_refusal_asks_for_a_keyframe_only_where_it_is_wanted() -> None:
+    peer = Peer()
+    peer.hello()
+    peer.frame(1)
+    peer.frame(2)
+    assert peer.link.refuse(epoch=1, seq=1, reason="undecodable", key_wanted=True)
+    assert peer.link.refuse(epoch=1, seq=2, reason="stale")
+    flags = [m.header.flags for m in peer.sent() if m.header.kind is Kind.RESULT]
+    assert flags == [Flags.REFUSED | Flags.KEY_WANTED, Flags.REFUSED]
+
+
+def test_a_pong_says_how_long_the_stream_was_open_when_it_was_asked() -> None:
+    peer = Peer()
+    peer.hello()
+    peer.now += 1500 * MS
+    peer.say(Kind.PING)
+    peer.now += 70 * MS
+    pongs = [m.body for m in peer.sent() if isinstance(m.body, Pong)]
+    assert [pong.since_ms for pong in pongs] == [1500]
+    peer.hello(epoch=2)
+    peer.names["epoch"] = 2
+    peer.now += 10 * MS
+    peer.say(Kind.PING)
+    (pong,) = [m.body for m in peer.sent() if isinstance(m.body, Pong)]
+    assert pong.since_ms == 10, "a new epoch, a new clock"
