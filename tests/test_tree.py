@@ -85,7 +85,12 @@ TABLE = (
             "brushcast_worker.prompt_cache",
             "brushcast_worker.text_step",
             "brushcast_worker.stages.tensorrt_decoder",
+            "brushcast_worker.stages.interpolate",
         ),
+    ),
+    Rule(  # follows motion on host pictures, beside the GPU: OpenCV's flow, and no torch
+        who="brushcast_worker.stages.interpolate",
+        may=("numpy", "cv2", "brushcast.frame", "brushcast_worker.stages.motion"),
     ),
     Rule(
         who="brushcast_worker.stages.tensorrt_decoder",
