@@ -126,7 +126,7 @@ class ClientLink:
         """How many frames may be sent now."""
         if self.welcome is None or not self.ready:
             return 0
-        return self.welcome.credit_frames - len(self._in_flight)
+        return max(self.welcome.credit(self.status) - len(self._in_flight), 0)
 
     @property
     def in_flight(self) -> int:

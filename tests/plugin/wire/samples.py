@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from brushcast.wire.bodies import MAX_PROMPT_CHARACTERS
+from brushcast.wire.bodies import MAX_PROMPT_CHARACTERS, MODES
 from brushcast.wire.messages import (
     Codec,
     Control,
@@ -43,6 +43,9 @@ STATES = st.builds(
     lossless=st.booleans(),
     fixed_size=st.booleans(),
     pressure=st.booleans(),
+    mode=st.sampled_from(("", *MODES)),
+    target_fps=st.integers(0, 240),
+    network_limited=st.booleans(),
 )
 STATUSES = st.builds(
     WorkerStatus,
@@ -54,6 +57,8 @@ STATUSES = st.builds(
     cache_hits=U64,
     refused_frames=U64,
     memory_bytes=U64,
+    chunk_frames=st.integers(0, 256),
+    takes=st.integers(0, 16),
 )
 WELCOMES = st.builds(
     Welcome,

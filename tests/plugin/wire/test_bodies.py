@@ -65,6 +65,11 @@ def test_a_value_of_any_other_kind_is_malformed_or_valid(
         ({"lossless": 1}, "lossless 1: wanted true or false"),
         ({"fixed_size": "no"}, "fixed_size 'no': wanted true or false"),
         ({"pressure": 0.9}, "pressure 0.9: wanted true or false"),
+        ({"mode": "fast"}, "mode 'fast': wanted low-latency, balanced, quality"),
+        ({"mode": None}, "mode None"),
+        ({"target_fps": 241}, "target_fps 241: wanted a whole number from 0 to 240"),
+        ({"target_fps": 24.0}, "target_fps 24.0"),
+        ({"network_limited": 1}, "network_limited 1: wanted true or false"),
     ],
 )
 def test_a_state_out_of_range_is_a_users_error(changes: dict[str, object], complaint: str) -> None:
@@ -84,6 +89,23 @@ def test_an_older_minor_may_lack_what_has_a_default_and_nothing_else() -> None:
     hello = msgpack.unpackb(pack(Hello(client="b", version="1", state=state())))
     del hello["state"]["pressure"]
     assert unpack(Hello, msgpack.packb(hello), older=True).state == state()
+
+
+def test_a_peer_of_before_modes_is_balanced_and_takes_every_picture() -> None:
+    table = msgpack.unpackb(pack(state(mode="quality", target_fps=24, network_limited=True)))
+    for name in ("mode", "target_fps", "network_limited"):
+        del table[name]
+    assert unpack(StreamState, msgpack.packb(table), older=True) == state()
+    pong = msgpack.unpackb(pack(Pong(revision=1, status=WorkerStatus(takes=0, chunk_frames=8))))
+    for name in ("takes", "chunk_frames"):
+        del pong["status"][name]
+    assert unpack(Pong, msgpack.packb(pong), older=True).status == WorkerStatus()
+
+
+@pytest.mark.parametrize(("chunk_frames", "credit"), [(None, 8), (0, 8), (4, 8), (8, 16), (1, 8)])
+def test_a_chunk_of_more_pictures_has_more_credit(chunk_frames: int | None, credit: int) -> None:
+    status = None if chunk_frames is None else WorkerStatus(chunk_frames=chunk_frames)
+    assert welcome(credit_frames=8).credit(status) == credit
 
 
 def test_missing_unknown_and_repeated_keys_are_malformed() -> None:
