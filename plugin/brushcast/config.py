@@ -11,9 +11,11 @@ from typing import Any
 from brushcast.badge import CORNERS, DEFAULT_CORNER, Corner
 from brushcast.errors import ConfigError
 from brushcast.frame import Fit, Size
+from brushcast.wire.bodies import MAX_TARGET_FPS, MODES
 
 DEFAULT_OUTPUT = Size(1280, 720)
 DEFAULT_RATE_FPS = 30
+DEFAULT_MODE = "balanced"
 DEFAULT_PANEL = "127.0.0.1:8787"
 DEFAULT_AREA_PX = 147_456  # 512x288 and 384x384: what two CPU cores restyle in real time
 MAX_INPUT_CHARACTERS = 200
@@ -26,7 +28,9 @@ class RunConfig:
 
     model_size: what the worker paints at; None follows the output's shape. seconds: None is for
     ever. badge: painted pictures say "AI" in the corner badge_corner. obs_audio: the input in OBS
-    whose sound is to be as late as the picture, "" for none.
+    whose sound is to be as late as the picture, "" for none. mode: what is preferred, a short delay
+    or a better picture. target_fps: painted pictures a second that are wanted; 0: as many as can
+    be.
     """
 
     source: str = "auto"
@@ -47,6 +51,8 @@ class RunConfig:
     badge: bool = True
     badge_corner: Corner = DEFAULT_CORNER
     obs_audio: str = ""
+    mode: str = DEFAULT_MODE
+    target_fps: int = 0
 
     def __post_init__(self) -> None:
         if self.badge_corner not in CORNERS:
@@ -59,6 +65,10 @@ class RunConfig:
             raise ConfigError(f"--fit {self.fit}: wanted crop or pad")
         if self.model_size is not None:
             check_model_size(self.model_size)
+        if self.mode not in MODES:
+            raise ConfigError(f"--mode {self.mode}: wanted {', '.join(MODES)}")
+        if not 0 <= self.target_fps <= MAX_TARGET_FPS:
+            raise ConfigError(f"--target-fps {self.target_fps}: wanted 0 to {MAX_TARGET_FPS}")
         if self.panel is not None:
             parse_address(self.panel)
         if len(self.obs_audio) > MAX_INPUT_CHARACTERS or not self.obs_audio.isprintable():
@@ -95,6 +105,8 @@ class BridgeConfig:
     badge_corner: Corner = DEFAULT_CORNER
     obs_audio: str = ""
     obs_audio_record: str = ""
+    mode: str = DEFAULT_MODE
+    target_fps: int = 0
 
     def to_json(self) -> dict[str, Any]:
         table = dataclasses.asdict(self)

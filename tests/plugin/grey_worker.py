@@ -9,7 +9,7 @@ import numpy as np
 from brushcast import codec
 from brushcast.frame import Size
 from brushcast.wire.events import FrameArrived, Opened, StateSet
-from brushcast.wire.messages import Codec, Welcome
+from brushcast.wire.messages import Codec, Welcome, WorkerStatus
 from brushcast.wire.server_link import ServerLink
 from brushcast.wire.sockets import RouterSocket, open_context, parse_endpoint
 
@@ -26,6 +26,7 @@ class GreyWorker:
         self.raw_bytes_instead = False
         self.says: tuple[str, str] | None = None  # a fault's code and message, of every state
         self.likes = Size(512, 288)  # before a bridge has connected
+        self.status = WorkerStatus()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="grey-worker")
         self._thread.start()
@@ -38,6 +39,7 @@ class GreyWorker:
                 peer, parts = received
                 now_ns = time.monotonic_ns()
                 link = links.setdefault(peer, ServerLink(self._welcome(), now_ns=now_ns))
+                link.set_status(self.status)
                 link.receive(parts, now_ns)
                 self._serve(link)
                 for message in link.outgoing():
