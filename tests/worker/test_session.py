@@ -276,6 +276,60 @@ def test_steps_nearest_to_what_was_asked() -> None:
     assert [chosen_steps(asked, INFO) for asked in (0, 1, 2, 9)] == [1, 1, 2, 2]
 
 
+def test_a_mode_decides_where_nothing_was_asked() -> None:
+    many = dataclasses.replace(INFO, steps=(1, 2, 3, 4), default_steps=2)
+    assert [chosen_steps(0, many, mode) for mode in ("", "low-latency", "quality")] == [2, 2, 3]
+    assert chosen_steps(0, INFO, "quality") == 2, "it has no more"
+    assert [chosen_steps(4, many, mode) for mode in ("low-latency", "quality")] == [4, 4]
+
+
+def test_another_mode_is_another_ladder() -> None:
+    made = session(mode="balanced", steps=1)
+    assert made._ladder.rungs[1].kind == "interpolate"
+    made.follow(dataclasses.replace(made.asked, revision=2, mode="low-latency"), None)
+    assert made._ladder.rungs[1].kind == "size"
+    assert session()._ladder.rungs[-1].takes == 1, (
+        "a bridge that knows no modes"
+    )
+
+
+@pytest.mark.parametrize(("period_ms", "rung"), [(133, "every second picture"), (1000, "full")])
+def test_a_wanted_rate_is_kept_unless_it_is_the_source_that_is_slow(
+    period_ms: int, rung: str
+) -> None:
+    """A chunk takes 200 ms; at 30 a second it may take 133."""
+    made = session(mode="balanced", steps=1, target_fps=30)
+    for tick in range(8):
+        made.arrive(picture(tick, at_ms=period_ms * tick))
+        made.take(1)
+        finish(made, [tick], (period_ms * tick + 200) * MS, reused=False)
+        made.took(200 * MS)
+    assert made._ladder.rung.name == rung
+
+
+def test_a_file_is_never_interpolated_whatever_its_state_says() -> None:
+    made = session(lossless=True, mode="low-latency", target_fps=240, network_limited=True)
+    for tick in range(50):
+        made.arrive(picture(tick, allowed_ms=1))
+        made.take(1)
+        made.took(10**10)
+        assert finish(made, [tick], 10_000 * MS * tick, reused=False) is None
+    assert made.status(0, 0).takes == 1
+    assert made.rest(10**15) is None
+
+
+def test_the_link_and_the_device_reach_the_ladder() -> None:
+    for changes, memory in (({"network_limited": True}, 0.5), ({}, 0.99)):
+        made = session(mode="balanced", **changes)
+        for tick in range(3):
+            made.arrive(picture(tick, at_ms=1000 * tick))
+            made.take(1)
+            made.painted([tick], (1000 * tick + 9) * MS, reused=False)
+            made.finish((1000 * tick + 9) * MS, memory=memory)
+        assert made.size.area_px < 128 * 64
+        assert made.steps == 2
+
+
 def test_a_state_that_is_no_preset_is_refused() -> None:
     with pytest.raises(PresetError, match="prompt is empty"):
         look_of(dataclasses.replace(STATE, prompt="  "))
