@@ -40,9 +40,7 @@ def painted(engine: Engine, pictures: list[Pixels], sizes: list[Size]) -> list[P
         size = sizes[first]
         if state is None or size != sizes[first - 1]:
             state = engine.open(look, size)
-        frames = [
-            Frame(np.array(resize(pictures[n], size)), n, n) for n in range(first, first + 4)
-        ]
+        frames = [Frame(np.array(resize(pictures[n], size)), n, n) for n in range(first, first + 4)]
         chunk = chunk_from_frames(frames, torch.device("cpu"))
         engine.step([Job(state=state, chunk=chunk, preset=look, steps=1)], put)
     return out

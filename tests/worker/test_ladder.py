@@ -57,6 +57,13 @@ class Stream:
         return self
 
 
+def begun(steps: int = 2) -> Ladder:
+    """A ladder that has heard of a good chunk, before the time that tests begin at."""
+    ladder = Ladder(steps)
+    assert ladder.observe(-S, Outcome(age=0.5)) is None
+    return ladder
+
+
 def late(ladder: Ladder, at_ns: int, age: float) -> Rung | None:
     """Three chunks of that age; what came of it."""
     changes = [ladder.observe(at_ns + n, Outcome(age=age)) for n in range(3)]
@@ -116,7 +123,7 @@ def test_slow_chunks_too_are_answered_within_3_s_of_the_first_missed_deadline(
 ) -> None:
     age = max(chunk_s / 0.6, 1.05)
     stream = Stream(Ladder(2), aged(lambda rung, now_s: age), chunk_s).run(10)
-    first_missed_s = chunk_s - (age - 1) * 0.6
+    first_missed_s = 2 * chunk_s - (age - 1) * 0.6  # of the second: the first says nothing
     assert stream.changes[0][0] - first_missed_s <= 3
 
 
@@ -126,12 +133,16 @@ def test_a_single_late_chunk_changes_nothing() -> None:
 
 
 def test_a_chunk_that_is_three_deadlines_old_is_enough() -> None:
-    assert Ladder(2).observe(S, Outcome(age=2.9)) is None
-    assert Ladder(2).observe(S, Outcome(age=3.0)) is not None
+    assert begun().observe(S, Outcome(age=2.9)) is None
+    assert begun().observe(S, Outcome(age=3.0)) is not None
+
+
+def test_the_first_chunk_waited_for_the_model_and_says_nothing() -> None:
+    assert Ladder(2).observe(S, Outcome(age=30.0)) is None
 
 
 def test_dropped_pictures_count_as_late_and_cost_one_rung() -> None:
-    ladder = Ladder(4)
+    ladder = begun(4)
     changes = [ladder.observe(i * S, Outcome(age=0.9, dropped=2)) for i in range(3)]
     assert changes[:2] == [None, None]
     assert changes[2] is not None
@@ -166,7 +177,7 @@ def test_the_way_up_takes_ten_good_seconds_for_each_rung() -> None:
 
 def test_no_way_up_without_headroom() -> None:
     """One rung down the stream is just in time; one up it would be late: it must not even try."""
-    ladder = Ladder(2)
+    ladder = begun()
     assert late(ladder, S, 1.05) is not None
     assert ladder.index == 1
     stream = Stream(ladder, aged(lambda rung, now_s: 0.7 * rung.chunk_cost / 1.5))
@@ -185,11 +196,14 @@ def test_a_step_up_that_fails_is_tried_ever_more_rarely() -> None:
 
 
 def test_chunks_that_were_under_way_at_a_change_are_not_held_against_the_new_rung() -> None:
-    ladder = Ladder(2)
+    ladder = begun()
     assert ladder.observe(S, Outcome(age=3.0)) is not None
     at = ladder.index
     assert ladder.observe(S + SETTLE_NS // 2, Outcome(age=9.0)) is None
+    old = Outcome(age=9.0, begun_ns=S - 1)
+    assert [ladder.observe(3 * S + n, old) for n in range(5)] == [None] * 5, "however long it took"
     assert ladder.index == at
+    assert ladder.observe(3 * S, Outcome(age=9.0, begun_ns=S)) is not None
 
 
 def test_lower_rates_may_be_later_and_are_left_again() -> None:

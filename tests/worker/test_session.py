@@ -120,7 +120,7 @@ def test_late_results_lead_down_to_fewer_steps_and_a_smaller_picture() -> None:
 
 def test_fewer_steps_keep_the_state_and_another_size_is_a_new_one() -> None:
     made = session()
-    for tick in range(3):
+    for tick in range(4):
         made.arrive(picture(tick, at_ms=0, allowed_ms=1))
         made.take(1)
         finish(made, [tick], 1_050_000, reused=False)
@@ -288,9 +288,7 @@ def test_another_mode_is_another_ladder() -> None:
     assert made._ladder.rungs[1].kind == "interpolate"
     made.follow(dataclasses.replace(made.asked, revision=2, mode="low-latency"), None)
     assert made._ladder.rungs[1].kind == "size"
-    assert session()._ladder.rungs[-1].takes == 1, (
-        "a bridge that knows no modes"
-    )
+    assert session()._ladder.rungs[-1].takes == 1, "a bridge that knows no modes"
 
 
 @pytest.mark.parametrize(("period_ms", "rung"), [(133, "every second picture"), (1000, "full")])

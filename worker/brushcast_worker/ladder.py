@@ -94,7 +94,8 @@ class Outcome:
     late). collect: of that, the part in which its pictures came. load: what the chunk took, as a
     part of the time that the wanted rate leaves; 0: no rate is wanted. dropped: pictures that went
     stale in the queue since the last one. pressed: the machine's other work suffers. network: the
-    link is the bottleneck. memory: part of the device's that is in use, 0: unknown.
+    link is the bottleneck. memory: part of the device's that is in use, 0: unknown. begun_ns: when
+    the first picture arrived; None: unknown.
     """
 
     age: float
@@ -104,6 +105,7 @@ class Outcome:
     pressed: bool = False
     network: bool = False
     memory: float = 0.0
+    begun_ns: int | None = None
 
 
 # The order of sacrifice (design.md).
@@ -185,10 +187,11 @@ class Ladder:
 
     def observe(self, now_ns: int, chunk: Outcome) -> Rung | None:
         """A chunk is done. The rung to stand on from now on, or None when nothing changes."""
-        self._note(now_ns, chunk)
+        first, self._is_new = self._is_new, False
+        self._note(now_ns, chunk, first=first)
         late = self._is_late(now_ns, chunk)
-        if self._changed_ns is not None and now_ns - self._changed_ns < SETTLE_NS:
-            return None
+        if first or self._is_of_before(now_ns, chunk):
+            return None  # the first one waited for the model's first steps, which are slow ones
         if late:
             self._late.append(chunk)
             self._good_since_ns = None
@@ -229,16 +232,22 @@ class Ladder:
         """A picture may be older where fewer are taken: that is what those rungs give up."""
         return float(max(self.rung.takes, 1))
 
-    def _note(self, now_ns: int, chunk: Outcome) -> None:
+    def _is_of_before(self, now_ns: int, chunk: Outcome) -> bool:
+        """Whether this chunk was under way when the rung changed."""
+        if self._changed_ns is None:
+            return False
+        begun_ns = self._changed_ns if chunk.begun_ns is None else chunk.begun_ns
+        return begun_ns < self._changed_ns or now_ns - self._changed_ns < SETTLE_NS
+
+    def _note(self, now_ns: int, chunk: Outcome, *, first: bool) -> None:
         if not chunk.pressed:
             self._gave_way_ns = None
-        elif self._is_new:
+        elif first:
             self._gave_way_ns = now_ns  # loading the model did it: that is over, and no rung helps
         if not chunk.network:
             self._thinned_ns = None
         if chunk.memory < MEMORY_CALM:
             self._memory_tried = False
-        self._is_new = False
 
     def _is_late(self, now_ns: int, chunk: Outcome) -> bool:
         gives_way = chunk.pressed and (

@@ -71,7 +71,8 @@ class Session:
         self._bad_in_a_row = 0
         self._stale_since_step = 0
         self._took_ns = 0  # the last chunk
-        self._collect_ns = 0  # what the pictures of the step that runs took to come
+        self._begun_ns = 0  # when the first picture of the step that runs arrived
+        self._collect_ns = 0  # what its pictures took to come
         self._taken_ns = 0  # when the last of those arrived
         self._period_ns = 0  # between that and the last of the step before
         self._results = Rate(window_s=4)  # of chunks
@@ -170,7 +171,8 @@ class Session:
         taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         if taken:
             newest_ns = taken[-1].arrived_ns
-            self._collect_ns = newest_ns - taken[0].arrived_ns
+            self._begun_ns = taken[0].arrived_ns
+            self._collect_ns = newest_ns - self._begun_ns
             self._period_ns, self._taken_ns = newest_ns - self._taken_ns, newest_ns
         self._inside |= {arrived.frame.seq: arrived for arrived in taken}
         self._fresh = {arrived.frame.seq for arrived in taken}
@@ -231,6 +233,7 @@ class Session:
             pressed=self.asked.pressure,
             network=self.asked.network_limited,
             memory=memory,
+            begun_ns=self._begun_ns,
         )
         if log.isEnabledFor(logging.DEBUG):
             _note(now_ns, self._ladder.rung, outcome)
