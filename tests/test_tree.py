@@ -123,6 +123,7 @@ TABLE = (
     Rule(who="brushcast_worker.scheduler", never=(*CLOCKS_AND_WORLD, "numpy")),
     Rule(who="brushcast_worker.latency", may=("brushcast_worker.ladder",), never=CLOCKS_AND_WORLD),
     Rule(who="brushcast_worker.ladder", may=(), never=CLOCKS_AND_WORLD),
+    Rule(who="brushcast_worker.mode", may=(), never=CLOCKS_AND_WORLD),
     Rule(
         who="brushcast_worker.models",
         may=("torch", "triton", "safetensors", "brushcast_worker.models", "brushcast.errors"),

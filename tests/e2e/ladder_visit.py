@@ -1,7 +1,7 @@
 """Record a load: the real product, and processes that take its cores away for a while.
 
     python tests/e2e/ladder_visit.py TRACE [--quiet 20] [--hogs 4] [--hogged 40] [--calm 60]
-        [--target-fps 24] [--mode balanced]
+        [--target-fps 24] [--mode balanced] [--output-size 1280x720]
 
 writes the trace that `python -m brushcast_worker.ladder_trace TRACE` plays again, and prints what
 the ladder did while it was recorded. No test: it needs minutes and the whole machine.
@@ -28,7 +28,7 @@ def record(options: argparse.Namespace) -> list[str]:
     command = [
         *(sys.executable, "-m", "brushcast", "run", "--source", "testcard", "--sink", "null"),
         *("--panel", "off", "--for", str(seconds), "--mode", options.mode),
-        *("--target-fps", str(options.target_fps)),
+        *("--target-fps", str(options.target_fps), "--output-size", options.output_size),
     ]
     environment = {**os.environ, "BRUSHCAST_LOG": "DEBUG"}
     with tempfile.TemporaryFile("w+") as log:
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--calm", type=float, default=60)
     parser.add_argument("--target-fps", type=int, default=24)
     parser.add_argument("--mode", default="balanced")
+    parser.add_argument("--output-size", default="1280x720")
     options = parser.parse_args()
     lines = record(options)
     options.trace.write_text("\n".join(lines) + "\n")
