@@ -104,8 +104,8 @@ def test_padding_is_no_neighbour() -> None:
 class TestInTheLoop:
     """A stream whose rung interpolates, through the loop and its engine."""
 
-    def rig(self, clock: Clock, **engine: object) -> Rig:
-        rig = Rig(clock, **engine).open()
+    def rig(self, clock: Clock) -> Rig:
+        rig = Rig(clock).open()
         self.interpolate(rig)
         return rig.send(*range(4)).turn()
 
