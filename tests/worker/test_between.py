@@ -165,9 +165,13 @@ class TestInTheLoop:
 
     def test_the_bridge_is_told_how_many_pictures_a_chunk_takes(self, clock: Clock) -> None:
         rig = self.rig(clock)
-        clock.sleep_ms(600)
-        rig.turn()
-        assert [p.status for p in rig.posted if isinstance(p, Status)][-1].chunk_frames == 8
+        for first in range(4, 84, 8):
+            rig.send(*range(first, first + 8)).turn()
+            clock.sleep_ms(390)  # and 10 ms of painting
+        clock.sleep_ms(200)
+        status = [p.status for p in rig.turn().posted if isinstance(p, Status)][-1]
+        assert status.chunk_frames == 8
+        assert status.engine_fps == pytest.approx(20, rel=0.15), "those in between are told, too"
 
     def test_its_cost_is_learnt_apart_from_that_of_whole_chunks(self, clock: Clock) -> None:
         rig = self.rig(clock)

@@ -308,7 +308,7 @@ class Session:
     def status(self, now_ns: int, memory_bytes: int) -> WorkerStatus:
         """What the next PONG carries."""
         return WorkerStatus(
-            engine_fps=round(self._results.per_second(now_ns) * self._info.chunk_frames, 2),
+            engine_fps=round(self._results.per_second(now_ns) * self._chunk_frames, 2),
             step_ms=round(self.step_ms, 2),
             queue_frames=len(self._waiting),
             held_frames=(self.steps - 1) * self._info.chunk_frames + self._info.late_frames,
@@ -316,7 +316,7 @@ class Session:
             cache_hits=self.counts["reused"],
             refused_frames=self.counts["refused"],
             memory_bytes=memory_bytes,
-            chunk_frames=self._info.chunk_frames * self._every,
+            chunk_frames=self._chunk_frames,
             takes=self._ladder.rung.takes,
         )
 
@@ -337,6 +337,11 @@ class Session:
         return self._ladder.rung.every if self._between.ready else 1
 
     @property
+    def _chunk_frames(self) -> int:
+        """Of the source's pictures that a chunk takes now."""
+        return self._info.chunk_frames * self._every
+
+    @property
     def _allowed_ns(self) -> int:
         return mode_of(self.asked.mode).deadline_ns
 
@@ -344,7 +349,7 @@ class Session:
         """What the last chunk took, as a part of the time that the wanted rate leaves. Where the
         source brings fewer pictures than that, of what it leaves."""
         rung = self._ladder.rung
-        pictures = self._info.chunk_frames * self._every * max(rung.takes, 1)
+        pictures = self._chunk_frames * max(rung.takes, 1)
         load = self._took_ns * self.asked.target_fps / (pictures * 1e9)
         busy = self._took_ns / max(self._period_ns, 1)
         return min(load, busy) if busy < IDLE_BELOW else load
