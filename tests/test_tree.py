@@ -86,7 +86,12 @@ TABLE = (
             "brushcast_worker.prompt_cache",
             "brushcast_worker.text_step",
             "brushcast_worker.stages.tensorrt_decoder",
+            "brushcast_worker.stages.interpolate",
         ),
+    ),
+    Rule(  # follows motion on host pictures, beside the GPU: OpenCV's flow, and no torch
+        who="brushcast_worker.stages.interpolate",
+        may=("numpy", "cv2", "brushcast.frame", "brushcast_worker.stages.motion"),
     ),
     Rule(
         who="brushcast_worker.stages.tensorrt_decoder",
@@ -124,6 +129,7 @@ TABLE = (
     Rule(who="brushcast_worker.scheduler", never=(*CLOCKS_AND_WORLD, "numpy")),
     Rule(who="brushcast_worker.latency", may=("brushcast_worker.ladder",), never=CLOCKS_AND_WORLD),
     Rule(who="brushcast_worker.ladder", may=(), never=CLOCKS_AND_WORLD),
+    Rule(who="brushcast_worker.mode", may=(), never=CLOCKS_AND_WORLD),
     Rule(
         who="brushcast_worker.models",
         may=("torch", "triton", "safetensors", "brushcast_worker.models", "brushcast.errors"),

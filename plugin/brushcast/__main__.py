@@ -90,6 +90,8 @@ def cli() -> None:
 @click.option(
     "--steps", type=click.IntRange(0, 8), default=0, help="Denoising steps; 0: automatic."
 )
+@click.option("--mode", default="balanced", help="low-latency, balanced or quality.")
+@click.option("--target-fps", type=int, default=0, help="Painted pictures a second; 0: all.")
 @click.option("--engine", default="pocket", help="The model that a local worker loads.")
 @click.option("--device", default="auto", help="Of a local worker: auto, cpu, cuda, mps.")
 @click.option("--obs-audio", default="", help="An input in OBS: its sound waits for the picture.")
@@ -100,7 +102,7 @@ def run(
     source: str, sinks: tuple[str, ...], preset: str, worker: str, codec: Any, panel: str,
     seconds: float | None, report: Path | None, size: Size | None, output_size: Size, fps: int,
     fit: Any, steps: int, engine: str, device: str, lifeline: bool, badge: str, badge_corner: Any,
-    obs_audio: str, as_json: bool,
+    obs_audio: str, mode: str, target_fps: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Restyle live: a camera, a file or OBS, into a virtual camera, a file, OBS or the panel."""
     from brushcast.config import RunConfig
@@ -126,7 +128,7 @@ def run(
         seconds=seconds, report=report,
         output_size=output_size, model_size=size, rate_fps=fps, fit=fit, steps=steps,
         engine=engine, device=device, badge=badge == "on", badge_corner=badge_corner,
-        obs_audio=obs_audio,
+        obs_audio=obs_audio, mode=mode, target_fps=target_fps,
     )  # fmt: skip
     if not as_json and sys.stdout.isatty():  # not where no person reads
         Notice(user_folder()).tell(click.echo)

@@ -35,6 +35,7 @@ from brushcast.panel.backend import (
     Pause,
     RetryWorker,
     SwitchBadge,
+    SwitchMode,
     SwitchObsCamera,
     SwitchSink,
 )
@@ -89,11 +90,13 @@ class Bridge:
             height=config.model_size.height,
             steps=config.steps,
             fixed_size=config.fixed_size,
+            mode=config.mode,
+            target_fps=config.target_fps,
         )
         self._notice = Notice(Path(config.user_folder) if config.user_folder else None)
         self._desk = Desk(
             presets, look, badge=config.badge, corner=config.badge_corner,
-            notice=self._notice.due("panel"),
+            notice=self._notice.due("panel"), mode=config.mode,
         )  # fmt: skip
         now_ns = time.monotonic_ns()
         self._board = Board(config, presets, now_ns)
@@ -101,7 +104,7 @@ class Bridge:
         self._exchange = Exchange(config, self._waker.wake, now_ns)
         self._playout: Playout[Pixels] = Playout(PlayoutConfig(rate_fps=config.rate_fps))
         self._composer = Composer(config.output_size)
-        self._pace = Pace()
+        self._pace = Pace(target_fps=config.target_fps)
         self._obs = ObsThread(audio_input=config.obs_audio, record=config.obs_audio_record)
         self._newest: Latest[Frame] = Latest()
         self._link: ClientLink | None = None
@@ -171,6 +174,8 @@ class Bridge:
                 say("sink", id=change.id, on=change.on)
             elif isinstance(change, SwitchBadge):
                 say("badge", on=change.on)
+            elif isinstance(change, SwitchMode):
+                self._change_state(now_ns, mode=change.mode)
             elif isinstance(change, NoticeSeen):
                 self._notice.done("panel")
             elif isinstance(change, SwitchObsCamera):
@@ -316,12 +321,15 @@ class Bridge:
         elif isinstance(event, Lost):
             log.info("the worker is lost: %s", event.reason)
             self._board.lost(event, now_ns)
+            self._playout.hold(False, now_ns)
             self._watchdog.lost(hung=event.hung)
         elif isinstance(event, Refused):
             self._board.refused(event.message)
             self._playout.name_card("failed")
         elif isinstance(event, StatusReceived):
             self._board.status(event.status, now_ns)
+            self._pace.worker_takes(event.status.takes, event.status.chunk_frames)
+            self._playout.hold(not event.status.takes, now_ns)
             if event.status.step_ms:
                 self._pace.worker_needs(
                     event.status.step_ms * 1e6, event.round_trip_ns, event.status.held_frames
@@ -342,7 +350,10 @@ class Bridge:
         if self._desk.paused or pixels_HWC is None:
             self._board.dropped("paused" if self._desk.paused else "undecodable")
             return
-        self._playout.put(Styled(pixels_HWC, header.seq, header.captured_ns, header.epoch), now_ns)
+        size = (header.width, header.height)
+        self._playout.put(
+            Styled(pixels_HWC, header.seq, header.captured_ns, header.epoch, size), now_ns
+        )
         self._watchdog.result()
         self._board.styled(header, now_ns, reused=bool(header.flags & Flags.REUSED))
 

@@ -13,9 +13,11 @@ from brushcast.badge import CORNERS, DEFAULT_CORNER, Corner
 from brushcast.errors import ConfigError
 from brushcast.frame import Fit, Size
 from brushcast.link_rate import CODEC_WISHES, CodecWish
+from brushcast.wire.bodies import MAX_TARGET_FPS, MODES
 
 DEFAULT_OUTPUT = Size(1280, 720)
 DEFAULT_RATE_FPS = 30
+DEFAULT_MODE = "balanced"
 DEFAULT_PANEL = "127.0.0.1:8787"
 DEFAULT_AREA_PX = 147_456  # 512x288 and 384x384: what two CPU cores restyle in real time
 MAX_INPUT_CHARACTERS = 200
@@ -29,7 +31,9 @@ class RunConfig:
     model_size: what the worker paints at; None follows the output's shape. seconds: None is for
     ever. badge: painted pictures say "AI" in the corner badge_corner. obs_audio: the input in OBS
     whose sound is to be as late as the picture, "" for none. codec: how pictures go to a worker
-    elsewhere; auto: JPEG, and H.264 where the network is too narrow for it.
+    elsewhere; auto: JPEG, and H.264 where the network is too narrow for it. mode: what is
+    preferred, a short delay or a better picture. target_fps: painted pictures a second that are
+    wanted; 0: as many as can be.
     """
 
     source: str = "auto"
@@ -51,6 +55,8 @@ class RunConfig:
     badge_corner: Corner = DEFAULT_CORNER
     obs_audio: str = ""
     codec: CodecWish = "auto"
+    mode: str = DEFAULT_MODE
+    target_fps: int = 0
 
     def __post_init__(self) -> None:
         if self.codec not in CODEC_WISHES:
@@ -70,6 +76,10 @@ class RunConfig:
             raise ConfigError(f"--fit {self.fit}: wanted crop or pad")
         if self.model_size is not None:
             check_model_size(self.model_size)
+        if self.mode not in MODES:
+            raise ConfigError(f"--mode {self.mode}: wanted {', '.join(MODES)}")
+        if not 0 <= self.target_fps <= MAX_TARGET_FPS:
+            raise ConfigError(f"--target-fps {self.target_fps}: wanted 0 to {MAX_TARGET_FPS}")
         if self.panel is not None:
             parse_address(self.panel)
         if len(self.obs_audio) > MAX_INPUT_CHARACTERS or not self.obs_audio.isprintable():
@@ -107,6 +117,8 @@ class BridgeConfig:
     obs_audio: str = ""
     obs_audio_record: str = ""
     codec: CodecWish = "auto"
+    mode: str = DEFAULT_MODE
+    target_fps: int = 0
 
     def to_json(self) -> dict[str, Any]:
         table = dataclasses.asdict(self)

@@ -27,6 +27,7 @@ from brushcast.panel.backend import (
     Preview,
     RetryWorker,
     SwitchBadge,
+    SwitchMode,
     SwitchObsCamera,
     SwitchSink,
     Which,
@@ -48,10 +49,12 @@ class Desk:
         badge: bool = True,
         corner: Corner = DEFAULT_CORNER,
         notice: bool = False,
+        mode: str = "balanced",
     ) -> None:
-        """badge, corner: whether and where painted pictures say "AI". notice: it is due."""
+        """badge, corner: whether and where painted pictures say "AI". notice: it is due. mode:
+        as in StreamState."""
         self._patch = rgb_patch(PREVIEW, corner)
-        self._badge, self._notice = badge, notice
+        self._badge, self._notice, self._mode = badge, notice, mode
         self._presets = dict(presets)
         self._lock = threading.Lock()
         self._look = look
@@ -121,6 +124,7 @@ class Desk:
                 paused=self._paused,
                 badge=self._badge,
                 notice=self._notice,
+                mode=self._mode,
                 look=LookState(
                     preset=look.name,
                     prompt=look.prompt,
@@ -166,6 +170,8 @@ class Desk:
                 self._check_sink(change.id)
             elif isinstance(change, SwitchBadge):
                 self._badge = change.on
+            elif isinstance(change, SwitchMode):
+                self._mode = change.mode
             elif isinstance(change, NoticeSeen):
                 self._notice = False
             elif isinstance(change, SwitchObsCamera):

@@ -114,7 +114,7 @@ class Exchange:
     # ------------------------------------------------------------------ and back
 
     def put(self, header: Header, payload: Payload) -> None:
-        """A result's payload. Raises MalformedMessage, and for one that is larger than asked for."""
+        """A result's payload. Raises MalformedMessage, for one larger than asked for too."""
         self._asked.check(header)
         self._counts["bytes_back"] += len(payload)
         if self._rate is not None:

@@ -17,6 +17,7 @@ SOURCE_SMOOTHING = 0.2
 LONGEST_GAP_NS = 200_000_000  # a longer one is a source that stopped, not its rate
 APART = 0.5  # of a chunk's time: results so far from each other are not of one chunk
 LEAST_APART_NS = 15_000_000
+EARLY = 0.1  # of the wanted period: a camera's pictures do not come to the millisecond
 ROUNDING = 0.02  # a camera's periods that are nearly a whole number are one
 LEAD_NS = 10_000_000  # the way to the worker's GPU thread on a busy machine
 
@@ -29,7 +30,11 @@ class Pace:
     between two chunks, whatever the pace: those are left out of every account.
     """
 
-    def __init__(self, chunk_frames: int = 1) -> None:
+    def __init__(self, chunk_frames: int = 1, target_fps: int = 0) -> None:
+        """target_fps: more pictures a second are not wanted; 0: as many as can be."""
+        self._target_ns = 1e9 / target_fps if target_fps else 0.0
+        self._due_ns = 0.0  # when the next picture at that rate is due
+        self._number = 0  # of the source's pictures
         self._source_period_ns = 0.0
         self._last_capture_ns: int | None = None
         self.reset(chunk_frames)
@@ -37,6 +42,8 @@ class Pace:
     def reset(self, chunk_frames: int) -> None:
         """Another worker, another speed: it eats `chunk_frames` pictures at a time."""
         self._chunk_frames = chunk_frames
+        self._usual_frames = chunk_frames
+        self._takes = 1
         self._chunk_ns = 0.0
         self._held = 0
         self._lead_ns = LEAD_NS
@@ -68,9 +75,17 @@ class Pace:
         self._chunk_ns += SMOOTHING * (chunk_ns - self._chunk_ns)
         self._lead_ns = LEAD_NS + round_trip_ns
 
+    def worker_takes(self, takes: int, chunk_frames: int = 0) -> None:
+        """The worker's own word: of so many of the source's pictures it takes one (0: none), so
+        many of those at a time (0: as it said when it was reached)."""
+        self._takes = takes
+        self._chunk_frames = chunk_frames or self._usual_frames
+
     def wants(self, captured_ns: int, now_ns: int, in_flight: int) -> bool:
         """Whether the picture captured then is to be sent: none that comes after it would be in
         time."""
+        if not self._is_taken(captured_ns):
+            return False
         if self._last_capture_ns is not None:
             gap_ns = min(captured_ns - self._last_capture_ns, LONGEST_GAP_NS)
             self._source_period_ns += SOURCE_SMOOTHING * (gap_ns - self._source_period_ns)
@@ -85,6 +100,19 @@ class Pace:
         missing = self._chunk_frames - 1 - waiting  # behind this one, in its chunk
         due_ns = full_ns - missing * (self._spacing_ns(period_ns) if missing > 0 else period_ns)
         return now_ns + self._source_period_ns > due_ns
+
+    def _is_taken(self, captured_ns: int) -> bool:
+        """Whether the picture is one of those that are wanted at all, however fast the worker
+        is."""
+        self._number += 1
+        if not self._takes or self._number % self._takes:
+            return False
+        if not self._target_ns:
+            return True
+        if captured_ns < self._due_ns - EARLY * self._target_ns:
+            return False
+        self._due_ns = max(self._due_ns, captured_ns - self._target_ns) + self._target_ns
+        return True
 
     def _spacing_ns(self, period_ns: float) -> float:
         """Between a chunk's pictures. Where the camera's do not divide evenly the longest gap is

@@ -71,13 +71,14 @@ class Styled(Generic[Picture]):
     """One picture that came back from the worker. Made by the bridge from a RESULT, nowhere else.
 
     seq, captured_ns: those of the frame that it was made from. epoch: of the connection that
-    brought it.
+    brought it. size: what it was painted at, width and height; another one is faded in.
     """
 
     picture: Picture
     seq: int
     captured_ns: int
     epoch: int = 0
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,7 @@ class Playout(Generic[Picture]):
         self._newest: Styled[Picture] | None = None  # the picture that is on, in whatever way
         self._changed_ns = 0  # when it came on
         self._fresh = True  # the next picture is faded in
+        self._holding = False  # the worker says that it computes nothing
         self._card = "starting"
         self._layer: Layer[Picture] = Layer(Kind.CARD, None)
         self._under: Layer[Picture] | None = None
@@ -245,6 +247,13 @@ class Playout(Generic[Picture]):
         self._card = card
         self._layer = Layer(Kind.CARD, None)
 
+    def hold(self, on: bool, now_ns: int) -> None:
+        """The worker is there and computes nothing, on purpose: the last picture stays, sharp and
+        said to be held, however long. After it the first new one is faded in."""
+        if self._holding and not on:
+            self._changed_ns, self._fresh = now_ns, True
+        self._holding = on
+
     def name_card(self, card: str) -> None:
         """Which card is shown when one is: `starting`, `reconnecting`, `failed`, `paused`."""
         self._card = card
@@ -266,10 +275,12 @@ class Playout(Generic[Picture]):
     def _take(self, styled: Styled[Picture], now_ns: int) -> None:
         last, self._newest = self._newest, styled
         gap_ns = now_ns - self._changed_ns
-        if last is None or self._fresh or last.epoch != styled.epoch or gap_ns > BLUR_AFTER_NS:
+        other = last is None or (last.epoch, last.size) != (styled.epoch, styled.size)
+        if other or self._fresh or gap_ns > BLUR_AFTER_NS:
             self._begin_fade(now_ns)
             self._rhythm.reset()
         else:
+            assert last is not None
             self._rhythm.changed(styled.captured_ns - last.captured_ns)
         self._fresh = False
         self._changed_ns = now_ns
@@ -279,6 +290,8 @@ class Playout(Generic[Picture]):
     def _kind(self, now_ns: int) -> Kind:
         if self._newest is None:
             return Kind.CARD
+        if self._holding:
+            return Kind.HELD
         gap_ns = now_ns - self._changed_ns
         if gap_ns > CARD_AFTER_NS:
             return Kind.CARD

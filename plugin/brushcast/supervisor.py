@@ -177,6 +177,8 @@ class Supervisor:
             rate_fps=self._config.rate_fps,
             fit=self._config.fit,
             steps=self._config.steps,
+            mode=self._config.mode,
+            target_fps=self._config.target_fps,
             user_presets=str(self._user_presets),
             user_folder=str(self._user_folder or ""),
             badge=self._badge,

@@ -10,7 +10,7 @@ from brushcast import codec
 from brushcast.frame import Pixels, Size
 from brushcast.packing import Packer, Unpacker
 from brushcast.wire.events import FrameArrived, Opened, StateSet
-from brushcast.wire.messages import Codec, Header, Welcome
+from brushcast.wire.messages import Codec, Header, Welcome, WorkerStatus
 from brushcast.wire.server_link import ServerLink
 from brushcast.wire.sockets import RouterSocket, open_context, parse_endpoint
 
@@ -31,6 +31,7 @@ class GreyWorker:
         self.came: list[Codec] = []
         self._packer, self.unpacker = Packer(), Unpacker(lambda: None)
         self._keys = 0
+        self.status = WorkerStatus()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="grey-worker")
         self._thread.start()
@@ -44,6 +45,7 @@ class GreyWorker:
                 peer, parts = received
                 now_ns = time.monotonic_ns()
                 link = links.setdefault(peer, ServerLink(self._welcome(), now_ns=now_ns))
+                link.set_status(self.status)
                 link.receive(parts, now_ns)
                 self._serve(link)
                 if link.open:

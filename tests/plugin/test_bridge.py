@@ -23,6 +23,7 @@ from brushcast.notice import Notice
 from brushcast.panel.backend import ObsState
 from brushcast.playout import Kind
 from brushcast.ring import Ring
+from brushcast.wire.messages import WorkerStatus
 from tests.plugin.grey_worker import GreyWorker
 
 OUTPUT = Size(320, 180)
@@ -62,6 +63,7 @@ class Stage:
         codec: CodecWish = "auto",
         user_presets: Path | None = None,
         user_folder: str = "",
+        **preferred: Any,
     ) -> None:
         self.notice = Notice(Path(user_folder) if user_folder else None)
         monkeypatch.setattr(module, "open_source", lambda *_: ColourSource())
@@ -72,7 +74,7 @@ class Stage:
             source="colours", preset="ink", endpoint="", remote=remote, ring=str(self.ring.path),
             panel=None, panel_token="", output_size=OUTPUT, model_size=MODEL, rate_fps=30,
             fit="crop", steps=0, user_presets=str(user_presets or ""), fixed_size=fixed_size,
-            user_folder=user_folder, codec=codec,
+            user_folder=user_folder, codec=codec, **preferred,
         )  # fmt: skip
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.bridge = Bridge(config, self.messages)
@@ -302,3 +304,41 @@ def test_a_worker_beside_a_slow_obs_is_told_and_one_elsewhere_is_not(
     finally:
         stage.close()
     assert not obs.running
+
+
+def test_a_worker_that_holds_is_sent_nothing_and_its_last_picture_stays(
+    monkeypatch: pytest.MonkeyPatch, worker: GreyWorker
+) -> None:
+    stage = Stage(monkeypatch, worker.endpoint)
+    try:
+        assert stage.watch(lambda: stage.figures()["styled"] > 3)
+        worker.status = WorkerStatus(rung="hold", takes=0)
+        assert stage.watch(lambda: stage.kinds[-1:] == [Kind.HELD])
+        painted, began = stage.figures()["styled"], len(stage.kinds)
+        assert stage.watch(lambda: len(stage.kinds) > began + 20)  # five a second: 4 s
+        assert set(stage.kinds[began:]) == {Kind.HELD}, "neither out of focus nor the card"
+        assert stage.figures()["styled"] <= painted + 2
+        assert stage.figures()["reconnects"] == 0, "it is not taken for a dead one"
+        worker.status = WorkerStatus(rung="lower rate", takes=2)
+        assert stage.watch(lambda: stage.kinds[-1:] == [Kind.LIVE])
+        worker.status = WorkerStatus(rung="hold", takes=0)
+        assert stage.watch(lambda: stage.kinds[-1:] == [Kind.HELD])
+        worker.die()
+        assert stage.watch(lambda: stage.kinds[-1:] == [Kind.CARD]), "it holds no more"
+    finally:
+        stage.close()
+
+
+def test_what_the_user_prefers_reaches_the_worker(
+    monkeypatch: pytest.MonkeyPatch, worker: GreyWorker
+) -> None:
+    stage = Stage(monkeypatch, worker.endpoint, mode="low-latency", target_fps=24)
+    try:
+        assert stage.watch(lambda: bool(worker.states))
+        assert (worker.states[0].mode, worker.states[0].target_fps) == ("low-latency", 24)
+        assert stage.bridge._desk.snapshot().mode == "low-latency"
+        stage.bridge._desk.request(module.SwitchMode(mode="quality"))
+        assert stage.bridge._desk.snapshot().mode == "quality"
+        assert stage.watch(lambda: worker.states[-1].mode == "quality")
+    finally:
+        stage.close()

@@ -1,6 +1,9 @@
 """The pace: how a camera's pictures are chosen for a slow worker. The clock is only a number."""
 
 from dataclasses import dataclass, field
+from random import Random
+
+import pytest
 
 from brushcast.pace import Pace
 
@@ -171,3 +174,39 @@ def test_reset_forgets_the_old_worker() -> None:
     pace.reset(1)
     assert pace.chunk_ns == 0
     assert pace.wants(1, 1, 5)
+
+
+def taken(pace: Pace, fps: float, seconds: float) -> float:
+    """Of a camera's pictures a second, those that a worker without a limit is sent."""
+    random = Random(3)
+    count = 0
+    for n in range(round(fps * seconds)):
+        captured_ns = round(n * 1e9 / fps + random.uniform(-2e6, 2e6))
+        count += pace.wants(captured_ns, captured_ns, 0)
+    return count / seconds
+
+
+@pytest.mark.parametrize(("takes", "fps"), [(1, 30), (2, 15), (3, 10), (0, 0)])
+def test_a_worker_that_takes_every_nth_picture_is_sent_no_other(takes: int, fps: int) -> None:
+    pace = Pace(4)
+    pace.worker_takes(takes)
+    assert taken(pace, 30, 20) == pytest.approx(fps, abs=0.1)
+    pace.reset(4)
+    assert taken(pace, 30, 20) == pytest.approx(30, abs=0.1), "another worker takes all of them"
+
+
+@pytest.mark.parametrize("target", [5, 10, 15, 20, 24, 30, 60])
+@pytest.mark.parametrize("camera", [30, 60])
+def test_no_more_pictures_are_sent_than_are_wanted(camera: int, target: int) -> None:
+    assert taken(Pace(4, target), camera, 20) == pytest.approx(min(target, camera), rel=0.03)
+
+
+def test_a_chunk_may_come_to_take_more_pictures() -> None:
+    pace = Pace(4)
+    pace.worker_takes(1, 8)
+    pace.worker_needs(1600e6)
+    for n in range(8):
+        assert pace.wants(n * 33_000_000, n * 33_000_000, n), "the chunk is not full"
+        pace.sent(n * 33_000_000, n + 1)
+    soon_ns = 8 * 33_000_000
+    assert not pace.wants(soon_ns, soon_ns, 8), "it is, and the worker paints it now"

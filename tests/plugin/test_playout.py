@@ -1,6 +1,7 @@
 """Playout: what is shown at each tick. The clock is only a number; pictures are only names."""
 
 import collections
+import dataclasses
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -322,3 +323,53 @@ def test_whatever_arrives_it_never_goes_back_and_never_calls_old_live(
             assert now_ns - change_ns <= BLUR_AFTER_NS
         assert now_ns - change_ns <= CARD_AFTER_NS
     assert shown[-1][1].kind is Kind.CARD
+
+
+def test_a_picture_of_another_size_is_faded_in_and_so_is_the_way_back() -> None:
+    """The worker paints smaller under load: strokes change their size, and that must not jump."""
+    sizes = [(512, 288) if index // 60 % 2 == 0 else (400, 224) for index in range(300)]
+    arrivals = [
+        (when_ns, dataclasses.replace(picture, size=sizes[picture.seq]))
+        for when_ns, picture in camera()
+    ]
+    shown = play(arrivals, until_ns=START + 9 * S)
+    fades = [
+        (answer.under.picture, answer.picture)
+        for (_, before), (_, answer) in zip(shown, shown[1:], strict=False)
+        if answer.under is not None and before.under is None
+    ]
+    assert fades[1:] == [(f"picture {n - 1}", f"picture {n}") for n in (60, 120, 180, 240)]
+    mixes = [answer.mix for _, answer in shown if answer.under is not None][10:]
+    assert max(b - a for a, b in zip(mixes, mixes[1:], strict=False)) < 0.15, "no step is large"
+
+
+def test_a_worker_that_holds_on_purpose_is_said_to_and_no_card_comes() -> None:
+    playout: Playout[str] = Playout()
+    play(camera(seconds=2), until_ns=START + 2 * S, playout=playout)
+    playout.hold(True, START + 2 * S)
+    later = [playout.pick(START + 2 * S + n * 33 * MS) for n in range(300)]
+    assert {shown.kind for shown in later} == {Kind.HELD}
+    later = later[30:]  # what waited for its time has been shown
+    assert {shown.picture for shown in later} == {later[0].picture}
+    end_ns = START + 12 * S
+    playout.hold(False, end_ns)
+    assert playout.pick(end_ns).kind is Kind.HELD, "as old as it is"
+    playout.put(styled(1000, end_ns), end_ns + 50 * MS)
+    back = [playout.pick(end_ns + n * 33 * MS) for n in range(2, 6)]
+    assert back[-1].kind is Kind.LIVE
+    assert any(shown.under is not None for shown in back), "faded in"
+
+
+def test_nothing_is_held_before_there_is_anything() -> None:
+    playout: Playout[str] = Playout()
+    playout.hold(True, START)
+    assert playout.pick(START).kind is Kind.CARD
+
+
+def test_a_worker_that_goes_while_it_holds_leaves_the_usual_way() -> None:
+    playout: Playout[str] = Playout()
+    play(camera(seconds=2), until_ns=START + 2 * S, playout=playout)
+    playout.hold(True, START + 2 * S)
+    playout.hold(False, START + 60 * S)
+    kinds = [playout.pick(START + 60 * S + n * 33 * MS).kind for n in range(120)]
+    assert list(dict.fromkeys(kinds)) == [Kind.HELD, Kind.BLURRED, Kind.CARD]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 # Before torch: its waiting threads must not spin on cores that other tests use (see __main__).
@@ -65,6 +66,15 @@ def reference(reference_file: Path) -> Vectors:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+class AtOnce(Executor):
+    """Hands that are done before they are asked for it."""
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
+        future: Future[object] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
 
 
 class Clock:

@@ -18,6 +18,7 @@ from brushcast.frame import Pixels
 from brushcast.h264 import begins_chain
 from brushcast.packing import Packer, Unpacker
 from brushcast.wire import events as wire
+from brushcast.wire.bodies import MODES
 from brushcast.wire.curve import BRIDGES, ClientKeys, KeyList, KeyPair, Known
 from brushcast.wire.link import LOCAL_TIMES, ClientLink
 from brushcast.wire.messages import Codec, StreamState, Welcome, WorkerStatus
@@ -195,6 +196,16 @@ def rig() -> Iterator[Rig]:
     made = Rig()
     yield made
     made.close()
+
+
+def test_how_old_a_picture_may_get_is_the_modes(rig: Rig) -> None:
+    allowed_ms = []
+    for count, mode in enumerate(MODES, 1):
+        client = rig.client(dataclasses.replace(STATE, mode=mode))
+        assert client.send(100)
+        letter = rig.letters(Arrived, count)[-1]
+        allowed_ms.append((letter.deadline_ns - letter.arrived_ns) // 1_000_000)
+    assert allowed_ms == [400, 600, 1000]
 
 
 @pytest.mark.parametrize("packed", [Codec.RAW, Codec.JPEG, Codec.H264])

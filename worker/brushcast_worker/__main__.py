@@ -88,12 +88,20 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
+LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "ERROR": logging.ERROR}
+
+
+def _level() -> int:
+    """As BRUSHCAST_LOG says, which a supervisor hands on; warnings where it says nothing."""
+    return LEVELS.get(os.environ.get("BRUSHCAST_LOG", ""), logging.WARNING)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens, not only warnings.")
 def cli(verbose: bool) -> None:
     """Brushcast's worker: holds the model and restyles streams of pictures."""
     logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
+        level=logging.INFO if verbose else _level(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from brushcast.frame import Frame
 from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import EngineState
+from brushcast_worker.latency import Shape
 from brushcast_worker.session import Session
 
 
@@ -15,7 +16,8 @@ class Turn:
     """One stream's part of a batch."""
 
     session: Session
-    frames: list[Frame]
+    shape: Shape  # of its chunk
+    frames: list[Frame]  # that are painted
     state: EngineState = None  # that it ran with; the session's is another once it starts anew
     came_out: bool = False  # pictures, good or bad
     reused: bool = False

@@ -43,15 +43,18 @@ _SINGULAR = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What may share one forward, and what it costs: the computed size and the denoising steps."""
+    """What may share one forward, and what it costs: the computed size, the denoising steps, and of
+    how many pictures the model paints one."""
 
     width: int
     height: int
     steps: int
+    every: int = 1
 
     def work(self, pictures: int) -> float:
         """Arbitrary units, in proportion to the arithmetic of `pictures` pictures."""
-        return self.width * self.height * pictures * (1 + STEP_COST * self.steps) * 1e-6
+        painted = pictures / self.every
+        return self.width * self.height * painted * (1 + STEP_COST * self.steps) * 1e-6
 
 
 @dataclass(frozen=True, slots=True)

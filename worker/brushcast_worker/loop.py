@@ -17,6 +17,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -44,7 +45,7 @@ from brushcast_worker.mail import (
     ToGpu,
     ToLink,
 )
-from brushcast_worker.memory import used_bytes
+from brushcast_worker.memory import used_bytes, used_share
 from brushcast_worker.scheduler import Batch, Scheduler, Wait
 from brushcast_worker.session import Session, look_of
 
@@ -53,6 +54,7 @@ log = logging.getLogger(__name__)
 STATUS_EVERY_NS = 500_000_000
 LONGEST_WAIT_NS = 250_000_000  # how long stopping may take, and how old a status may get
 WARM_UP_LEVELS = 8  # of 255 apart: not still, so everything is computed, and no cut
+HANDS = 2  # interpolate, beside this thread
 FAILURES_IN_A_ROW = 3  # of the engine, for reasons unknown: then this process is not worth keeping
 
 
@@ -81,6 +83,8 @@ class Loop:
         self._landed_ns = 0  # the last one
         self._failures_in_a_row = 0
         self._status_ns = 0
+        self._memory_share = 0.0
+        self._hands = ThreadPoolExecutor(HANDS, "between")
 
     def warm_up(self, preset: Preset, size: Size) -> int:
         """Runs the engine on grey pictures, so that no chunk of the first real stream is a slow
@@ -103,8 +107,11 @@ class Loop:
     def run(self) -> None:
         """Until stopped. Raises EngineError when the engine failed again and again."""
         wait_ns = 0
-        while not self._stop.is_set():
-            wait_ns = self.turn(wait_ns)
+        try:
+            while not self._stop.is_set():
+                wait_ns = self.turn(wait_ns)
+        finally:
+            self._hands.shutdown(cancel_futures=True)
 
     def turn(self, wait_ns: int) -> int:
         """One round: waits for mail up to `wait_ns`, runs at most one batch. How long the next one
@@ -132,8 +139,9 @@ class Loop:
     def _open_letter(self, letter: ToGpu) -> None:
         session = self._sessions.get(letter.stream)
         if isinstance(letter, Opened):
-            self._sessions[letter.stream] = Session(letter.stream, letter.state, self._engine.info)
-            self._follow(self._sessions[letter.stream], letter)
+            session = Session(letter.stream, letter.state, self._engine.info, self._hands)
+            self._sessions[letter.stream] = session
+            self._follow(session, letter)
         elif session is None:
             return  # the mail of a stream that ended while it was on its way
         elif isinstance(letter, Arrived):
@@ -170,6 +178,10 @@ class Loop:
     def _choose(self, now_ns: int) -> Batch | Wait:
         waiting = []
         for session in self._sessions.values():
+            resting = session.rest(now_ns)
+            if resting is not None:
+                self._refuse(session, resting, "hold")
+                continue
             if session.preset is None:
                 continue
             wanted = self._wanted(session)
@@ -197,7 +209,7 @@ class Loop:
         short: OutOfMemory | None = None
         try:
             for session in sessions:
-                turns.append(Turn(session, session.take(self._wanted(session))))
+                turns.append(Turn(session, session.shape, session.take(self._wanted(session))))
             self._step(flight)
         except OutOfMemory as error:
             # What was raised holds on to the states and tensors of the step: they must go first.
@@ -277,19 +289,19 @@ class Loop:
         if turn.wrong:
             turn.rejected += result.seqs
             return
-        for seq, pixels_HWC in zip(result.seqs, back.pictures, strict=True):
-            if seq != PADDING_SEQ:
-                revision = session.asked.revision
-                self._post(
-                    Painted(
-                        stream=session.stream,
-                        seq=seq,
-                        revision=revision,
-                        pixels_HWC=pixels_HWC,
-                        reused=result.reused,
-                    )
+        complete = session.complete(result.seqs, back.pictures)
+        for seq, pixels_HWC in complete:
+            self._post(
+                Painted(
+                    stream=session.stream,
+                    seq=seq,
+                    revision=session.asked.revision,
+                    pixels_HWC=pixels_HWC,
+                    reused=result.reused,
                 )
-        session.painted(result.seqs, self._clock_ns(), reused=result.reused)
+            )
+        seqs = [seq for seq, _ in complete]
+        session.painted(seqs, self._clock_ns(), reused=result.reused)
 
     def _close(self, turn: Turn) -> None:
         """A chunk is over: what the stream learns from it."""
@@ -297,8 +309,9 @@ class Loop:
         if turn.wrong:
             self._reject(turn)
             return
-        rung = session.finish(self._clock_ns(), came_out=turn.came_out)
+        rung = session.finish(self._clock_ns(), came_out=turn.came_out, memory=self._memory_share)
         if rung is not None:
+            self._status_ns = 0  # the bridge sends what the rung takes
             log.info(
                 "stream %x: now at rung %r (%s)", session.stream.session, rung.name, session.size
             )
@@ -311,9 +324,9 @@ class Loop:
             turn.session.took(took_ns)
         if any(turn.reused for turn in turns):
             return
-        first = turns[0].session
-        shape = first.as_waiting(len(turns[0].frames)).shape
-        self._scheduler.latency.learn(shape, len(turns), len(turns[0].frames), took_ns)
+        shape = turns[0].shape
+        pictures = len(turns[0].frames) * shape.every
+        self._scheduler.latency.learn(shape, len(turns), pictures, took_ns)
 
     # ------------------------------------------------------------------ what goes wrong
 
@@ -325,16 +338,15 @@ class Loop:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         for turn in turns:
-            turn.session.take_back(turn.frames)
+            turn.session.take_back()
         hit = turns if short.job is None else [turns[short.job]]
         for turn in hit:
             self._refuse(turn.session, turn.session.start_anew(), "out of memory")
         if not short.again and len(hit) == 1:
             self._give_way(hit[0].session, short)
             return
-        first = turns[0].session.as_waiting(self._engine.info.chunk_frames)
         if not short.again:
-            self._scheduler.limit(first.shape, len(turns) // 2)
+            self._scheduler.limit(turns[0].shape, len(turns) // 2)
         at_once = "less is painted at once"
         for turn in hit:
             message = f"out of memory at {turn.session.size}: from now on {at_once}"
@@ -403,7 +415,8 @@ class Loop:
         if now_ns - self._status_ns < STATUS_EVERY_NS:
             return
         self._status_ns = now_ns
-        memory_bytes = used_bytes(self._engine.info.device)
+        device = self._engine.info.device
+        memory_bytes, self._memory_share = used_bytes(device), used_share(device)
         for session in self._sessions.values():
             self._post(Status(session.stream, session.status(now_ns, memory_bytes)))
 

@@ -20,6 +20,16 @@ def used_bytes(device: str) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def used_share(device: str) -> float:
+    """The part of a GPU's memory that nothing new fits into, 0 to 1, whoever uses it. 0 on a CPU,
+    whose memory is the system's affair."""
+    if not device.startswith("cuda"):
+        return 0.0
+    free_bytes, all_bytes = torch.cuda.mem_get_info(device)
+    ours_bytes = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(max(1 - (free_bytes + ours_bytes) / all_bytes, 0.0), 1.0)
+
+
 def peak_bytes(device: str) -> int:
     """The most that was in use since the process began; 0 where the platform does not tell."""
     if device.startswith("cuda"):

@@ -34,13 +34,12 @@ from brushcast_worker.mail import (
     ToGpu,
     ToLink,
 )
+from brushcast_worker.mode import mode_of
 
 log = logging.getLogger(__name__)
 
 MAX_STREAMS = 8
 MAX_PEERS = 64  # connections that said something; those with a stream are never forgotten for it
-# a live picture that asks for none: the link itself calls a worker hung after 700 ms
-LIVE_DEADLINE_NS = 600_000_000
 LOSSLESS_DEADLINE_NS = 0  # the scheduler has a patience of its own for streams without deadlines
 LONGEST_WAIT_NS = 250_000_000
 # then results are sent first: a flood from one peer does not hold up another
@@ -301,5 +300,6 @@ class Server:
 def _allowed_ns(header: Header, link: ServerLink) -> int:
     if header.deadline_ms:
         return header.deadline_ms * 1_000_000
-    lossless = link.state is not None and link.state.lossless
-    return LOSSLESS_DEADLINE_NS if lossless else LIVE_DEADLINE_NS
+    if link.state is not None and link.state.lossless:
+        return LOSSLESS_DEADLINE_NS
+    return mode_of(link.state.mode if link.state is not None else "").deadline_ns

@@ -7,19 +7,27 @@ result or a refusal.
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import logging
 from collections import Counter, deque
 from collections.abc import Sequence
+from concurrent.futures import Executor
 
 from brushcast.frame import Frame, Pixels, Size, model_size, resize
 from brushcast.metrics import Rate
 from brushcast.presets import Preset
 from brushcast.wire.messages import StreamState, WorkerStatus
+from brushcast_worker.between import Between
 from brushcast_worker.chunk import PADDING_SEQ
 from brushcast_worker.engine import EngineInfo, EngineState
-from brushcast_worker.ladder import Ladder, Rung
+from brushcast_worker.ladder import Ladder, Outcome, Rung
 from brushcast_worker.latency import Shape
 from brushcast_worker.mail import Arrived, Stream
+from brushcast_worker.mode import mode_of
 from brushcast_worker.scheduler import Waiting
+
+log = logging.getLogger(__name__)
 
 # more is scaled down before the model: no stream needs it, every device would choke
 MAX_AREA_PX = 1920 * 1088
@@ -30,6 +38,8 @@ PAUSE_NS = 1_000_000_000  # a gap this long is a pause, and says nothing of the 
 # What the engine holds back (a chunk for each further step, and what comes late) is its own delay,
 # not the worker's lateness; but it may at most double the time allowed.
 WITH_OWN_DELAY = 2.0
+# busy for less of the time than this: it is the source that is slow, not the worker
+IDLE_BELOW = 0.85
 STEP_SMOOTHING = 0.3  # weight of the newest chunk in what the bridge is told
 BAD_IN_A_ROW = 5  # rejected results before the stream gets a new state (facts/reliability.md)
 BLANK_LEVELS = 4  # a result that spans less than this is one colour
@@ -39,8 +49,11 @@ ALIVE_LEVELS = 48  # the same result is right for a source that spans less than 
 class Session:
     """One stream. See the file's head for the invariant."""
 
-    def __init__(self, stream: Stream, state: StreamState, info: EngineInfo) -> None:
-        """The look is not checked here: the loop asks the engine, then calls `follow`."""
+    def __init__(
+        self, stream: Stream, state: StreamState, info: EngineInfo, hands: Executor
+    ) -> None:
+        """The look is not checked here: the loop asks the engine, then calls `follow`. hands: of
+        whoever interpolates."""
         self.stream = stream
         self.asked = state
         self.preset: Preset | None = None  # the last good look; None: there never was one
@@ -50,12 +63,18 @@ class Session:
         self.step_ms = 0.0  # what a chunk takes, smoothed
         self._info = info
         self._ladder = self._new_ladder()
+        self._between = Between(hands)
         self._waiting: deque[Arrived] = deque()
         self._inside: dict[int, Arrived] = {}
         self._fresh: set[int] = set()  # of those inside: taken by the step that runs
         self._ages: list[float] = []  # of the chunk's painted pictures, 1 is at the deadline
         self._bad_in_a_row = 0
         self._stale_since_step = 0
+        self._took_ns = 0  # the last chunk
+        self._begun_ns = 0  # when the first picture of the step that runs arrived
+        self._collect_ns = 0  # what its pictures took to come
+        self._taken_ns = 0  # when the last of those arrived
+        self._period_ns = 0  # between that and the last of the step before
         self._results = Rate(window_s=4)  # of chunks
         self._gap_ns = 0  # between arrivals, smoothed
         self._arrived_ns: int | None = None  # the last of all
@@ -87,6 +106,7 @@ class Session:
             self._ladder = self._new_ladder()
         fallen: list[int] = []
         if (before.width, before.height) != (state.width, state.height):
+            self._between.forget()
             fallen = [*self._inside, *(arrived.frame.seq for arrived in self._waiting)]
             self._inside.clear()
             self._waiting.clear()
@@ -99,6 +119,9 @@ class Session:
         size = self._computed_size()
         if size != self._size:
             self._size, self.engine_state = size, None
+            self._between.forget()
+        elif self._ladder.rung.every == 1:
+            self._between.forget()
 
     # ------------------------------------------------------------------ pictures in
 
@@ -111,8 +134,14 @@ class Session:
         self._waiting.append(arrived)
         self.ended = self.ended or arrived.end
 
+    @property
+    def shape(self) -> Shape:
+        """What the next chunk costs."""
+        return Shape(self._size.width, self._size.height, self.steps, self._every)
+
     def as_waiting(self, wanted: int) -> Waiting:
-        """This stream as the scheduler sees it."""
+        """This stream as the scheduler sees it; its engine paints `wanted` pictures at a time."""
+        wanted *= self._every
         inside = next(iter(self._inside.values()), None)
         missing = wanted - len(self._waiting)
         full_ns = None
@@ -120,7 +149,7 @@ class Session:
             full_ns = self._waiting[-1].arrived_ns + missing * self._gap_ns
         return Waiting(
             id=self.stream,
-            shape=Shape(self._size.width, self._size.height, self.steps),
+            shape=self.shape,
             wanted=wanted,
             deadlines_ns=tuple(arrived.deadline_ns for arrived in self._waiting),
             owed_ns=None if inside is None else inside.deadline_ns,
@@ -136,21 +165,43 @@ class Session:
         return [self._waiting.popleft().frame.seq for _ in range(count)]
 
     def take(self, wanted: int) -> list[Frame]:
-        """The next chunk's pictures, at the computed size; a short chunk is filled with its last
-        picture."""
-        taken = [self._waiting.popleft() for _ in range(min(wanted, len(self._waiting)))]
+        """The next chunk's pictures that are painted, `wanted` of them, at the computed size; a
+        short chunk is filled with its last picture."""
+        most = wanted * self._every
+        taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        if taken:
+            newest_ns = taken[-1].arrived_ns
+            self._begun_ns = taken[0].arrived_ns
+            self._collect_ns = newest_ns - self._begun_ns
+            self._period_ns, self._taken_ns = newest_ns - self._taken_ns, newest_ns
         self._inside |= {arrived.frame.seq: arrived for arrived in taken}
         self._fresh = {arrived.frame.seq for arrived in taken}
         frames = [
             Frame(resize(a.frame.pixels_HWC, self._size), a.frame.seq, a.frame.captured_ns)
             for a in taken
         ]
+        if self._ladder.rung.every > 1:
+            frames = self._between.split(frames, wanted, mode_of(self.asked.mode).care)
         last = frames[-1] if frames else self._last_picture()
         while len(frames) < wanted:
             frames.append(Frame(last.pixels_HWC, PADDING_SEQ, last.captured_ns))
         return frames
 
+    def rest(self, now_ns: int) -> list[int] | None:
+        """On the lowest rung: the seqs of whatever is there, to be refused, for nothing is
+        computed; None: it is not, or is left now."""
+        if self._ladder.rung.takes:
+            return None
+        if self._ladder.idle(now_ns) is not None:
+            self.place()
+            return None
+        return self.drop_oldest(len(self._waiting)) + self.start_anew()
+
     # ------------------------------------------------------------------ results out
+
+    def complete(self, seqs: Sequence[int], pictures: Sequence[Pixels]) -> list[tuple[int, Pixels]]:
+        """What the engine painted, with the interpolated pictures between; without padding."""
+        return [part for part in self._between.painted(seqs, pictures) if part[0] != PADDING_SEQ]
 
     def painted(self, seqs: Sequence[int], now_ns: int, *, reused: bool) -> None:
         """These pictures have their results: they are inside no more."""
@@ -161,8 +212,9 @@ class Session:
             own = 1.0 if arrived.frame.seq in self._fresh else WITH_OWN_DELAY
             self._ages.append(_age(arrived, now_ns) / own)
 
-    def finish(self, now_ns: int, *, came_out: bool = True) -> Rung | None:
-        """A step is over, and what it painted is out. The new rung, if it changed."""
+    def finish(self, now_ns: int, *, came_out: bool = True, memory: float = 0.0) -> Rung | None:
+        """A step is over, and what it painted is out. The new rung, if it changed. memory: part of
+        the device's that is in use."""
         if came_out:
             self._results.add(now_ns)
             self._bad_in_a_row = 0
@@ -173,7 +225,19 @@ class Session:
         if self.lossless or age is None:
             return None
         dropped, self._stale_since_step = self._stale_since_step, 0
-        rung = self._ladder.observe(now_ns, age=age, dropped=dropped, pressed=self.asked.pressure)
+        outcome = Outcome(
+            age=age,
+            collect=self._collect_ns / max(self._allowed_ns, 1),
+            load=self._load(),
+            dropped=dropped,
+            pressed=self.asked.pressure,
+            network=self.asked.network_limited,
+            memory=memory,
+            begun_ns=self._begun_ns,
+        )
+        if log.isEnabledFor(logging.DEBUG):
+            _note(now_ns, self._ladder.rung, outcome)
+        rung = self._ladder.observe(now_ns, outcome)
         if rung is not None:
             self.place()
         return rung
@@ -181,6 +245,7 @@ class Session:
     def took(self, took_ns: int) -> None:
         """A chunk of this stream was computed in so long: for the bridge, which sends at that
         pace."""
+        self._took_ns = took_ns
         took_ms = took_ns / 1e6
         if not self.step_ms:
             self.step_ms = took_ms
@@ -189,6 +254,7 @@ class Session:
     def reject(self, seqs: Sequence[int]) -> list[int]:
         """Pictures of a chunk that must not be shown. After five such chunks in a row the stream
         starts anew. The seqs, to be refused."""
+        seqs = [*seqs, *self._between.lose(seqs)]
         gone = [seq for seq in seqs if self._inside.pop(seq, None) is not None]
         self._ages.clear()
         self._bad_in_a_row += 1
@@ -207,15 +273,17 @@ class Session:
         gone = list(self._inside)
         self._inside.clear()
         self._ages.clear()
+        self._between.forget()
         self.engine_state = None
         return gone
 
-    def take_back(self, taken: Sequence[Frame]) -> None:
-        """The engine did not take this chunk: its pictures wait again, first in line."""
-        for frame in reversed(taken):
-            arrived = self._inside.pop(frame.seq, None)
+    def take_back(self) -> None:
+        """The engine did not take the last chunk: its pictures wait again, first in line."""
+        for seq in sorted(self._fresh, reverse=True):
+            arrived = self._inside.pop(seq, None)
             if arrived is not None:
                 self._waiting.appendleft(arrived)
+        self._between.forget()
 
     def out_of_memory(self, now_ns: int) -> Rung | None:
         """One rung down that needs less memory, or None when there is none (or the stream is
@@ -240,7 +308,7 @@ class Session:
     def status(self, now_ns: int, memory_bytes: int) -> WorkerStatus:
         """What the next PONG carries."""
         return WorkerStatus(
-            engine_fps=round(self._results.per_second(now_ns) * self._info.chunk_frames, 2),
+            engine_fps=round(self._results.per_second(now_ns) * self._chunk_frames, 2),
             step_ms=round(self.step_ms, 2),
             queue_frames=len(self._waiting),
             held_frames=(self.steps - 1) * self._info.chunk_frames + self._info.late_frames,
@@ -248,13 +316,43 @@ class Session:
             cache_hits=self.counts["reused"],
             refused_frames=self.counts["refused"],
             memory_bytes=memory_bytes,
+            chunk_frames=self._chunk_frames,
+            takes=self._ladder.rung.takes,
         )
 
     # ------------------------------------------------------------------ parts
 
     def _new_ladder(self) -> Ladder:
-        steps = chosen_steps(self.asked.steps, self._info)
-        return Ladder(steps, fixed_size=self.asked.fixed_size)
+        asked = self.asked
+        return Ladder(
+            chosen_steps(asked.steps, self._info, asked.mode),
+            fixed_size=asked.fixed_size,
+            told=bool(asked.mode),
+            waits=mode_of(asked.mode).waits,
+        )
+
+    @property
+    def _every(self) -> int:
+        """Of so many pictures the next chunk has one painted."""
+        return self._ladder.rung.every if self._between.ready else 1
+
+    @property
+    def _chunk_frames(self) -> int:
+        """Of the source's pictures that a chunk takes now."""
+        return self._info.chunk_frames * self._every
+
+    @property
+    def _allowed_ns(self) -> int:
+        return mode_of(self.asked.mode).deadline_ns
+
+    def _load(self) -> float:
+        """What the last chunk took, as a part of the time that the wanted rate leaves. Where the
+        source brings fewer pictures than that, of what it leaves."""
+        rung = self._ladder.rung
+        pictures = self._chunk_frames * max(rung.takes, 1)
+        load = self._took_ns * self.asked.target_fps / (pictures * 1e9)
+        busy = self._took_ns / max(self._period_ns, 1)
+        return min(load, busy) if busy < IDLE_BELOW else load
 
     def _computed_size(self) -> Size:
         asked = Size(self.asked.width, self.asked.height)
@@ -275,17 +373,24 @@ def _age(arrived: Arrived, now_ns: int) -> float:
     return (now_ns - arrived.arrived_ns) / max(arrived.deadline_ns - arrived.arrived_ns, 1)
 
 
-def chosen_steps(asked: int, info: EngineInfo) -> int:
-    """The steps that the engine can do nearest to what was asked; 0 asks for the engine's
-    choice."""
+def chosen_steps(asked: int, info: EngineInfo, mode: str = "") -> int:
+    """The steps that the engine can do nearest to what was asked; 0 asks for the engine's choice,
+    within the mode's."""
     if not asked:
-        return info.default_steps
+        within = mode_of(mode)
+        asked = min(max(info.default_steps, within.steps_least), within.steps_most)
     return min(info.steps, key=lambda steps: (abs(steps - asked), steps))
 
 
-def _rungs_of(state: StreamState) -> tuple[int, bool, bool]:
+def _rungs_of(state: StreamState) -> tuple[int, bool, bool, str]:
     """What a stream's ladder is made from."""
-    return state.steps, state.lossless, state.fixed_size
+    return state.steps, state.lossless, state.fixed_size, state.mode
+
+
+def _note(now_ns: int, rung: Rung, outcome: Outcome) -> None:
+    """A line that `ladder_trace` reads."""
+    line = {"at_ns": now_ns, **dataclasses.asdict(rung), **dataclasses.asdict(outcome)}
+    log.debug("ladder %s", json.dumps(line))
 
 
 def look_of(state: StreamState) -> Preset:

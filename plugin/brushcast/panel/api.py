@@ -20,10 +20,12 @@ from brushcast.panel.backend import (
     Pause,
     RetryWorker,
     SwitchBadge,
+    SwitchMode,
     SwitchObsCamera,
     SwitchSink,
     Which,
 )
+from brushcast.wire.bodies import MODES
 
 MAX_BODY_BYTES = 32_768  # a prompt of 2000 characters, every one of them escaped as \uXXXX twice
 MAX_PROMPT_CHARACTERS = 2000
@@ -89,7 +91,7 @@ def parse_sink(sink_id: str, body: dict[str, Json]) -> SwitchSink:
     return SwitchSink(id=sink_id, on=on)
 
 
-Control = Pause | RetryWorker | SwitchBadge | NoticeSeen | SwitchObsCamera
+Control = Pause | RetryWorker | SwitchBadge | SwitchMode | NoticeSeen | SwitchObsCamera
 
 
 def parse_control(body: dict[str, Json]) -> Control:
@@ -101,6 +103,7 @@ def parse_control(body: dict[str, Json]) -> Control:
         "retry": RetryWorker(),
         "badge_on": SwitchBadge(on=True),
         "badge_off": SwitchBadge(on=False),
+        **{f"mode_{mode}": SwitchMode(mode=mode) for mode in MODES},
         "notice_seen": NoticeSeen(),
         "obs_camera_start": SwitchObsCamera(on=True),
         "obs_camera_stop": SwitchObsCamera(on=False),

@@ -176,6 +176,7 @@ class PanelState:
 
     message: what is happening, one plain sentence. advice: what to do about it, or "".
     badge: painted pictures say "AI". notice: the words on likenesses and labels were not read yet.
+    mode: what is preferred, a short delay or a better picture; one of wire.bodies.MODES.
     """
 
     state: ProductState
@@ -192,6 +193,7 @@ class PanelState:
     advice: str = ""
     badge: bool = True
     notice: bool = False
+    mode: str = "balanced"
     obs: ObsState = ObsState()
 
 
@@ -244,6 +246,13 @@ class SwitchBadge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchMode:
+    """Prefer a short delay or a better picture; one of wire.bodies.MODES."""
+
+    mode: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchObsCamera:
     """Start (on) or stop (off) OBS's own virtual camera."""
 
@@ -255,7 +264,16 @@ class NoticeSeen:
     """The words on likenesses and labels were read: never show them again."""
 
 
-Change = ChangeLook | SwitchSink | Pause | RetryWorker | SwitchBadge | NoticeSeen | SwitchObsCamera
+Change = (
+    ChangeLook
+    | SwitchSink
+    | Pause
+    | RetryWorker
+    | SwitchBadge
+    | SwitchMode
+    | NoticeSeen
+    | SwitchObsCamera
+)
 
 
 class PanelBackend(Protocol):

@@ -21,6 +21,10 @@ MAX_LABEL_CHARACTERS = 200
 MAX_FAULT_CHARACTERS = 1000
 MAX_CREDIT_FRAMES = 256
 MAX_STEPS = 64
+MAX_TAKES = 16
+
+MAX_TARGET_FPS = 240
+MODES = ("low-latency", "balanced", "quality")
 
 _U32 = 2**32 - 1
 _U64 = 2**64 - 1
@@ -39,7 +43,10 @@ class StreamState:
     ones. pressure: OBS, on the same machine, cannot keep its own pace: the worker gives way as if
     its chunks were late (a lossless stream does not). result_quality: of results in JPEG, 1..100;
     result_bytes: of those in H.264, in the mean; 0: the worker's choice. result_keys: rises when
-    the bridge cannot decode what comes until a keyframe does.
+    the bridge cannot decode what comes until a keyframe does. mode: one of MODES; "" of a bridge
+    that knows none, and does not follow WorkerStatus.takes. target_fps: pictures a second that are
+    wanted; 0: as many as can be. network_limited: the link is the bottleneck: fewer and smaller
+    pictures help, fewer steps do not.
     """
 
     revision: int
@@ -56,6 +63,9 @@ class StreamState:
     result_quality: int = 0
     result_bytes: int = 0
     result_keys: int = 0
+    mode: str = ""
+    target_fps: int = 0
+    network_limited: bool = False
 
     def __post_init__(self) -> None:
         _whole("revision", self.revision, 0, _U32)
@@ -78,6 +88,10 @@ class StreamState:
         _whole("result_quality", self.result_quality, 0, 100)
         _whole("result_bytes", self.result_bytes, 0, _U32)
         _whole("result_keys", self.result_keys, 0, _U32)
+        if self.mode not in ("", *MODES):
+            raise ConfigError(f"mode {self.mode!r:.80}: wanted {', '.join(MODES)}")
+        _whole("target_fps", self.target_fps, 0, MAX_TARGET_FPS)
+        _switch("network_limited", self.network_limited)
 
     @property
     def prepared_for(self) -> tuple[object, ...]:
@@ -137,6 +151,11 @@ class Welcome:
         _whole("default_width", self.default_width, 2, MAX_SIDE_PX)
         _whole("default_height", self.default_height, 2, MAX_SIDE_PX)
 
+    def credit(self, status: WorkerStatus | None) -> int:
+        """Frames that may be on their way: where a chunk takes more pictures now than it said, one
+        computed and one collected."""
+        return max(self.credit_frames, 2 * status.chunk_frames if status is not None else 0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
@@ -145,7 +164,9 @@ class WorkerStatus:
     engine_fps: pictures restyled per second lately. step_ms: what the last chunk took.
     queue_frames: waiting in the worker. held_frames: inside its engine between two chunks, whatever
     the rate (a chunk for each further step, and what comes late). rung: the ladder's rung by name.
-    cache_hits, refused_frames: since the stream opened. memory_bytes: in use.
+    cache_hits, refused_frames: since the stream opened. memory_bytes: in use. chunk_frames: of the
+    source's pictures that a chunk takes now (0: as in WELCOME). takes: of so many of the source's
+    pictures one is to be sent; 0: none, the worker holds.
     """
 
     engine_fps: float = 0.0
@@ -156,6 +177,8 @@ class WorkerStatus:
     cache_hits: int = 0
     refused_frames: int = 0
     memory_bytes: int = 0
+    chunk_frames: int = 0
+    takes: int = 1
 
     def __post_init__(self) -> None:
         for name in ("engine_fps", "step_ms"):
@@ -164,6 +187,8 @@ class WorkerStatus:
         _label("rung", self.rung)
         for name in ("queue_frames", "held_frames", "cache_hits", "refused_frames", "memory_bytes"):
             _whole(name, getattr(self, name), 0, _U64)
+        _whole("chunk_frames", self.chunk_frames, 0, MAX_CREDIT_FRAMES)
+        _whole("takes", self.takes, 0, MAX_TAKES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

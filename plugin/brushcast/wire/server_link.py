@@ -58,7 +58,7 @@ MS = 1_000_000  # nanoseconds
 class ServerLink:
     """The worker's side of one peer. Owned by the link thread.
 
-    Invariants: 0 <= in_flight <= welcome.credit_frames; every frame that arrives is answered at
+    Invariants: 0 <= in_flight <= the credit granted; every frame that arrives is answered at
     most once, and only in its own epoch; `state.revision` never falls within an epoch.
     """
 
@@ -73,6 +73,7 @@ class ServerLink:
         self.dropped: Counter[str] = Counter()  # by reason
         self._welcome = welcome
         self._status = WorkerStatus()
+        self._granted = welcome.credit_frames  # frames without an answer
         self._in_flight: dict[int, Header] = {}  # frames without an answer, by seq
         self._last_seq = -1
         self._ended = False
@@ -175,8 +176,13 @@ class ServerLink:
         return True
 
     def set_status(self, status: WorkerStatus) -> None:
-        """What the next PONG will carry."""
-        self._status = status
+        """What the next PONG will carry; sent at once where it changes what is to be sent. A credit
+        that was granted is not taken back before the bridge can know."""
+        before, self._status = self._status, status
+        self._granted = max(self._welcome.credit(status), self._welcome.credit(before))
+        told = (before.takes, before.chunk_frames) != (status.takes, status.chunk_frames)
+        if told and self.open:
+            self._pong(self._header(Kind.PING))
 
     def fault(self, code: str, message: str, *, fatal: bool, now_ns: int) -> None:
         """Tell the peer what cannot be done. fatal: the stream is closed, and the bridge does not
@@ -223,7 +229,7 @@ class ServerLink:
         self.session, self.epoch, self.state = header.session, header.epoch, hello.state
         self._last_seq, self._ended = -1, False
         self._opened_ns = self._heard_ns
-        self._status = WorkerStatus()
+        self._status, self._granted = WorkerStatus(), self._welcome.credit_frames
         welcome = replace(self._welcome, revision=hello.state.revision)
         self._outgoing.append(pack_control(self._header(Kind.WELCOME), welcome))
         self._events.append(Opened(self.session, self.epoch, hello))
@@ -246,7 +252,7 @@ class ServerLink:
         self._last_seq = header.seq
         if self._ended:
             self._refuse(header, "after_end")
-        elif len(self._in_flight) >= self._welcome.credit_frames:
+        elif len(self._in_flight) >= self._granted:
             self._refuse(header, "over_credit")
         elif header.revision != self.state.revision:
             self._refuse(header, "wrong_revision")

@@ -30,6 +30,7 @@ from brushcast.panel.backend import (
     SinkState,
     SourceState,
     SwitchBadge,
+    SwitchMode,
     SwitchSink,
     Which,
     WorkerPhase,
@@ -141,6 +142,8 @@ def _changed(state: PanelState, change: Change) -> PanelState:
             return dataclasses.replace(state, sinks=sinks)
         case SwitchBadge(on=on):
             return dataclasses.replace(state, badge=on)
+        case SwitchMode(mode=mode):
+            return dataclasses.replace(state, mode=mode)
         case NoticeSeen():
             return dataclasses.replace(state, notice=False)
         case Pause(on=on):

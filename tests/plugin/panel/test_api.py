@@ -28,6 +28,7 @@ from brushcast.panel.backend import (
     Pause,
     RetryWorker,
     SwitchBadge,
+    SwitchMode,
     SwitchObsCamera,
     SwitchSink,
 )
@@ -94,6 +95,7 @@ SCHEMA: dict[str, Any] = {
     "advice": str,
     "badge": bool,
     "notice": bool,
+    "mode": str,
     "obs": {
         "connected": bool,
         "version": str,
@@ -204,6 +206,7 @@ def test_sinks_and_controls() -> None:
     assert parse_control({"action": "resume"}) == Pause(on=False)
     assert parse_control({"action": "retry"}) == RetryWorker()
     assert parse_control({"action": "badge_on"}) == SwitchBadge(on=True)
+    assert parse_control({"action": "mode_low-latency"}) == SwitchMode(mode="low-latency")
     assert parse_control({"action": "badge_off"}) == SwitchBadge(on=False)
     assert parse_control({"action": "notice_seen"}) == NoticeSeen()
     assert parse_control({"action": "obs_camera_start"}) == SwitchObsCamera(on=True)

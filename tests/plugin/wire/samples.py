@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from brushcast.wire.bodies import MAX_PROMPT_CHARACTERS
+from brushcast.wire.bodies import MAX_PROMPT_CHARACTERS, MODES
 from brushcast.wire.messages import (
     Codec,
     Control,
@@ -46,6 +46,9 @@ STATES = st.builds(
     result_quality=st.integers(0, 100),
     result_bytes=U32,
     result_keys=U32,
+    mode=st.sampled_from(("", *MODES)),
+    target_fps=st.integers(0, 240),
+    network_limited=st.booleans(),
 )
 STATUSES = st.builds(
     WorkerStatus,
@@ -57,6 +60,8 @@ STATUSES = st.builds(
     cache_hits=U64,
     refused_frames=U64,
     memory_bytes=U64,
+    chunk_frames=st.integers(0, 256),
+    takes=st.integers(0, 16),
 )
 WELCOMES = st.builds(
     Welcome,

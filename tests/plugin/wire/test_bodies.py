@@ -76,6 +76,11 @@ def test_a_value_of_any_other_kind_is_malformed_or_valid(
         ({"result_quality": 101}, "result_quality 101"),
         ({"result_bytes": -1}, "result_bytes -1"),
         ({"result_keys": 2**32}, "result_keys 4294967296"),
+        ({"mode": "fast"}, "mode 'fast': wanted low-latency, balanced, quality"),
+        ({"mode": None}, "mode None"),
+        ({"target_fps": 241}, "target_fps 241: wanted a whole number from 0 to 240"),
+        ({"target_fps": 24.0}, "target_fps 24.0"),
+        ({"network_limited": 1}, "network_limited 1: wanted true or false"),
     ],
 )
 def test_a_state_out_of_range_is_a_users_error(changes: dict[str, object], complaint: str) -> None:
@@ -111,6 +116,23 @@ def test_only_looks_and_sizes_are_prepared_for() -> None:
     assert asked.prepared_for == state().prepared_for
     for changes in ({"prompt": "x"}, {"width": 6}, {"steps": 2}, {"lossless": True}):
         assert state(**changes).prepared_for != state().prepared_for
+
+
+def test_a_peer_of_before_modes_is_balanced_and_takes_every_picture() -> None:
+    table = msgpack.unpackb(pack(state(mode="quality", target_fps=24, network_limited=True)))
+    for name in ("mode", "target_fps", "network_limited"):
+        del table[name]
+    assert unpack(StreamState, msgpack.packb(table), older=True) == state()
+    pong = msgpack.unpackb(pack(Pong(revision=1, status=WorkerStatus(takes=0, chunk_frames=8))))
+    for name in ("takes", "chunk_frames"):
+        del pong["status"][name]
+    assert unpack(Pong, msgpack.packb(pong), older=True).status == WorkerStatus()
+
+
+@pytest.mark.parametrize(("chunk_frames", "credit"), [(None, 8), (0, 8), (4, 8), (8, 16), (1, 8)])
+def test_a_chunk_of_more_pictures_has_more_credit(chunk_frames: int | None, credit: int) -> None:
+    status = None if chunk_frames is None else WorkerStatus(chunk_frames=chunk_frames)
+    assert welcome(credit_frames=8).credit(status) == credit
 
 
 def test_missing_unknown_and_repeated_keys_are_malformed() -> None:

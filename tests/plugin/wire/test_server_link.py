@@ -166,6 +166,39 @@ def test_ping_is_answered_with_the_status_and_its_own_numbers() -> None:
     assert (message.header.seq, message.header.captured_ns) == (4, 77)
 
 
+def test_what_changes_what_is_to_be_sent_is_told_unasked_and_nothing_else() -> None:
+    peer = opened()
+    peer.link.set_status(WorkerStatus(engine_fps=20.5))
+    assert peer.sent() == []
+    for changed in (WorkerStatus(takes=0), WorkerStatus(takes=0, chunk_frames=8)):
+        peer.link.set_status(changed)
+        (message,) = peer.sent()
+        assert message.body == Pong(revision=1, status=changed)
+        assert message.header.captured_ns == 0, "no round trip is measured by it"
+    peer.link.set_status(WorkerStatus(takes=0, chunk_frames=8, engine_fps=1.0))
+    assert peer.sent() == []
+
+
+def test_a_longer_chunk_has_more_credit_and_gives_it_back_only_when_that_was_told() -> None:
+    peer = opened(credit_frames=2)
+    peer.link.set_status(WorkerStatus(chunk_frames=2))
+    for seq in range(5):
+        peer.frame(seq)
+    assert peer.link.in_flight == 4
+    for seq in range(4):
+        peer.result(seq)
+    peer.link.set_status(WorkerStatus(chunk_frames=1))
+    for seq in range(5, 10):
+        peer.frame(seq)
+    assert peer.link.in_flight == 4, "the bridge cannot know yet"
+    for seq in range(5, 9):
+        peer.result(seq)
+    peer.link.set_status(WorkerStatus(chunk_frames=1))
+    for seq in range(10, 15):
+        peer.frame(seq)
+    assert peer.link.in_flight == 2
+
+
 def test_set_is_acknowledged_at_once_and_an_old_one_changes_nothing() -> None:
     peer = opened()
     peer.say(Kind.SET, state(4, seed=1))

@@ -32,6 +32,7 @@ export function makeStatus(change) {
   });
   byId("retry").addEventListener("click", () => ask("/api/v1/control", { action: "retry" }));
 
+  byId("mode").addEventListener("change", () => ask("/api/v1/control", { action: `mode_${byId("mode").value}` }));
   byId("badge-row").addEventListener("click", () => {
     ask("/api/v1/control", { action: badge ? "badge_off" : "badge_on" });
   });
@@ -136,6 +137,7 @@ export function makeStatus(change) {
       showPorts(state);
       showSinks(state.sinks);
       showDisclosure(state);
+      if (document.activeElement !== byId("mode")) byId("mode").value = state.mode;
       const raw = state.privacy.raw_shown;
       byId("privacy").classList.toggle("raw", raw);
       const words = raw ? "Your camera is being shown untouched. Raw: on" : "Your camera is never shown. Raw: off";
