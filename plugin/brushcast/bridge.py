@@ -370,6 +370,7 @@ class Bridge:
         ready = self._board.process_ready
         if reason := self._watchdog.verdict(now_ns, process_ready=ready, connected=connected):
             say("stuck", reason=reason)
+        self._board.judge(now_ns, paused=self._desk.paused)
         self._board.source_said(self._source.status, self._overtaken)
         if (presets := self._preset_watch.changed(now_ns)) is not None:
             self._board.presets_changed(presets)

@@ -111,10 +111,9 @@ while True:
 """
 
 
-def run(code: str, **options: int) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, **options
-    )
+def run(code: str, stdout: int | None = None, stderr: int | None = None) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr)
 
 
 def test_a_child_that_is_stuck_in_a_loop_ends_with_its_parent() -> None:
