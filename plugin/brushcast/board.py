@@ -33,7 +33,7 @@ from brushcast.playout import Kind, Playout, Shown
 from brushcast.presets import Preset
 from brushcast.source import SourceStatus
 from brushcast.wire.link import ClientLink, ClientState, Lost
-from brushcast.wire.messages import Header, Welcome, WorkerStatus
+from brushcast.wire.messages import Header, StreamState, Welcome, WorkerStatus
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +113,13 @@ class Board:
 
     def look_changed(self, revision: int) -> None:
         self._revision, self._look_message = revision, ""
+
+    def went_back(self, state: StreamState, message: str) -> None:
+        """The last wish killed the worker: an earlier one counts again."""
+        log.warning("back to the look %s, at %dx%d", state.preset, state.width, state.height)
+        self.size_changed(Size(state.width, state.height))
+        self.look_changed(state.revision)
+        self._look_message = message
 
     def presets_changed(self, presets: Mapping[str, Preset]) -> None:
         """There are others to choose from."""

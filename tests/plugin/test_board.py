@@ -231,3 +231,12 @@ def test_a_pause_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scene.panel(now_ns).worker.state is WorkerPhase.READY, "one second is not two"
     now_ns = stream(scene, now_ns, 1.5, painted=False)
     assert scene.panel(now_ns).worker.state is WorkerPhase.STALLED
+
+
+def test_going_back_is_told_beside_the_look_until_it_changes() -> None:
+    scene = Scene()
+    scene.board.went_back(dataclasses.replace(scene.link.stream_state, revision=3), "it died")
+    assert scene.panel().look.message == "it died"
+    assert scene.board.statistics()["model_size"] == "512x288"
+    scene.board.look_changed(4)
+    assert scene.panel().look.message == ""
