@@ -31,6 +31,7 @@ from brushcast_worker.config import (
     ServeConfig,
 )
 from brushcast_worker.quirks import parse_quirks
+from brushcast_worker.sd_notify import asked_by_systemd
 
 APP = "brushcast-worker"
 QUIRKS = click.option(
@@ -132,6 +133,7 @@ def serve(
 ) -> int:
     """Serve streams until stopped."""
     tell = say if supervised or as_json else _tell_people
+    notify, watchdog_s = asked_by_systemd(os.environ, os.getpid())
     try:
         config = ServeConfig(
             bind=parse_endpoint(bind),
@@ -142,6 +144,8 @@ def serve(
             supervised=supervised,
             standby=standby,
             quirks=parse_quirks(quirks),
+            notify=notify,
+            watchdog_s=watchdog_s,
         )
         from brushcast_worker.serve import run_worker
 

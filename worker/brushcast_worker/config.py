@@ -23,7 +23,8 @@ class ServeConfig:
     """`brushcast-worker serve`. threads: of torch on a CPU, 0 = one per physical core.
 
     supervised: standard input is the lifeline. standby: loaded and warm, but nothing is bound
-    before a line arrives. decoder: as of engine.load_engine.
+    before a line arrives. decoder: as of engine.load_engine. notify, watchdog_s: as of
+    sd_notify.asked_by_systemd.
     """
 
     bind: Endpoint
@@ -34,6 +35,8 @@ class ServeConfig:
     standby: bool = False
     decoder: str = "torch"
     quirks: Quirks = DEFAULT
+    notify: str = ""
+    watchdog_s: float = 0.0
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
