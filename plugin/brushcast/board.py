@@ -78,7 +78,7 @@ class Board:
         self._welcome: Welcome | None = None
         self._status = WorkerStatus()
         self._life = Life.READY if config.remote else Life.STARTING
-        self._output = Output()
+        self._output, self._output_begins = Output(), False
         self._process_message = ""
         self._link_message = ""
         self._look_message = ""
@@ -138,6 +138,7 @@ class Board:
         """What the supervisor knows of the worker's process."""
         self._life = refined(self._life, Life(message["state"]))
         self._process_message = str(message.get("message") or "")
+        self._output_begins = self._output_begins or not self._life.serves
         if self._life in (Life.BACKOFF, Life.FAILED):
             self._status = WorkerStatus()
 
@@ -152,8 +153,9 @@ class Board:
     def judge(self, now_ns: int, *, paused: bool) -> None:
         """What the pictures say of the worker; called some times a second. paused: nobody wants
         any."""
-        if paused or not self._life.serves:
+        if paused or self._output_begins or not self._life.serves:
             self._output.begins(now_ns)
+            self._output_begins = False
             return
         happening = self._output.verdict(
             now_ns, full_quality=self._status.rung == "full", rate_fps=self._config.rate_fps

@@ -240,3 +240,17 @@ def test_going_back_is_told_beside_the_look_until_it_changes() -> None:
     assert scene.board.statistics()["model_size"] == "512x288"
     scene.board.look_changed(4)
     assert scene.panel().look.message == ""
+
+
+def test_a_spare_that_takes_over_between_two_looks_is_not_blamed_for_the_gap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ClientLink, "ready", True)
+    scene = Scene()
+    scene.board.worker_said({"state": "READY", "message": ""})
+    now_ns = stream(scene, SECOND_NS, 3, painted=True)
+    now_ns = stream(scene, now_ns, 2.5, painted=False)
+    for state in ("BACKOFF", "STARTING", "LOADING", "READY"):
+        scene.board.worker_said({"state": state, "message": ""})
+    now_ns = stream(scene, now_ns, 1, painted=False)
+    assert scene.panel(now_ns).worker.state is WorkerPhase.READY
