@@ -159,6 +159,22 @@ def test_a_worker_that_never_paints_is_given_up_and_a_person_can_retry(tmp_path:
     assert len(PaperChild.made) == starts + 1
 
 
+def test_twenty_crashes_in_a_row_are_five_starts(tmp_path: Path) -> None:
+    """Each comes up and dies without a picture; so does each spare that takes over."""
+    run = Run(tmp_path)
+    for _ in range(20):
+        if run.supervisor._children["worker"].alive:
+            run.worker_is_up()
+            run.later()  # the spare
+            run.dies("worker")
+        run.later()
+        run.event(run.child("bridge"), "stats", live=False)
+    served = [c for c in PaperChild.made if c.name == "worker"]
+    assert len(served) == 5
+    assert len([c for c in PaperChild.made if c.name == "spare"]) <= 1, "warm, for Retry"
+    assert run.child("bridge").states().count("FAILED") == 1
+
+
 def test_a_spare_that_takes_over_after_a_retry_is_no_failed_worker(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for _ in range(5):
