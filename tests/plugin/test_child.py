@@ -5,7 +5,10 @@ import os
 import queue
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -111,9 +114,21 @@ while True:
 """
 
 
-def run(code: str, stdout: int | None = None, stderr: int | None = None) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", code]
-    return subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr)
+@contextmanager
+def run(
+    code: str, stdout: int | None = None, stderr: int | None = None
+) -> "Iterator[subprocess.Popen[str]]":
+    """A child that is gone afterwards, whatever the test found."""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr
+    ) as child:
+        late = threading.Timer(20, child.kill)  # what a test waits for ends
+        late.start()
+        try:
+            yield child
+        finally:
+            late.cancel()
+            child.kill()
 
 
 def test_a_child_that_is_stuck_in_a_loop_ends_with_its_parent() -> None:
@@ -161,8 +176,7 @@ say("stats", number=-1, text="x" * 9000)
 @pytest.mark.skipif(os.name != "posix", reason="how much a pipe holds")
 def test_a_parent_that_hangs_stops_no_child() -> None:
     """It is there, its pipes are open, and nobody reads: 180 kB for a pipe of 64."""
-    child = run(TALKATIVE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    with child:
+    with run(TALKATIVE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stderr is not None
         assert child.stdout is not None
         assert child.stdin is not None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from brushcast.errors import EngineError
+from brushcast.errors import EngineError, OutOfMemory
 from brushcast.frame import Pixels
 from brushcast_worker.chunk import ReadBack
 from brushcast_worker.mail import Stream
@@ -99,3 +99,17 @@ def test_one_blank_picture_in_a_chunk_is_never_posted(clock: Clock) -> None:
     rig.send(0, 1, 2, 3).turn().send(4, 5, 6, 7).turn()
     assert rig.painted() == [4, 5, 6, 7]
     assert {reason for _, reason in rig.refused()} == {"bad output"}
+
+
+def test_memory_that_no_longer_does_ends_the_process_once_it_has_done(clock: Clock) -> None:
+    """What never fitted is told for good; what once did is worth a new process."""
+    rig = Rig(clock).open()
+    rig.send(0, 1, 2, 3).turn()
+    assert rig.painted() == [0, 1, 2, 3]
+    rig.engine.fails = [OutOfMemory("x")] * 20
+    with pytest.raises(EngineError, match="the memory of a fake does not do"):
+        bad_chunks(rig, 20, A, first=1)
+    fresh = Rig(clock).open()
+    fresh.engine.fails = [OutOfMemory("x")] * 20
+    bad_chunks(fresh, 5, A)
+    assert fresh.problems()[-1] == ("memory", True)

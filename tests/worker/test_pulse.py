@@ -17,7 +17,7 @@ COLD_NS = 7_000_000_000
 
 @pytest.fixture
 def pulse(clock: Clock) -> Pulse:
-    return Pulse(clock, slow_start_s=SLOW_START_S)
+    return Pulse(clock, slow_start_s=SLOW_START_S, usual_area_px=64 * 64)
 
 
 def session(clock: Clock, stream: Any = A, **changes: Any) -> Session:
@@ -44,29 +44,39 @@ def test_the_first_step_of_anything_new_may_take_longer(pulse: Pulse, clock: Clo
     assert step(pulse, clock, one) == COLD_NS, "a new look"
     assert step(pulse, clock, one) == WARM_LIMIT_NS
     other = session(clock, B)
-    assert step(pulse, clock, one, other) == COLD_NS, "another stream beside it"
+    assert step(pulse, clock, one, other) == 2 * COLD_NS, "another stream beside it"
     assert step(pulse, clock, one, other) == WARM_LIMIT_NS
+    assert step(pulse, clock, other) == COLD_NS, "alone it is another batch"
     one.engine_state = None
-    assert step(pulse, clock, one, other) == COLD_NS, "a new state"
-    large = session(clock, width=128)
-    assert step(pulse, clock, large) == COLD_NS, "a new size"
+    assert step(pulse, clock, one, other) == 2 * COLD_NS, "a new state"
+
+
+def test_larger_pictures_and_more_of_them_may_take_as_much_longer(
+    pulse: Pulse, clock: Clock
+) -> None:
+    large = session(clock, width=256)
+    assert step(pulse, clock, large) == 4 * COLD_NS
+    small = session(clock, B, width=32)
+    assert step(pulse, clock, small) == COLD_NS, "never less"
+    assert step(pulse, clock, large, session(clock, B, width=256)) == 8 * COLD_NS
 
 
 def test_a_slow_engine_is_allowed_a_multiple_of_what_it_usually_takes(
     pulse: Pulse, clock: Clock
 ) -> None:
     one = session(clock)
-    step(pulse, clock, one, takes_ms=6000)
-    assert step(pulse, clock, one, takes_ms=500) == WARM_LIMIT_NS, "the first tells nothing"
-    assert step(pulse, clock, one, takes_ms=500) == SLOW_STEPS * 500_000_000
+    step(pulse, clock, one, takes_ms=3000)
+    assert step(pulse, clock, one, takes_ms=2500) == SLOW_STEPS * 1_500_000_000, "half the first's"
+    assert step(pulse, clock, one, takes_ms=2500) == SLOW_STEPS * 2_500_000_000
+    other = session(clock, B)
+    step(pulse, clock, other)
+    assert step(pulse, clock, other) == WARM_LIMIT_NS, "each kind of work by itself"
     for _ in range(60):
         step(pulse, clock)
         allowed_ns = step(pulse, clock, one, takes_ms=100)
     assert allowed_ns == WARM_LIMIT_NS, "it became quicker"
-    one.engine_state = None
-    step(pulse, clock, one, takes_ms=2000)
-    one.engine_state = []
-    step(pulse, clock, one, takes_ms=2000)
+    for _ in range(3):
+        step(pulse, clock, one, takes_ms=2000)
     one.engine_state = None
     assert step(pulse, clock, one) == SLOW_STEPS * 2_000_000_000, "never less than a warm one"
 
@@ -83,7 +93,7 @@ def test_what_is_remembered_does_not_grow(pulse: Pulse, clock: Clock) -> None:
     for number in range(3 * KNOWN_MOST):
         one.preset = Preset(name="ink", title="Ink", prompt=f"ink {number}")
         step(pulse, clock, one)
-        assert len(pulse._known) <= KNOWN_MOST
+        assert len(pulse._usual_ns) <= KNOWN_MOST
     assert step(pulse, clock, one) == WARM_LIMIT_NS
 
 

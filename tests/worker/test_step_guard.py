@@ -16,7 +16,7 @@ LIMIT_NS = 1_500_000_000
 @pytest.fixture
 def pulse(clock: Clock) -> Pulse:
     """In a warm step."""
-    pulse = Pulse(clock, slow_start_s=5)
+    pulse = Pulse(clock, slow_start_s=5, usual_area_px=64 * 64)
     one = session(clock)
     for _ in range(2):
         pulse.begins([one])

@@ -76,7 +76,10 @@ class Loop:
         self._failures_in_a_row = 0
         self._status_ns = 0
         self._useless = ""  # why this process is not worth keeping
-        self.pulse = Pulse(clock_ns, slow_start_s=engine.info.slow_start_s)
+        info = engine.info
+        self.pulse = Pulse(
+            clock_ns, slow_start_s=info.slow_start_s, usual_area_px=info.default_size.area_px
+        )
 
     def run(self) -> None:
         """Until stopped. Raises EngineError when the engine failed again and again."""
@@ -341,7 +344,10 @@ class Loop:
                 self._post(Problem(session.stream, "memory", message, fatal=False))
                 return
         message = f"the memory of {self._engine.info.device_name} does not do: {short}"
-        self._end(short_of, "memory", message)
+        if short_of.counts["results"] and not short_of.lossless and len(self._sessions) == 1:
+            self._useless = message  # it did before: a new process has what this one lost
+        else:
+            self._end(short_of, "memory", message)
 
     def _survive(self, turns: Sequence[Turn], error: Exception) -> None:
         """The engine failed for a reason unknown: every stream of the batch starts anew."""

@@ -31,8 +31,11 @@ class Pulse:
     the next one must come.
     """
 
-    def __init__(self, clock_ns: Callable[[], int], *, slow_start_s: float) -> None:
-        """slow_start_s: what the engine's first chunk of something new may take."""
+    def __init__(
+        self, clock_ns: Callable[[], int], *, slow_start_s: float, usual_area_px: int
+    ) -> None:
+        """slow_start_s: what the engine's first chunk of something new may take, at pictures of the
+        usual area; larger ones and several streams at once may take as much longer."""
         self._clock_ns = clock_ns
         self.marks = 0
         self.marked_ns = clock_ns()
@@ -40,11 +43,10 @@ class Pulse:
         self.arrived_ns: int | None = None
         self.limit_ns = IDLE_LIMIT_NS
         self._cold_limit_ns = round(slow_start_s * 1e9)
-        self._known: set[Hashable] = set()
+        self._usual_area_px = usual_area_px
+        self._usual_ns: dict[Hashable, int] = {}  # by kind of work: what it takes
         self._doing: list[Hashable] = []
-        self._is_cold = False
         self._begun_ns = 0
-        self._usual_ns = 0
 
     # ------------------------------------------------------------------ the GPU thread's side
 
@@ -65,10 +67,13 @@ class Pulse:
         """A turn with a step for these streams; none: at most results are waited for."""
         together = len(sessions)
         self._doing = [(s.stream, s.size, s.steps, s.preset, together) for s in sessions]
+        usual_ns = max((self._usual_ns.get(kind, 0) for kind in self._doing), default=0)
+        self.limit_ns = max(WARM_LIMIT_NS, SLOW_STEPS * usual_ns)
         fresh = any(session.engine_state is None for session in sessions)
-        self._is_cold = fresh or not self._known.issuperset(self._doing)
-        warm_ns = max(WARM_LIMIT_NS, SLOW_STEPS * self._usual_ns)
-        self.limit_ns = max(warm_ns, self._cold_limit_ns) if self._is_cold else warm_ns
+        if fresh or not self._usual_ns.keys() >= set(self._doing):
+            area_px = sum(session.size.area_px for session in sessions)
+            larger = max(1.0, area_px / self._usual_area_px)
+            self.limit_ns = max(self.limit_ns, round(larger * self._cold_limit_ns))
         self._mark()
         self._begun_ns = self.marked_ns
 
@@ -77,11 +82,15 @@ class Pulse:
         self._mark()
         self.limit_ns = IDLE_LIMIT_NS
         took_ns = self.marked_ns - self._begun_ns
-        if self._doing and not self._is_cold:  # quickly up, slowly down
-            self._usual_ns = max(took_ns, self._usual_ns + (took_ns - self._usual_ns) // 8)
-        if len(self._known) + len(self._doing) > KNOWN_MOST:
-            self._known.clear()
-        self._known.update(self._doing)
+        if len(self._usual_ns) + len(self._doing) > KNOWN_MOST:
+            self._usual_ns.clear()
+        for kind in self._doing:  # quickly up, slowly down; the first one has built things too
+            usual_ns = self._usual_ns.get(kind)
+            self._usual_ns[kind] = (
+                took_ns // 2
+                if usual_ns is None
+                else max(took_ns, usual_ns + (took_ns - usual_ns) // 8)
+            )
         self._doing = []
 
     def _mark(self) -> None:
