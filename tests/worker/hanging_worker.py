@@ -1,8 +1,9 @@
 """A worker whose model never comes back from some chunk, as a program of its own.
 
 `python -m tests.worker.hanging_worker CHUNK HOW OPTIONS...`: chunk 0 is a stream's first; HOW is
-`loop` (in Python: other threads run) or `held` (in C, with the interpreter's lock: none does); the
-options are those of `brushcast-worker`. The engine beneath is a real one.
+`loop` (in Python: other threads run), `held` (in C, with the interpreter's lock: none does) or
+`load` (while it is loaded); the options are those of `brushcast-worker`. The engine beneath is a
+real one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ctypes
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from brushcast.frame import Size
 from brushcast.presets import Preset
@@ -41,20 +43,26 @@ class Hanging:
 
     def step(self, jobs: Sequence[Job], put: Put) -> None:
         if self._left == 0:
-            sys.stderr.write("stuck\n")
-            sys.stderr.flush()
-            while True:
-                if self._how == "held":
-                    ctypes.PyDLL(None).sleep(3600)
-                sum(range(1000))
+            hang(self._how)
         self._left -= 1
         self._engine.step(jobs, put)
+
+
+def hang(how: str) -> NoReturn:
+    sys.stderr.write("stuck\n")
+    sys.stderr.flush()
+    while True:
+        if how == "held":
+            ctypes.PyDLL(None).sleep(3600)
+        sum(range(1000))
 
 
 if __name__ == "__main__":
     at_chunk, how = int(sys.argv[1]), sys.argv[2]
 
     def load(name: str, device: str, **options: object) -> Engine:
+        if how == "load":
+            hang(how)
         engine = load_engine(name, device, **options)  # type: ignore[arg-type]
         return Hanging(engine, at_chunk, how)
 

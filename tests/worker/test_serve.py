@@ -343,8 +343,9 @@ def test_a_model_that_hangs_ends_its_process_with_a_sentence(
 def test_a_parent_that_dies_while_the_model_is_loaded_leaves_no_worker(
     started: list[Worker],
 ) -> None:
-    started.append(worker := Worker("--supervised"))
-    assert worker.hang_up() in (0, 1)
+    started.append(worker := Worker("--supervised", program=(HANGING, "0", "load")))
+    assert worker.says("stuck")
+    assert worker.hang_up() == 1
 
 
 @pytest.fixture

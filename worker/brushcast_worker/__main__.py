@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from brushcast.child import say
+from brushcast.child import read_messages, say
 from brushcast.errors import BrushcastError, InputError
 from brushcast.frame import Size
 from brushcast.process import keep_freed_memory
@@ -132,6 +132,8 @@ def serve(
     as_json: bool,
 ) -> int:
     """Serve streams until stopped."""
+    # From here on the worker ends with its parent, though torch has yet to be imported.
+    messages = read_messages() if supervised else None
     tell = say if supervised or as_json else _tell_people
     notify, watchdog_s = asked_by_systemd(os.environ, os.getpid())
     try:
@@ -149,7 +151,7 @@ def serve(
         )
         from brushcast_worker.serve import run_worker
 
-        return run_worker(config, tell)
+        return run_worker(config, tell, messages)
     except BrushcastError as error:
         if tell is say:
             say("error", message=" ".join(str(error).split()))

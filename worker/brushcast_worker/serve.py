@@ -23,7 +23,6 @@ from typing import Any
 import torch
 
 import brushcast
-from brushcast.child import read_messages
 from brushcast.errors import InputError, OutOfMemory
 from brushcast.folders import compiled_folder
 from brushcast.presets import Preset, load_presets
@@ -49,11 +48,11 @@ Tell = Callable[..., None]  # child.say: the event's name, and what it says by k
 Messages = queue.Queue[dict[str, Any] | None]
 
 
-def run_worker(config: ServeConfig, tell: Tell) -> int:
-    """Serve until stopped; the exit code. Raises ConfigError, WeightsError, OutOfMemory before it
-    is ready, and EngineError when the engine failed again and again."""
+def run_worker(config: ServeConfig, tell: Tell, messages: Messages | None = None) -> int:
+    """Serve until stopped; the exit code. messages: the parent's, where supervised. Raises
+    ConfigError, WeightsError, OutOfMemory before it is ready, and EngineError when the engine
+    failed again and again."""
     stop, waker, context = threading.Event(), Waker(), Context()
-    messages = read_messages() if config.supervised else None
     _handle_signals(config, stop)
     socket = None
     try:
