@@ -301,3 +301,62 @@ def test_inno_code_is_closed_and_its_functions_are_there() -> None:
     for line in sections()["Run"]:
         words = set(re.findall(r"\w+", fields(line).get("Tasks", ""))) - {"and", "or", "not"}
         assert words <= tasks
+
+
+UNIT = ROOT / "packaging" / "systemd" / "brushcast-worker.service"
+INSTALLED = "/opt/brushcast/.venv/bin/brushcast-worker"
+
+
+def directives(unit: str) -> dict[str, list[str]]:
+    """Every setting's values, comments left out."""
+    found: dict[str, list[str]] = {}
+    for line in unit.splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def test_the_service_is_confined_and_watched() -> None:
+    set_ = directives(UNIT.read_text(encoding="utf-8"))
+    wanted = {
+        "Type": "notify", "NotifyAccess": "main", "Restart": "on-failure", "WatchdogSec": "30",
+        "User": "brushcast", "NoNewPrivileges": "yes", "ProtectSystem": "strict",
+        "ProtectHome": "yes", "PrivateTmp": "yes", "CapabilityBoundingSet": "",
+        "DevicePolicy": "closed", "UMask": "0077", "StateDirectoryMode": "0700",
+    }  # fmt: skip
+    assert {name: set_[name] for name in wanted} == {name: [v] for name, v in wanted.items()}
+    assert not set(set_["DeviceAllow"]) & {"*", "char-* rw", "block-* rw"}
+    (command,) = set_["ExecStart"]
+    assert command.startswith(f"{INSTALLED} serve --bind ${{BRUSHCAST_BIND}}")
+    assert "BRUSHCAST_BIND=tcp://127.0.0.1:7171" in set_["Environment"], "beyond is a choice"
+
+
+def test_the_services_options_are_the_workers() -> None:
+    (command,) = directives(UNIT.read_text(encoding="utf-8"))["ExecStart"]
+    for placeholder, value in (
+        ("${BRUSHCAST_BIND}", "tcp://127.0.0.1:0"),
+        ("${BRUSHCAST_ENGINE}", "no-such-engine"),
+        ("${BRUSHCAST_DEVICE}", "cpu"),
+    ):
+        command = command.replace(placeholder, value)
+    arguments = command.removeprefix(INSTALLED).split()
+    done = subprocess.run(
+        [sys.executable, "-m", "brushcast_worker", *arguments],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "no-such-engine" in done.stderr, "it got as far as the engine"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
+def test_systemd_finds_nothing_wrong_with_the_service(tmp_path: Path) -> None:
+    unit = UNIT.read_text(encoding="utf-8").replace(INSTALLED, sys.executable)
+    path = tmp_path / UNIT.name
+    path.write_text(unit, encoding="utf-8")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(path)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    complaints = [line for line in done.stderr.splitlines() if UNIT.name in line]
+    assert not complaints

@@ -313,7 +313,7 @@ def doctor(as_json: bool) -> None:
 @cli.command("bridge-process", hidden=True)
 def bridge_process() -> None:
     """The bridge, started by the supervisor."""
-    from brushcast.bridge import main as bridge_main
+    from brushcast.bridge_process import main as bridge_main
 
     bridge_main()
 

@@ -6,6 +6,7 @@ Owned by the bridge's thread. The clock is an argument.
 from __future__ import annotations
 
 import collections
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ import brushcast
 from brushcast.config import BridgeConfig
 from brushcast.desk import Desk
 from brushcast.frame import Pixels, Size
+from brushcast.life import Life, Output, after, refined
 from brushcast.metrics import Rate
 from brushcast.panel.backend import (
     LookState,
@@ -31,18 +33,22 @@ from brushcast.playout import Kind, Playout, Shown
 from brushcast.presets import Preset
 from brushcast.source import SourceStatus
 from brushcast.wire.link import ClientLink, ClientState, Lost
-from brushcast.wire.messages import Header, Welcome, WorkerStatus
+from brushcast.wire.messages import Header, StreamState, Welcome, WorkerStatus
+
+log = logging.getLogger(__name__)
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 LONG_RUN_RUNGS = 1000  # changes of the ladder that a report keeps
 
 _PHASES = {
-    "STARTING": WorkerPhase.STARTING,
-    "LOADING": WorkerPhase.LOADING,
-    "READY": WorkerPhase.READY,
-    "BACKOFF": WorkerPhase.RECONNECTING,
-    "FAILED": WorkerPhase.FAILED,
+    Life.STARTING: WorkerPhase.STARTING,
+    Life.LOADING: WorkerPhase.LOADING,
+    Life.READY: WorkerPhase.READY,
+    Life.DEGRADED: WorkerPhase.DEGRADED,
+    Life.STALLED: WorkerPhase.STALLED,
+    Life.BACKOFF: WorkerPhase.RECONNECTING,
+    Life.FAILED: WorkerPhase.FAILED,
 }
 _PORTS = {
     "OFF": PortState.OFF,
@@ -71,7 +77,9 @@ class Board:
         self._restyled_after_ms: list[float] = []
         self._welcome: Welcome | None = None
         self._status = WorkerStatus()
-        self._process: Mapping[str, Any] = {"state": "READY" if config.remote else "STARTING"}
+        self._life = Life.READY if config.remote else Life.STARTING
+        self._output, self._output_begins = Output(), False
+        self._process_message = ""
         self._link_message = ""
         self._look_message = ""
         self._revision, self._model_size = 1, config.model_size
@@ -103,6 +111,7 @@ class Board:
 
     def frame_in(self, now_ns: int) -> None:
         self._counts["frames_in"] += 1
+        self._output.asked(now_ns)
         self._source_rate.add(now_ns)
 
     def frame_sent(self) -> None:
@@ -113,6 +122,13 @@ class Board:
 
     def look_changed(self, revision: int) -> None:
         self._revision, self._look_message = revision, ""
+
+    def went_back(self, state: StreamState, message: str) -> None:
+        """The last wish killed the worker: an earlier one counts again."""
+        log.warning("back to the look %s, at %dx%d", state.preset, state.width, state.height)
+        self.size_changed(Size(state.width, state.height))
+        self.look_changed(state.revision)
+        self._look_message = message
 
     def presets_changed(self, presets: Mapping[str, Preset]) -> None:
         """There are others to choose from."""
@@ -125,12 +141,14 @@ class Board:
     @property
     def process_ready(self) -> bool:
         """The worker's process said that it is ready (of a remote one nothing is known)."""
-        return self._process["state"] == "READY" and not self._config.remote
+        return self._life.serves and not self._config.remote
 
     def worker_said(self, message: Mapping[str, Any]) -> None:
         """What the supervisor knows of the worker's process."""
-        self._process = message
-        if message["state"] in ("BACKOFF", "FAILED"):
+        self._life = refined(self._life, Life(message["state"]))
+        self._process_message = str(message.get("message") or "")
+        self._output_begins = self._output_begins or not self._life.serves
+        if self._life in (Life.BACKOFF, Life.FAILED):
             self._status = WorkerStatus()
 
     def camera_said(self, stats: Mapping[str, Any]) -> None:
@@ -140,6 +158,20 @@ class Board:
     def connected(self, welcome: Welcome) -> None:
         self._welcome = welcome
         self._link_message = ""
+
+    def judge(self, now_ns: int, *, paused: bool) -> None:
+        """What the pictures say of the worker; called some times a second. paused: nobody wants
+        any."""
+        if paused or self._output_begins or not self._life.serves:
+            self._output.begins(now_ns)
+            self._output_begins = False
+            return
+        happening = self._output.verdict(
+            now_ns, full_quality=self._status.rung == "full", rate_fps=self._config.rate_fps
+        )
+        if happening is not None and (life := after(self._life, happening)) is not self._life:
+            log.info("the worker is %s: its output %s", life, happening)
+            self._life = life
 
     def lost(self, event: Lost, now_ns: int) -> None:
         if event.was_ready:
@@ -167,6 +199,7 @@ class Board:
         self._counts["styled"] += 1
         self._counts["reused"] += reused
         self._styled_rate.add(now_ns)
+        self._output.painted(now_ns)
         if self._first_frame_ms is None:
             self._first_frame_ms = (now_ns - self._started_ns) / NS_PER_MS
         if self._lost_ns is not None:
@@ -251,8 +284,8 @@ class Board:
         """(state, what is happening, what to do)."""
         if paused:
             return ProductState.OFF, "Paused: everyone sees the card.", ""
-        if self._process["state"] == "FAILED":
-            cause = self._process.get("message") or "unknown"
+        if self._life is Life.FAILED:
+            cause = self._process_message or "unknown"
             return ProductState.FAILED, f"The worker keeps failing: {cause}", "Press Retry."
         if link is not None and link.state is ClientState.REFUSED:
             return ProductState.FAILED, link.refusal, "Then press Retry."
@@ -269,8 +302,8 @@ class Board:
         return ProductState.RECONNECTING, "The worker is gone and is being brought back.", ""
 
     def _worker_state(self, link: ClientLink | None, now_ns: int) -> WorkerState:
-        phase = _PHASES[self._process["state"]]
-        if phase is WorkerPhase.READY and (link is None or not link.ready):
+        phase = _PHASES[self._life]
+        if self._life.serves and (link is None or not link.ready):
             reconnecting = link is not None and link.connections
             phase = WorkerPhase.RECONNECTING if reconnecting else WorkerPhase.LOADING
         welcome = self._welcome
@@ -290,7 +323,7 @@ class Board:
             rung_name="" if rung == "full" else rung,
             reconnects=self._counts["reconnects"],
             cache_hits=self._status.cache_hits,
-            message=str(self._process.get("message") or self._link_message),
+            message=self._process_message or self._link_message,
         )
 
     def _source_state(self, now_ns: int) -> SourceState:

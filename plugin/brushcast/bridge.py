@@ -12,7 +12,6 @@ import dataclasses
 import logging
 import queue
 import random
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from typing import Any
 import brushcast
 from brushcast.board import Board
 from brushcast.card import Composer
-from brushcast.child import read_messages, say
+from brushcast.child import say
 from brushcast.config import BridgeConfig, parse_address
 from brushcast.desk import Desk
-from brushcast.errors import BrushcastError, MalformedMessage
+from brushcast.errors import MalformedMessage
 from brushcast.exchange import Exchange
 from brushcast.frame import Frame, Pixels, Size, model_size
 from brushcast.notice import Notice
@@ -41,9 +40,9 @@ from brushcast.panel.backend import (
 )
 from brushcast.panel.server import PanelServer
 from brushcast.playout import PAINTED, Playout, PlayoutConfig, Shown, Styled, next_tick_ns
+from brushcast.poison import PoisonGuard, Return
 from brushcast.preset_watch import PresetWatch
 from brushcast.presets import find_preset
-from brushcast.process import keep_freed_memory
 from brushcast.ring import Ring
 from brushcast.slot import Latest
 from brushcast.source import Source, SourceThread, open_source
@@ -115,6 +114,7 @@ class Bridge:
         self._tick_ns = 0
         self._report_ns = 0
         self._watchdog = Watchdog()
+        self._guard = PoisonGuard(self._state, look, time.monotonic_ns())
         self._overtaken = 0  # frames that another replaced before this thread came to take them
         self._running = True
 
@@ -196,6 +196,7 @@ class Bridge:
             self._link.reconnect(now_ns)
         elif message["state"] in ("BACKOFF", "FAILED"):
             self._link.socket_lost("the worker process died", now_ns)
+            self._go_back(self._guard.crashed(now_ns), now_ns)
 
     def _connect(self, endpoint: str, now_ns: int) -> None:
         self._link = ClientLink(
@@ -224,9 +225,10 @@ class Bridge:
         """As large as this worker likes to paint, in the output's shape, unless the user chose."""
         output = self._config.output_size
         area_px = min(welcome.default_width * welcome.default_height, output.area_px)
-        if self._config.fixed_size:
+        full = model_size(output, area_px)
+        if self._config.fixed_size or not self._guard.may_try(full):
             return
-        size = self._exchange.fitted(model_size(output, area_px))
+        size = self._exchange.fitted(full)
         if size != Size(self._state.width, self._state.height):
             self._change_state(now_ns, width=size.width, height=size.height)
 
@@ -249,8 +251,16 @@ class Bridge:
         revision = self._state.revision + 1
         self._state = dataclasses.replace(self._state, revision=revision, **changes)
         self._board.size_changed(Size(self._state.width, self._state.height))
+        self._guard.changed(self._state, self._desk.look, now_ns)
         if self._link is not None:
             self._link.set_state(self._state, now_ns)
+
+    def _go_back(self, back: Return | None, now_ns: int) -> None:
+        """The worker dies of what was asked: the last wish that it could fulfil counts again."""
+        if back is not None:
+            self._desk.go_back(back.asked.look)
+            self._change_state(now_ns, **back.asked.parts())
+            self._board.went_back(self._state, back.message)
 
     def _paused(self, on: bool, now_ns: int) -> None:
         """Paused: to the card at once, and what was painted before is never shown again."""
@@ -317,12 +327,15 @@ class Bridge:
         elif isinstance(event, Connected):
             self._pace.reset(event.welcome.chunk_frames)
             self._board.connected(event.welcome)
+            self._guard.given(now_ns)
             self._take_size(event.welcome, now_ns)
         elif isinstance(event, Lost):
             log.info("the worker is lost: %s", event.reason)
             self._board.lost(event, now_ns)
             self._playout.hold(False, now_ns)
             self._watchdog.lost(hung=event.hung)
+            if self._config.remote and event.was_ready:  # of a local one the supervisor knows
+                self._go_back(self._guard.lost(now_ns), now_ns)
         elif isinstance(event, Refused):
             self._board.refused(event.message)
             self._playout.name_card("failed")
@@ -355,6 +368,7 @@ class Bridge:
             Styled(pixels_HWC, header.seq, header.captured_ns, header.epoch, size), now_ns
         )
         self._watchdog.result()
+        self._guard.painted(header.revision, now_ns)
         self._board.styled(header, now_ns, reused=bool(header.flags & Flags.REUSED))
 
     # ------------------------------------------------------------------ show
@@ -388,6 +402,7 @@ class Bridge:
         ready = self._board.process_ready
         if reason := self._watchdog.verdict(now_ns, process_ready=ready, connected=connected):
             say("stuck", reason=reason)
+        self._board.judge(now_ns, paused=self._desk.paused)
         self._board.source_said(self._source.status, self._overtaken)
         if (presets := self._preset_watch.changed(now_ns)) is not None:
             self._board.presets_changed(presets)
@@ -435,19 +450,3 @@ class Bridge:
         panel.start()
         say("panel", url=panel.url)
         return panel
-
-
-def main() -> None:
-    """The bridge process: configuration as the first line, then commands; events on standard
-    output."""
-    messages = read_messages()
-    first_line = messages.get()
-    if first_line is None:
-        return
-    keep_freed_memory()
-    try:
-        bridge = Bridge(BridgeConfig.from_json(first_line), messages)
-        bridge.run()
-    except BrushcastError as error:
-        say("error", message=str(error))
-        sys.exit(2)

@@ -2,8 +2,10 @@
 
 Messages to the child are JSON lines on its standard input, events from it JSON lines on its
 standard output. The open
-standard input is the lifeline: a child that reads its end exits, however the parent died. What the
-child writes to standard error goes to our log, and its last lines into the message about its death.
+standard input is the lifeline: a child that reads its end exits, however the parent died, and
+whatever its other threads are stuck in. A parent that is there but reads nothing loses events and
+stops no child. What the child writes to standard error goes to our log, and its last lines into the
+message about its death.
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ import json
 import logging
 import os
 import queue
+import select
+import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -28,6 +33,8 @@ log = logging.getLogger(__name__)
 LAST_WORDS_LINES = 12
 STOP_PATIENCE_S = 5.0
 KILL_PATIENCE_S = 2.0
+ORPHAN_PATIENCE_S = 4.0  # files are closed well in that time; then a child without parent is ended
+FULL_PATIENCE_S = 0.03  # a parent that is alive empties the pipe in less; an output period
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,10 @@ class Child:
         except subprocess.TimeoutExpired:
             log.warning("%s did not stop within %.0f s and is killed", self.name, patience_s)
             self._process.kill()
-            self._process.wait(KILL_PATIENCE_S)
+            try:
+                self._process.wait(KILL_PATIENCE_S)
+            except subprocess.TimeoutExpired:  # in a driver: it ends when that lets go of it
+                log.error("%s cannot be killed now; its process is %d", self.name, self.pid)
         self.hang_up()
         self._listener.join(KILL_PATIENCE_S)
         self._log_reader.join(KILL_PATIENCE_S)
@@ -161,15 +171,54 @@ class Child:
 
 
 def say(event: str, **data: Any) -> None:
-    """The child's side: one event on standard output."""
-    sys.stdout.write(json.dumps({"event": event, **data}) + "\n")
-    sys.stdout.flush()
+    """The child's side: one event on standard output. It is left out where the parent reads nothing
+    and the pipe is full: then a wait would be for ever, and the picture would stop with it."""
+    line = json.dumps({"event": event, **data}) + "\n"
+    if _has_room(len(line)):
+        sys.stdout.write(line)
+        sys.stdout.flush()
+    else:
+        log.debug("the parent does not read; %s was left out", event)  # nor does it read a log
+
+
+def _has_room(length_bytes: int) -> bool:
+    """Whether standard output takes a line without waiting long (POSIX pipes; True elsewhere).
+
+    A pipe that can be written to takes PIPE_BUF bytes (pipe(7)); an empty one takes its capacity.
+    """
+    if os.name != "posix":
+        return True
+    try:
+        descriptor = sys.stdout.fileno()
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return True
+    except (OSError, ValueError):  # no real file: a test's
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    ends = time.monotonic() + FULL_PATIENCE_S
+    while True:
+        if poll.poll(0) and (length_bytes <= select.PIPE_BUF or not _unread_bytes(descriptor)):
+            return True
+        if time.monotonic() >= ends:
+            return False
+        time.sleep(0.005)
+
+
+def _unread_bytes(descriptor: int) -> int:
+    import fcntl
+    import termios
+
+    room = bytearray(4)
+    fcntl.ioctl(descriptor, termios.FIONREAD, room)
+    return int.from_bytes(room, sys.byteorder)
 
 
 def read_messages() -> queue.Queue[dict[str, Any] | None]:
     """The child's side: its messages as they arrive, then None when the parent is gone.
 
-    Starts the one thread that reads standard input.
+    Starts the one thread that reads standard input. It ends the process, with code 1, when that is
+    still there ORPHAN_PATIENCE_S after the parent: whoever reads None and leaves is quicker.
     """
     messages: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=1000)
 
@@ -180,8 +229,15 @@ def read_messages() -> queue.Queue[dict[str, Any] | None]:
             except ValueError:
                 log.warning("a line that is no message was ignored")
                 continue
-            messages.put(message)
-        messages.put(None)
+            try:
+                messages.put_nowait(message)
+            except queue.Full:  # nobody reads: this thread must go on to see the parent's end
+                log.warning("a message was left out: nobody here takes them")
+        if messages.full():
+            messages.get_nowait()  # the end is told even where nobody has read for long
+        messages.put_nowait(None)
+        time.sleep(ORPHAN_PATIENCE_S)
+        os._exit(1)
 
     threading.Thread(target=listen, name="lifeline", daemon=True).start()
     return messages

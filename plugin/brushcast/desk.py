@@ -95,6 +95,12 @@ class Desk:
         with self._lock:
             self._presets = dict(presets)
 
+    def go_back(self, look: Preset) -> None:
+        """The wish that counts again; one that was made in the meantime is newer, and stays."""
+        with self._lock:
+            if not any(isinstance(change, ChangeLook) for change in self._changes):
+                self._look = look
+
     def post(self, state: PanelState) -> None:
         """What the bridge sees now."""
         with self._lock:

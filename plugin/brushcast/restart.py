@@ -14,20 +14,26 @@ BREAKER_FAILURES = 5
 GOOD_OUTPUT_S = 5.0  # this much good output between two deaths forgives the earlier ones
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 4.0
+# it is told once a second; a longer gap is no good output, and what was before it counts no more
+OUTPUT_GAP_S = 2.5
 
 
 class RestartPolicy:
     """Counts failures of one child and answers when to start it again. Owned by the supervisor's
     thread."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, output_gap_s: float = OUTPUT_GAP_S) -> None:
+        """output_gap_s: good output that is further apart is none."""
         self.failures = 0
-        self._rng = rng
+        self._rng, self._output_gap_s = rng, output_gap_s
         self._good_since_ns: int | None = None
+        self._good_ns = 0  # the last time
 
     def good_output(self, now_ns: int) -> None:
         """The child just did its job (a styled picture, a written frame)."""
-        if self._good_since_ns is None:
+        broken = now_ns - self._good_ns > self._output_gap_s * 1e9
+        self._good_ns = now_ns
+        if self._good_since_ns is None or broken:
             self._good_since_ns = now_ns
         elif now_ns - self._good_since_ns >= GOOD_OUTPUT_S * 1e9:
             self.failures = 0

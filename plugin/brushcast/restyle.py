@@ -54,6 +54,7 @@ from brushcast.wire.sockets import Dialler, Waker, open_context, parse_endpoint
 
 log = logging.getLogger(__name__)
 
+LONGEST_CHUNK_S = 60.0  # a large picture on a slow CPU: that it comes is good output
 DECODED_AHEAD = 12  # pictures that wait, decoded and scaled, for credit
 WAIT_NS = 50_000_000
 
@@ -121,7 +122,7 @@ class _Restyling:
         self._welcome: Welcome | None = None
         self._remark = ""  # what the worker took an unknown wording for
         self._recording: Recording | None = None
-        self._policy = RestartPolicy(random.Random())
+        self._policy = RestartPolicy(random.Random(), output_gap_s=LONGEST_CHUNK_S)
         self._events: queue.Queue[ChildEvent] = queue.Queue(maxsize=1000)
         console = Console(stderr=True)
         self._progress = Progress(

@@ -156,7 +156,12 @@ class Ring:
                 mapping.close()
             os.replace(partial, path)
         except OSError as error:
-            raise SourceError(f"picture ring {path}: {error.strerror or error}") from None
+            where = path or f"in {_SHARED_MEMORY} or among temporary files"
+            if owns_folder and path is not None:
+                shutil.rmtree(path.parent, ignore_errors=True)
+            raise SourceError(
+                f"picture ring {where}: {error.strerror or error}; wanted {total_bytes} bytes"
+            ) from None
         if os.name == "nt":
             attached = cls.attach(path, form)
             attached._owns_folder = owns_folder

@@ -23,7 +23,9 @@ from brushcast.config import DEFAULT_AREA_PX, BridgeConfig, RunConfig
 from brushcast.errors import BrushcastError, ChildError, ConfigError, InputError
 from brushcast.folders import obs_audio_record, runtime_folder
 from brushcast.frame import model_size
+from brushcast.life import Happening, Life, after
 from brushcast.obs_rings import remove_obs_rings
+from brushcast.patience import Patience
 from brushcast.provenance import Origin
 from brushcast.report import build_report
 from brushcast.restart import RestartPolicy
@@ -32,9 +34,10 @@ from brushcast.run_file import NAME, RunFile, remove_run_file, write_run_file
 
 log = logging.getLogger(__name__)
 
-START_PATIENCE_S = (
-    60.0  # the worker may load weights for long; bridge and camera are up in one second
-)
+START_PATIENCE_S = 60.0  # bridge and camera are up in one second; a camera's driver may take 30
+SILENCE_S = 10.0  # they report once a second
+LOAD_PATIENCE_S = 120.0  # the embedded model takes 3 s, on two busy cores 30
+LONG_LOAD_PATIENCE_S = 1800.0  # others read tens of gigabytes, and compile
 WORKER_NICENESS = 5  # the picture's pace comes before the painting
 SPARE_DELAY_S = (
     3.0  # the spare starts when the worker that replaced a dead one is past its own start
@@ -62,13 +65,17 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._spare: Child | None = None
         self._policies = {
-            name: RestartPolicy(random.Random()) for name in ("worker", "bridge", "camera")
+            name: RestartPolicy(random.Random()) for name in ("worker", "spare", "bridge", "camera")
         }
+        self._patience = Patience()
+        self._spare_is_warm = False
         self._due: dict[str, float] = {}  # what is to be started, and when (monotonic seconds)
         self._stats: dict[str, list[Mapping[str, Any]]] = {"bridge": [{}], "camera": [{}]}
         self._endpoint = config.worker if config.worker != "local" else ""
         self._worker_state: dict[str, Any] = {
-            "state": "STARTING" if self.local else "READY",  # of a remote one the link knows more
+            "state": str(
+                Life.STARTING if self.local else Life.READY
+            ),  # of a remote one the link knows more
             "message": "",
             "restarts": 0,
             "endpoint": self._endpoint,
@@ -106,7 +113,7 @@ class Supervisor:
                 try:
                     self._handle(self._events.get(timeout=0.05))
                 except queue.Empty:
-                    continue
+                    self._watch(time.monotonic_ns())  # all that was said has been heard
             self._stop()
         finally:
             for child in [*self._children.values(), *filter(None, [self._spare])]:
@@ -138,12 +145,17 @@ class Supervisor:
         # first start takes half as long again when it gives way.
         first = not spare and not self._worker_state["restarts"]
         child = Child(name, arguments, self._events, niceness=0 if first else WORKER_NICENESS)
+        self._patience.expect(name, self._load_patience_s)
         if spare:
-            self._spare = child
+            self._spare, self._spare_is_warm = child, False
         else:
             self._children["worker"] = child
-            self._tell_bridge_of_worker(state="STARTING", message="loading the model")
+            self._worker_happened(Happening.STARTED, "loading the model")
         return child
+
+    @property
+    def _load_patience_s(self) -> float:
+        return LOAD_PATIENCE_S if self._config.engine == "pocket" else LONG_LOAD_PATIENCE_S
 
     def _start_camera(self) -> None:
         first_line = {
@@ -161,6 +173,7 @@ class Supervisor:
         self._children["camera"] = Child(
             "camera", ["brushcast", "camera-process"], self._events, first_line=first_line
         )
+        self._patience.expect("camera", START_PATIENCE_S)
 
     def _start_bridge(self) -> None:
         config = BridgeConfig(
@@ -190,6 +203,7 @@ class Supervisor:
         self._children["bridge"] = Child(
             "bridge", ["brushcast", "bridge-process"], self._events, first_line=config.to_json()
         )
+        self._patience.expect("bridge", START_PATIENCE_S)
         self._children["bridge"].send({"command": "worker", **self._worker_state})
 
     def _start_what_is_due(self) -> None:
@@ -214,9 +228,23 @@ class Supervisor:
             spare, self._spare = self._spare, None
             spare.name = "worker"
             self._children["worker"] = spare
+            self._patience.forget("spare")
+            self._patience.expect("worker", self._load_patience_s)
             spare.send({"command": "serve", "endpoint": self._endpoint})
+            self._worker_happened(Happening.STARTED, "the spare takes over")
         else:
             self._start_worker()
+
+    def _watch(self, now_ns: int) -> None:
+        """Whoever is alive and says nothing is shot; its end is an event, and the policy decides.
+        A spare does its job by standing by."""
+        if self._spare is not None and self._spare_is_warm:
+            self._policies["spare"].good_output(now_ns)
+        for name in self._patience.overdue(now_ns):
+            child = self._spare if name == "spare" else self._children.get(name)
+            if child is not None and child.alive:
+                log.warning("the %s was silent for too long and is killed", name)
+                child.kill()
 
     # ------------------------------------------------------------------ events
 
@@ -237,13 +265,16 @@ class Supervisor:
 
     def _worker_said(self, event: ChildEvent) -> None:
         if event.child is self._spare:
-            return  # it is warm: nothing to do until it is needed
+            self._patience.forget("spare")
+            self._spare_is_warm = True  # nothing to do until it is needed
+            return
         if event.kind == "listening":
             self._endpoint = str(event.data["endpoint"])
-            self._tell_bridge_of_worker(state="LOADING", message="warming up")
+            self._worker_happened(Happening.LISTENING, "warming up")
         elif event.kind == "ready":
             event.child.give_way(WORKER_NICENESS)
-            self._tell_bridge_of_worker(state="READY", message="")
+            self._patience.forget("worker")  # from here on the bridge sees more: its watchdog
+            self._worker_happened(Happening.READY, "")
             where = event.data.get("device_name", event.data.get("device", ""))
             attention = event.data.get("attention", "")
             self._tell_once(
@@ -256,6 +287,7 @@ class Supervisor:
     def _bridge_said(self, event: ChildEvent) -> None:
         if event.kind == "stats":
             self._stay_known()
+            self._patience.expect("bridge", SILENCE_S)
             self._stats["bridge"][-1] = event.data
             self._policies["bridge"].good_output(time.monotonic_ns())
             if event.data.get("live"):
@@ -278,11 +310,14 @@ class Supervisor:
             self._children["camera"].send({"command": "badge", "badge": self._corner})
         elif event.kind == "retry":
             self._policies["worker"].retry()
+            self._policies["spare"].retry()
             if self.local and not self._children["worker"].alive:
-                self._due.setdefault("worker", time.monotonic())
+                self._due["worker"] = time.monotonic()
 
     def _camera_said(self, event: ChildEvent) -> None:
         if event.kind in ("stats", "stopped"):
+            if event.data.get("frames_out") != self._stats["camera"][-1].get("frames_out"):
+                self._patience.expect("camera", SILENCE_S)
             self._stats["camera"][-1] = event.data
             self._policies["camera"].good_output(time.monotonic_ns())
             self._children["bridge"].send({"command": "camera", "stats": event.data})
@@ -295,9 +330,15 @@ class Supervisor:
 
     def _child_exited(self, child: Child, data: Mapping[str, Any]) -> None:
         child.join()
+        self._patience.forget(child.name)
         if child is self._spare:
             self._spare = None
-            self._due["spare"] = time.monotonic() + SPARE_DELAY_S
+            delay_s = self._policies["spare"].died()
+            if delay_s is None:
+                log.warning("no spare worker any more, it fails again and again: %.300s",
+                            _last_line(data))  # fmt: skip
+            else:
+                self._due["spare"] = time.monotonic() + SPARE_DELAY_S + delay_s
             return
         log.warning("the %s ended with code %s", child.name, data.get("code"))
         delay_s = self._policies[child.name].died()
@@ -308,10 +349,10 @@ class Supervisor:
         if delay_s is not None:
             self._due[child.name] = time.monotonic() + delay_s
             if child.name == "worker":
-                self._tell_bridge_of_worker(state="BACKOFF", message="the worker died; restarting")
+                self._worker_happened(Happening.DIED, "the worker died; restarting")
         elif child.name == "worker":
             cause = _last_line(data) or f"exit code {data.get('code')}"
-            self._tell_bridge_of_worker(state="FAILED", message=cause)
+            self._worker_happened(Happening.GAVE_UP, cause)
             self._tell(f"The worker failed again and again: {cause}")
         else:
             self._failure = ChildError(f"the {child.name} keeps failing: {_last_line(data)}")
@@ -319,13 +360,15 @@ class Supervisor:
     def _child_failed(self, child: Child, data: Mapping[str, Any]) -> None:
         """The child says that what it was asked cannot work: for the user, in one sentence."""
         message = str(data.get("message", "unknown error"))
-        if child.name in ("worker", "spare") and self._worker_state["restarts"]:
+        if child is self._spare or (child.name == "worker" and self._worker_state["restarts"]):
             log.error("the %s says: %s", child.name, message)
-            return  # it worked before: its exit follows, and the policy decides
+            return  # one worked before: its exit follows, and the policy decides
         self._failure = InputError(message)
 
-    def _tell_bridge_of_worker(self, *, state: str, message: str) -> None:
-        self._worker_state.update(state=state, message=message, endpoint=self._endpoint)
+    def _worker_happened(self, happening: Happening, message: str) -> None:
+        """The worker's next state, for the bridge."""
+        state = after(Life(self._worker_state["state"]), happening)
+        self._worker_state.update(state=str(state), message=message, endpoint=self._endpoint)
         if "bridge" in self._children:
             self._children["bridge"].send({"command": "worker", **self._worker_state})
 

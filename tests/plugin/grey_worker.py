@@ -25,6 +25,7 @@ class GreyWorker:
         self.states: list[Any] = []
         self.answering = True
         self.raw_bytes_instead = False
+        self.dies_of = ""  # a preset's name: the first picture of it is the end
         self.says: tuple[str, str] | None = None  # a fault's code and message, of every state
         self.likes = Size(512, 288)  # before a bridge has connected
         self.codecs = "raw jpeg"  # before that, too; H.264 is answered in kind
@@ -73,6 +74,8 @@ class GreyWorker:
                 self.states.append(event.state)
                 if self.says is not None:
                     link.fault(*self.says, fatal=False, now_ns=time.monotonic_ns())
+            elif isinstance(event, FrameArrived) and self.dies_of == self.states[-1].preset:
+                self._stop.set()
             elif isinstance(event, FrameArrived) and self.answering:
                 self.came.append(event.header.codec)
                 self.unpacker.put(event.header, event.payload)
@@ -95,6 +98,10 @@ class GreyWorker:
             payload, epoch=header.epoch, seq=header.seq, revision=header.revision,
             width=header.width, height=header.height, codec=kind,
         )  # fmt: skip
+
+    @property
+    def dead(self) -> bool:
+        return not self._thread.is_alive()
 
     def die(self) -> None:
         self._stop.set()

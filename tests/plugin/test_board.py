@@ -192,3 +192,78 @@ def test_the_parts_of_the_delay_are_said_while_it_is_live() -> None:
     assert (worker.network_ms, worker.worker_ms, worker.playout_ms) == (200.0, 90.0, 30.0)
     assert worker.codec == "h264"
     assert scene.board.statistics()["link"] == figures
+
+
+def stream(scene: Scene, begin_ns: int, seconds: float, *, painted: bool) -> int:
+    """A source at 30 a second, judged all the time; when it ends."""
+    now_ns = begin_ns
+    for _ in range(round(30 * seconds)):
+        now_ns += SECOND_NS // 30
+        scene.board.frame_in(now_ns)
+        if painted:
+            scene.board.styled(Header(kind=Kind.RESULT, seq=1), now_ns, reused=False)
+        scene.board.judge(now_ns, paused=scene.desk.paused)
+    return now_ns
+
+
+def test_a_worker_that_serves_is_called_what_its_pictures_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ClientLink, "ready", True)
+    scene = Scene()
+    ready = {"state": "READY", "message": ""}
+    scene.board.worker_said(ready)
+    now_ns = stream(scene, SECOND_NS, 3, painted=True)
+    assert scene.panel(now_ns).worker.state is WorkerPhase.READY
+    scene.board.status(WorkerStatus(rung="small picture"), now_ns)
+    now_ns = stream(scene, now_ns, 1, painted=True)
+    assert scene.panel(now_ns).worker.state is WorkerPhase.DEGRADED
+    now_ns = stream(scene, now_ns, 2.5, painted=False)
+    assert scene.panel(now_ns).worker.state is WorkerPhase.STALLED
+    scene.board.worker_said(ready)  # told again, of another matter
+    assert scene.panel(now_ns).worker.state is WorkerPhase.STALLED
+    assert scene.board.process_ready, "the watchdog still has it in view"
+    scene.board.worker_said({"state": "BACKOFF", "message": "it died"})
+    now_ns = stream(scene, now_ns, 3, painted=False)
+    assert scene.panel(now_ns).worker.state is WorkerPhase.RECONNECTING
+    scene.board.worker_said(ready)
+    assert scene.panel(now_ns).worker.state is WorkerPhase.READY
+
+
+def test_a_pause_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClientLink, "ready", True)
+    scene = Scene()
+    scene.board.worker_said({"state": "READY", "message": ""})
+    now_ns = stream(scene, SECOND_NS, 3, painted=True)
+    scene.panel(now_ns)
+    scene.desk.request(Pause(on=True))
+    now_ns = stream(scene, now_ns, 5, painted=False)
+    assert scene.panel(now_ns).worker.state is WorkerPhase.READY
+    scene.desk.request(Pause(on=False))
+    now_ns = stream(scene, now_ns, 1, painted=False)
+    assert scene.panel(now_ns).worker.state is WorkerPhase.READY, "one second is not two"
+    now_ns = stream(scene, now_ns, 1.5, painted=False)
+    assert scene.panel(now_ns).worker.state is WorkerPhase.STALLED
+
+
+def test_going_back_is_told_beside_the_look_until_it_changes() -> None:
+    scene = Scene()
+    scene.board.went_back(dataclasses.replace(scene.link.stream_state, revision=3), "it died")
+    assert scene.panel().look.message == "it died"
+    assert scene.board.statistics()["model_size"] == "512x288"
+    scene.board.look_changed(4)
+    assert scene.panel().look.message == ""
+
+
+def test_a_spare_that_takes_over_between_two_looks_is_not_blamed_for_the_gap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ClientLink, "ready", True)
+    scene = Scene()
+    scene.board.worker_said({"state": "READY", "message": ""})
+    now_ns = stream(scene, SECOND_NS, 3, painted=True)
+    now_ns = stream(scene, now_ns, 2.5, painted=False)
+    for state in ("BACKOFF", "STARTING", "LOADING", "READY"):
+        scene.board.worker_said({"state": state, "message": ""})
+    now_ns = stream(scene, now_ns, 1, painted=False)
+    assert scene.panel(now_ns).worker.state is WorkerPhase.READY

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import brushcast.bridge as module
+from brushcast import poison
 from brushcast.bridge import Bridge
 from brushcast.config import BridgeConfig
 from brushcast.frame import Frame, Pixels, Size, model_size
@@ -26,6 +27,7 @@ from brushcast.ring import Ring
 from brushcast.wire.messages import WorkerStatus
 from tests.plugin.grey_worker import GreyWorker
 
+SECOND_NS = 1_000_000_000
 OUTPUT = Size(320, 180)
 MODEL = Size(128, 80)
 
@@ -194,6 +196,40 @@ def test_a_worker_that_hangs_is_reported_though_its_process_lives(
     assert stage.watch(lambda: stage.figures()["styled"] > 10)
     worker.answering = False
     assert stage.watch(lambda: any(event == "stuck" for event, _ in stage.said))
+
+
+def test_a_look_that_kills_every_worker_is_given_up_for_the_last_good_one(
+    monkeypatch: pytest.MonkeyPatch, stage: Stage, worker: GreyWorker
+) -> None:
+    """The test is the supervisor: it starts another worker for each that died."""
+    monkeypatch.setattr(poison, "PROVEN_NS", SECOND_NS // 2)
+    desk, workers = stage.bridge._desk, [worker]
+    assert stage.watch(lambda: stage.bridge._guard._good is not None)
+    desk.request(module.ChangeLook(preset="neon", strength=0.9))
+    try:
+        for _ in range(2):
+            workers[-1].dies_of = "neon"
+            assert stage.watch(lambda: workers[-1].dead)
+            workers[-1].die()
+            stage.worker_is("BACKOFF", worker.endpoint)
+            workers.append(GreyWorker(worker.endpoint))
+            workers[-1].dies_of = "neon"
+            stage.worker_is("READY", worker.endpoint)
+        styled = stage.figures()["styled"]
+        assert stage.watch(lambda: stage.figures()["styled"] > styled + 20)
+        assert not workers[-1].dead
+        assert {state.preset for state in workers[-1].states} == {"ink"}
+        assert stage.watch(lambda: desk.snapshot().look.applied)
+        look = desk.snapshot().look
+        assert (look.preset, look.strength) == ("ink", worker.states[0].strength)
+        assert "died twice of this look (Neon night)" in look.message
+        desk.request(module.ChangeLook(preset="neon"))  # the user may try it again
+        assert stage.watch(lambda: workers[-1].dead)
+    finally:
+        for other in workers[1:]:
+            if not other.dead or other is workers[-1]:
+                other.die()
+    assert not stage.leaked
 
 
 def test_results_that_are_no_pictures_are_never_shown(stage: Stage, worker: GreyWorker) -> None:

@@ -69,6 +69,18 @@ def test_a_wish_is_visible_at_once_and_taken_once(desk: Desk) -> None:
     assert desk.snapshot().look.applied
 
 
+def test_going_back_is_seen_at_once_and_gives_way_to_a_newer_wish(desk: Desk) -> None:
+    ink = desk.look
+    desk.request(ChangeLook(preset="neon"))
+    desk.take_changes()
+    desk.go_back(ink)
+    assert desk.snapshot().look.preset == "ink"
+    assert desk.take_changes() == [], "nobody asked for it"
+    desk.request(ChangeLook(preset="oil"))
+    desk.go_back(ink)
+    assert desk.look.name == "oil"
+
+
 def test_a_wish_that_cannot_be_leaves_everything_as_it_was(desk: Desk) -> None:
     with pytest.raises(PresetError, match="unknown preset"):
         desk.request(ChangeLook(preset="absent"))

@@ -40,3 +40,25 @@ def test_uptime_without_output_forgives_nothing() -> None:
         policy.good_output(SECOND_NS)  # one picture only, then it dies
         assert policy.died() is not None
     assert policy.died() is None
+
+
+def test_a_picture_now_and_then_is_no_good_output() -> None:
+    """It paints one, is stuck, paints another: ten seconds apart they are not ten good ones."""
+    policy = RestartPolicy(random.Random(1))
+    now_ns = 0
+    for _ in range(BREAKER_FAILURES):
+        for _ in range(3):
+            now_ns += 10 * SECOND_NS
+            policy.good_output(now_ns)
+        given_up = policy.died() is None
+    assert given_up
+
+
+def test_a_job_whose_pictures_are_far_apart_says_so() -> None:
+    policy = RestartPolicy(random.Random(1), output_gap_s=60)
+    now_ns = 0
+    for _ in range(3 * BREAKER_FAILURES):
+        for _ in range(3):
+            now_ns += 10 * SECOND_NS
+            policy.good_output(now_ns)
+        assert policy.died() == 0

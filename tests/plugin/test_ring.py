@@ -1,11 +1,13 @@
 """The ring: the newest picture between processes, never torn."""
 
+import errno
 import os
 import signal
 import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import brushcast.ring as module
 from brushcast.errors import SourceError
 from brushcast.frame import Size
 from brushcast.playout import Kind
@@ -315,3 +318,28 @@ def test_pixels_of_another_shape_are_our_own_mistake(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="BGRA"):
         made.write(picture(0, Size(64, 48)), Kind.LIVE)
     made.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="how a full disk is noticed")
+def test_a_full_shared_memory_is_one_sentence_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(
+        SourceError, match=r"picture ring .*No space left on device; wanted \d+ byt"
+    ):
+        Ring.create(Size(64, 48))
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_place_for_a_ring_at_all_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "_SHARED_MEMORY", tmp_path / "absent")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(SourceError, match=r"ring in .*absent or among temporary files: No such"):
+        Ring.create(Size(64, 48))

@@ -61,6 +61,7 @@ class Run:
 
     def __init__(self, tmp_path: Path, **options: Any) -> None:
         PaperChild.made = []
+        self.now_s = 1000.0
         self.told: list[str] = []
         self.supervisor = Supervisor(
             RunConfig(**options), user_presets=tmp_path, tell=self.told.append
@@ -172,6 +173,110 @@ def test_a_worker_that_never_paints_is_given_up_and_a_person_can_retry(tmp_path:
     run.event(bridge, "retry")
     run.later()
     assert len(PaperChild.made) == starts + 1
+
+
+def test_twenty_crashes_in_a_row_are_five_starts(tmp_path: Path) -> None:
+    """Each comes up and dies without a picture; so does each spare that takes over."""
+    run = Run(tmp_path)
+    for _ in range(20):
+        if run.supervisor._children["worker"].alive:
+            run.worker_is_up()
+            run.later()  # the spare
+            run.dies("worker")
+        run.later()
+        run.event(run.child("bridge"), "stats", live=False)
+    served = [c for c in PaperChild.made if c.name == "worker"]
+    assert len(served) == 5
+    assert len([c for c in PaperChild.made if c.name == "spare"]) <= 1, "warm, for Retry"
+    assert run.child("bridge").states().count("FAILED") == 1
+
+
+def test_a_spare_that_takes_over_after_a_retry_is_no_failed_worker(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for _ in range(5):
+        run.worker_is_up()
+        run.dies("worker")
+        run.supervisor._due.pop("spare", None)
+        run.later()
+    run.supervisor._start_worker(spare=True)
+    bridge = run.child("bridge")
+    run.event(bridge, "retry")
+    run.later()
+    assert bridge.states()[-2:] == ["FAILED", "STARTING"]
+    run.worker_is_up()
+    assert bridge.states()[-2:] == ["LOADING", "READY"]
+
+
+def test_a_retry_does_not_wait_for_the_back_off(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for _ in range(4):
+        run.worker_is_up()
+        run.dies("worker")
+        run.supervisor._due.pop("spare", None)
+    run.event(run.child("bridge"), "retry")
+    assert run.supervisor._due["worker"] <= time.monotonic()
+
+
+def test_a_spare_that_cannot_load_ends_no_run_and_is_given_up(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.worker_is_up()
+    for started in range(1, 9):
+        run.later()
+        spares = [child for child in PaperChild.made if child.name == "spare"]
+        assert len(spares) == min(started, 5)
+        if started <= 5:
+            run.event(spares[-1], "error", message="no memory for a second one")
+            run.dies("spare")
+    assert run.supervisor._failure is None
+    assert run.child("bridge").states()[-1] == "READY"
+
+
+def silent_for(run: Run, seconds: float) -> None:
+    """The supervisor's own turns, with nothing heard."""
+    for turn in range(round(seconds * 4)):
+        run.supervisor._watch(round((run.now_s + turn / 4) * 1e9))
+    run.now_s += seconds
+
+
+@pytest.mark.parametrize("name", ["bridge", "camera"])
+def test_a_child_that_lives_and_does_nothing_is_shot(tmp_path: Path, name: str) -> None:
+    run = Run(tmp_path)
+    run.worker_is_up()
+    silent_for(run, 30)
+    assert not run.child(name).killed, "it may still be opening a camera"
+    for second in range(20):
+        for speaker in ("bridge", "camera"):
+            run.event(run.child(speaker), "stats", live=True, frames_out=30 * second)
+        silent_for(run, 1)
+    other = "bridge" if name == "camera" else "camera"
+    for second in range(20, 40):
+        run.event(run.child(other), "stats", live=True, frames_out=30 * second)
+        if name == "camera":  # its reports have a thread of their own: the count stands still
+            run.event(run.child(name), "stats", frames_out=570)
+        silent_for(run, 1)
+    assert run.child(name).killed
+    assert not run.child(other).killed
+
+
+def test_a_worker_that_never_comes_up_is_shot(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    silent_for(run, module.LOAD_PATIENCE_S - 1)
+    assert not run.child("worker").killed
+    silent_for(run, 3)
+    assert run.child("worker").killed
+    wan = Run(tmp_path, engine="wan-1.3b")
+    silent_for(wan, module.LOAD_PATIENCE_S + 30)
+    assert not wan.child("worker").killed, "tens of gigabytes take longer"
+
+
+def test_a_worker_that_is_up_has_no_limit_here(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.worker_is_up()
+    run.later()
+    run.event(run.child("spare"), "standby")
+    silent_for(run, 2 * module.LOAD_PATIENCE_S)
+    assert not run.child("worker").killed
+    assert not run.child("spare").killed
 
 
 def test_a_hung_worker_is_shot(tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ class FakeEngine:
         self.fails_midway: list[Exception] = []  # with a part of the chunk put out already
         self.spoils = 0
         self.spoilt_seqs: set[int] = set()
+        self.blank_seqs: set[int] = set()
+        self.spoilt_prompt = ""
         self.later = False  # pictures are on their way when a step is over, as from a GPU
         self.waited = 0  # for how many parts
         self.opened: list[Size] = []
@@ -134,12 +136,14 @@ class FakeEngine:
         x_TCHW, seqs, captured_ns = zip(*out, strict=True)
         chunk = Chunk(torch.stack(x_TCHW), seqs, captured_ns)
         x_TCHW = -chunk.x_TCHW
-        if self.spoils:
-            self.spoils -= 1
+        if self.spoils or job.preset.prompt == self.spoilt_prompt:
+            self.spoils = max(0, self.spoils - 1)
             x_TCHW = torch.full_like(x_TCHW, float("nan"))
         for i, seq in enumerate(chunk.seqs):
             if seq in self.spoilt_seqs:
                 x_TCHW[i] = float("nan")
+            if seq in self.blank_seqs:
+                x_TCHW[i] = 0.1
         return dataclasses.replace(chunk, x_TCHW=x_TCHW)
 
 

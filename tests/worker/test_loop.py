@@ -9,10 +9,8 @@ import pytest
 
 from brushcast.errors import EngineError, OutOfMemory
 from brushcast.frame import Size
-from brushcast.presets import Preset
 from brushcast_worker.loop import FAILURES_IN_A_ROW
 from brushcast_worker.mail import Changed, Closed, Painted, Problem, Status, ToLink
-from brushcast_worker.stages.motion import CUT_ABOVE, STILL_BELOW, Picture, Seen, measure
 from tests.worker.conftest import Clock
 from tests.worker.loop_rig import STATE, A, B, Rig
 
@@ -358,30 +356,6 @@ def test_waits_for_mail_as_long_as_nothing_is_due(clock: Clock) -> None:
     assert 0 < rig.loop.turn(0) <= 500_000_000
     rig.send(1, 2, 3)
     assert rig.loop.turn(0) == 0
-
-
-def test_warming_up_runs_whole_chunks_and_tells_the_cost(clock: Clock) -> None:
-    rig = Rig(clock, steps=(1, 2))
-    preset = Preset(name="ink", title="Ink", prompt="ink")
-    rig.engine.info = dataclasses.replace(rig.engine.info, warm_up_chunks=4)
-    assert rig.loop.warm_up(preset, Size(64, 64)) == 10_000_000
-    assert len(rig.engine.batches) == 4
-    assert rig.posted == []
-
-
-def test_what_warms_up_is_one_scene_that_moves(clock: Clock) -> None:
-    """After a cut a stream begins anew, and what it needs from then on would not be there."""
-    rig = Rig(clock)
-    rig.engine.info = dataclasses.replace(rig.engine.info, warm_up_chunks=3)
-    rig.loop.warm_up(Preset(name="ink", title="Ink", prompt="ink"), Size(64, 64))
-    seen = None
-    for number, (job,) in enumerate(rig.engine.batches):
-        motion = measure(job.chunk.pixels, seen)
-        if number:
-            assert motion.peak >= STILL_BELOW
-            assert motion.cut < CUT_ABOVE
-        last = Picture(job.chunk.pixels[-1], None)
-        seen = Seen(last, last)
 
 
 def test_stops_when_asked(clock: Clock) -> None:

@@ -8,11 +8,12 @@ import os
 import queue
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ import pytest
 from brushcast import codec
 from brushcast.errors import ConfigError, OutOfMemory
 from brushcast.frame import Size
-from brushcast.presets import Preset
 from brushcast.wire import events as wire
 from brushcast.wire.curve import BRIDGES
 from brushcast.wire.link import LOCAL_TIMES, ClientLink
@@ -34,7 +34,7 @@ from brushcast_worker.compile_cache import INDUCTOR
 from brushcast_worker.config import ServeConfig
 from brushcast_worker.engine import EngineInfo
 from brushcast_worker.serve import _warmed_up, _welcome, credit_frames
-from tests.worker.conftest import SIZE, moving
+from tests.worker.conftest import moving
 
 PATIENCE_S = 120
 STATE = StreamState(
@@ -45,14 +45,17 @@ STATE = StreamState(
 class Worker:
     """The process; its events by name."""
 
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "brushcast_worker", "serve", "--engine", "pocket-random"]
+    def __init__(
+        self, *arguments: str, program: Sequence[str] = ("brushcast_worker",), **environment: str
+    ) -> None:
+        command = [sys.executable, "-m", *program, "serve", "--engine", "pocket-random"]
         self.process = subprocess.Popen(
             [*command, "--device", "cpu", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=os.environ | environment,
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._errors: list[str] = []
@@ -72,6 +75,13 @@ class Worker:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(message) + "\n")
         self.process.stdin.flush()
+
+    def says(self, line: str) -> bool:
+        """Whether this line came on standard error, in time."""
+        ends = time.monotonic() + PATIENCE_S
+        while f"{line}\n" not in self._errors and time.monotonic() < ends:
+            time.sleep(0.02)
+        return f"{line}\n" in self._errors
 
     def hang_up(self) -> int:
         assert self.process.stdin is not None
@@ -94,7 +104,8 @@ class Worker:
 
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
-        self._errors += self.process.stderr
+        for line in self.process.stderr:
+            self._errors.append(line)
 
 
 @pytest.fixture
@@ -213,16 +224,16 @@ def test_credit_is_enough_for_the_most_steps_and_for_what_comes_late(
 
 
 class Warming:
-    """A loop that fails to warm up as often as it is told."""
+    """A warm-up that fails as often as it is told."""
 
     def __init__(self, failures: int, error: Exception) -> None:
-        self.failures, self.error, self.sizes = failures, error, list[Size]()
+        self.failures, self.error, self.tries = failures, error, 0
 
-    def warm_up(self, preset: Preset, size: Size) -> int:
-        self.sizes.append(size)
-        if len(self.sizes) <= self.failures:
+    def __call__(self) -> list[int]:
+        self.tries += 1
+        if self.tries <= self.failures:
             raise self.error
-        return 5
+        return [9, 5]
 
 
 @pytest.fixture
@@ -248,23 +259,23 @@ def test_only_who_may_be_far_away_offers_h264_and_more_credit(far: bool) -> None
 
 
 def test_a_damaged_compile_cache_is_built_anew_once(compiled: Path) -> None:
-    loop: Any = Warming(1, RuntimeError("device kernel image is invalid"))
-    assert _warmed_up(loop, SIZE) == 5
-    assert loop.sizes == [SIZE, SIZE]
+    warm = Warming(1, RuntimeError("device kernel image is invalid"))
+    assert _warmed_up(warm) == [9, 5]
+    assert warm.tries == 2
     assert not compiled.exists()
-    loop = Warming(2, RuntimeError("another reason"))
+    warm = Warming(2, RuntimeError("another reason"))
     with pytest.raises(RuntimeError, match="another reason"):
-        _warmed_up(loop, SIZE)
-    assert len(loop.sizes) == 2
+        _warmed_up(warm)
+    assert warm.tries == 2
 
 
 @pytest.mark.parametrize("error", [OutOfMemory("80 GB wanted"), ConfigError("no such size")])
 def test_what_the_cache_is_not_to_blame_for_ends_the_start(
     compiled: Path, error: Exception
 ) -> None:
-    loop: Any = Warming(1, error)
+    warm = Warming(1, error)
     with pytest.raises(type(error)):
-        _warmed_up(loop, SIZE)
+        _warmed_up(warm)
     assert compiled.exists()
 
 
@@ -272,10 +283,10 @@ def test_without_a_compile_cache_nothing_is_tried_twice(
     compiled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(INDUCTOR)
-    loop: Any = Warming(1, RuntimeError("broken"))
+    warm = Warming(1, RuntimeError("broken"))
     with pytest.raises(RuntimeError, match="broken"):
-        _warmed_up(loop, SIZE)
-    assert len(loop.sizes) == 1
+        _warmed_up(warm)
+    assert warm.tries == 1
     assert compiled.exists()
 
 
@@ -295,3 +306,138 @@ def test_beyond_this_machine_it_listens_with_keys_and_says_when_nobody_is_paired
     with pytest.raises(ConfigError, match="beyond this machine"):
         serve._listen(context, anywhere, ServeConfig(bind=near))
     context.term()
+
+
+HANGING = "tests.worker.hanging_worker"
+
+
+def feed(endpoint: str, stop: threading.Event) -> threading.Thread:
+    """A camera for this worker, in a thread of its own: pictures as credit allows, results
+    forgotten."""
+
+    def run() -> None:
+        link = ClientLink(STATE, client="t", version="0", times=LOCAL_TIMES, rng=random.Random(0))
+        context = Context()
+        dialler = Dialler(context, parse_endpoint(endpoint), link)
+        link.start(time.monotonic_ns())
+        pictures, seq = moving(64), 0
+        while not stop.is_set():
+            dialler.wait(time.monotonic_ns(), None, 20_000_000)
+            list(dialler.service(time.monotonic_ns()))
+            while link.credit:
+                link.send_frame(
+                    codec.encode(pictures[seq % 64], Codec.RAW), seq=seq, captured_ns=seq,
+                    width=STATE.width, height=STATE.height, codec=Codec.RAW,
+                    now_ns=time.monotonic_ns(),
+                )  # fmt: skip
+                seq += 1
+            dialler.flush()
+        dialler.close(time.monotonic_ns())
+        context.destroy(linger=0)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def camera() -> Iterator[Callable[[str], None]]:
+    """Starts a camera for an endpoint."""
+    stop, threads = threading.Event(), list[threading.Thread]()
+    yield lambda endpoint: threads.append(feed(endpoint, stop))
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+
+
+def test_a_model_that_hangs_does_not_outlive_the_parent(
+    started: list[Worker], camera: Callable[[str], None]
+) -> None:
+    """The guard would take minutes here: what ends it is the end of standard input."""
+    started.append(worker := Worker("--supervised", program=(HANGING, "0", "loop")))
+    camera(worker.event("listening")["endpoint"])
+    assert worker.says("stuck")
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.process.wait(0.5)
+    assert worker.hang_up() == 1
+
+
+def test_a_model_that_hangs_ends_its_process_with_a_sentence(
+    started: list[Worker], camera: Callable[[str], None]
+) -> None:
+    started.append(worker := Worker("--supervised", program=(HANGING, "6", "loop")))
+    camera(worker.event("listening")["endpoint"])
+    assert worker.process.wait(PATIENCE_S) == 1
+    assert worker._errors[0] == "stuck\n"
+    ended = "the worker ends itself: the model did not come back within "
+    assert worker._errors[-1].startswith(ended)
+
+
+def test_a_parent_that_dies_while_the_model_is_loaded_leaves_no_worker(
+    started: list[Worker],
+) -> None:
+    started.append(worker := Worker("--supervised", program=(HANGING, "0", "load")))
+    assert worker.says("stuck")
+    assert worker.hang_up() == 1
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[tuple[str, Callable[[float], list[str]]]]:
+    """A notify socket's path, and what was heard there within so many seconds."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+
+        def heard(seconds: float) -> list[str]:
+            found, ends = list[str](), time.monotonic() + seconds
+            while (left := ends - time.monotonic()) > 0:
+                listening.settimeout(left)
+                try:
+                    found += listening.recv(4096).decode().split("\n")
+                except TimeoutError:
+                    break
+            return found
+
+        yield str(tmp_path / "notify"), heard
+
+
+@pytest.mark.skipif(os.name != "posix", reason="UNIX sockets")
+def test_systemd_hears_of_a_start_and_an_end(
+    started: list[Worker], systemd: tuple[str, Callable[[float], list[str]]]
+) -> None:
+    """READY once it is warm and listens, signs of life though nobody wants pictures, STOPPING."""
+    path, heard = systemd
+    started.append(worker := Worker("--json", NOTIFY_SOCKET=path, WATCHDOG_USEC="30000000"))
+    ends, words = time.monotonic() + PATIENCE_S, list[str]()
+    while not words and time.monotonic() < ends:
+        words = heard(0.1)
+    assert words[0] == "READY=1"
+    told = [json.loads(worker._lines.get(timeout=1))["event"] for _ in range(2)]
+    assert told == ["listening", "ready"], "loading takes longer than that second"
+    words += heard(3)
+    assert words[1].startswith("STATUS=pocket on ")
+    assert words.count("READY=1") == 1
+    assert "WATCHDOG=1" in words
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(PATIENCE_S) == 0
+    assert "STOPPING=1" in heard(0.5)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="UNIX sockets")
+def test_systemd_gets_no_sign_of_life_from_a_process_that_is_stuck_as_a_whole(
+    started: list[Worker],
+    camera: Callable[[str], None],
+    systemd: tuple[str, Callable[[float], list[str]]],
+) -> None:
+    """In C, with the interpreter's lock: its own guard cannot end it, so systemd must."""
+    path, heard = systemd
+    worker = Worker(
+        "--json", program=(HANGING, "2", "held"), NOTIFY_SOCKET=path, WATCHDOG_USEC="30000000"
+    )
+    started.append(worker)
+    endpoint = worker.event("listening")["endpoint"]
+    assert "WATCHDOG=1" in heard(2.5)
+    camera(endpoint)
+    assert worker.says("stuck")
+    heard(0.2)  # what was on its way
+    assert heard(3) == []
+    assert worker.process.poll() is None

@@ -209,22 +209,38 @@ def test_an_unknown_look_leaves_the_last_good_one() -> None:
 
 
 class TestRejecting:
-    def test_what_is_not_finite(self) -> None:
-        assert session().looks_wrong(float("nan"), float("nan"), []) == "not finite"
-        assert session().looks_wrong(-1.0, float("inf"), []) == "not finite"
-        assert session().looks_wrong(-1.0, 1.0, []) is None
-
-    def test_one_colour_from_a_picture_that_is_not(self) -> None:
-        made = session()
-        made.arrive(picture(0))
-        made.take(4)
-        assert made.looks_wrong(0.5, 0.51, [0]) == "one colour"
-
-    def test_but_not_from_a_covered_lens(self) -> None:
+    def test_results_are_held_against_what_they_were_made_from(self) -> None:
         made = session()
         made.arrive(picture(0, level=10))
         made.take(4)
-        assert made.looks_wrong(-0.9, -0.89, [0]) is None
+        source, nobodys = made.sources([0, -1])
+        assert source is not None
+        assert source.max() == 10
+        assert nobodys is None
+
+    def test_a_new_state_that_does_no_better_is_hopeless(self) -> None:
+        made = session()
+        for tick in range(2 * BAD_IN_A_ROW):
+            assert not made.hopeless
+            made.engine_state = object()
+            made.arrive(picture(tick))
+            made.take(4)
+            made.reject([tick])
+        assert made.hopeless
+
+    def test_a_good_one_between_gives_hope(self) -> None:
+        made = session()
+        for tick in range(6 * BAD_IN_A_ROW):
+            made.engine_state = object()
+            made.arrive(picture(tick))
+            made.take(4)
+            if tick == 2 * BAD_IN_A_ROW - 1:
+                finish(made, [tick], 0, reused=False)
+            else:
+                made.reject([tick])
+            if tick < 4 * BAD_IN_A_ROW - 1:
+                assert not made.hopeless, tick
+        assert made.hopeless
 
     def test_five_in_a_row_are_a_new_state(self) -> None:
         made = session()

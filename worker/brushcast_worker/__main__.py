@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from brushcast.child import say
+from brushcast.child import read_messages, say
 from brushcast.errors import BrushcastError, InputError
 from brushcast.folders import keys_folder
 from brushcast.frame import Size
@@ -34,6 +34,7 @@ from brushcast_worker.config import (
 )
 from brushcast_worker.pair import pair, worker_keys
 from brushcast_worker.quirks import parse_quirks
+from brushcast_worker.sd_notify import asked_by_systemd
 
 APP = "brushcast-worker"
 QUIRKS = click.option(
@@ -142,7 +143,10 @@ def serve(
     as_json: bool,
 ) -> int:
     """Serve streams until stopped."""
+    # From here on the worker ends with its parent, though torch has yet to be imported.
+    messages = read_messages() if supervised else None
     tell = say if supervised or as_json else _tell_people
+    notify, watchdog_s = asked_by_systemd(os.environ, os.getpid())
     try:
         endpoint = parse_endpoint(bind)
         config = ServeConfig(
@@ -156,10 +160,12 @@ def serve(
             quirks=parse_quirks(quirks),
             keys=None if endpoint.loopback else worker_keys(),
             bridges=keys_folder() / BRIDGES,
+            notify=notify,
+            watchdog_s=watchdog_s,
         )
         from brushcast_worker.serve import run_worker
 
-        return run_worker(config, tell)
+        return run_worker(config, tell, messages)
     except BrushcastError as error:
         if tell is say:
             say("error", message=" ".join(str(error).split()))

@@ -25,7 +25,8 @@ class ServeConfig:
 
     supervised: standard input is the lifeline. standby: loaded and warm, but nothing is bound
     before a line arrives. decoder: as of engine.load_engine. keys, bridges: the worker's pair and
-    the file of the bridges that it lets in; given when `bind` is beyond this machine.
+    the file of the bridges that it lets in; given when `bind` is beyond this machine. notify,
+    watchdog_s: as of sd_notify.asked_by_systemd.
     """
 
     bind: Endpoint
@@ -38,6 +39,8 @@ class ServeConfig:
     quirks: Quirks = DEFAULT
     keys: KeyPair | None = None
     bridges: Path | None = None
+    notify: str = ""
+    watchdog_s: float = 0.0
 
     def __post_init__(self) -> None:
         check_threads(self.threads)

@@ -36,6 +36,8 @@ class EngineInfo:
     attention_ms: torch's attention kernels that were tried at load, the one that is used first:
     what a layer's attention takes. Empty where none was: torch chooses.
     warm_up_chunks: of one stream, until everything that it needs was built once.
+    slow_start_s: what a stream's first chunk of a size or a look may take; longer is taken for a
+    hang.
     """
 
     name: str
@@ -50,6 +52,7 @@ class EngineInfo:
     description: str
     late_frames: int = 0
     warm_up_chunks: int = 2  # the first builds, the second tells the cost
+    slow_start_s: float = 120.0  # graphs are recorded, and a text encoder may have to run
     attention_ms: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -22,15 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from brushcast.errors import EngineError, InputError, OutOfMemory
-from brushcast.frame import Frame, Size
 from brushcast.presets import Preset
-from brushcast_worker.chunk import (
-    PADDING_SEQ,
-    Chunk,
-    chunk_from_frames,
-    chunks_from_frames,
-    read_back,
-)
+from brushcast_worker.chunk import Chunk, chunks_from_frames, read_back
 from brushcast_worker.engine import Engine, Job
 from brushcast_worker.flight import Flight, Turn
 from brushcast_worker.mail import (
@@ -46,6 +39,8 @@ from brushcast_worker.mail import (
     ToLink,
 )
 from brushcast_worker.memory import used_bytes, used_share
+from brushcast_worker.output_guard import what_is_wrong
+from brushcast_worker.pulse import Pulse
 from brushcast_worker.scheduler import Batch, Scheduler, Wait
 from brushcast_worker.session import Session, look_of
 
@@ -53,13 +48,12 @@ log = logging.getLogger(__name__)
 
 STATUS_EVERY_NS = 500_000_000
 LONGEST_WAIT_NS = 250_000_000  # how long stopping may take, and how old a status may get
-WARM_UP_LEVELS = 8  # of 255 apart: not still, so everything is computed, and no cut
 HANDS = 2  # interpolate, beside this thread
 FAILURES_IN_A_ROW = 3  # of the engine, for reasons unknown: then this process is not worth keeping
 
 
 class Loop:
-    """Runs on the GPU thread: `warm_up`, then `run`, until `stop` is set."""
+    """Runs on the GPU thread, until `stop` is set. `pulse` is for other threads to read."""
 
     def __init__(
         self,
@@ -83,26 +77,13 @@ class Loop:
         self._landed_ns = 0  # the last one
         self._failures_in_a_row = 0
         self._status_ns = 0
+        self._useless = ""  # why this process is not worth keeping
         self._memory_share = 0.0
         self._hands = ThreadPoolExecutor(HANDS, "between")
-
-    def warm_up(self, preset: Preset, size: Size) -> int:
-        """Runs the engine on grey pictures, so that no chunk of the first real stream is a slow
-        one. The last chunk's cost in ns."""
-        info = self._engine.info
-        grey = torch.full((size.height, size.width, 3), 127, dtype=torch.uint8).numpy()
-        state = self._engine.open(preset, size)
-        took_ns = 0
-        for number in range(info.warm_up_chunks):
-            wanted = self._engine.frames_wanted(state)
-            shade = grey + WARM_UP_LEVELS * (number % 2)
-            frames = [Frame(shade.copy(), PADDING_SEQ, 0) for _ in range(wanted)]
-            begun_ns = self._clock_ns()
-            chunk = chunk_from_frames(frames, self._device)
-            job = Job(state=state, chunk=chunk, preset=preset, steps=info.default_steps)
-            self._engine.step([job], _discard)
-            took_ns = self._clock_ns() - begun_ns
-        return took_ns
+        info = engine.info
+        self.pulse = Pulse(
+            clock_ns, slow_start_s=info.slow_start_s, usual_area_px=info.default_size.area_px
+        )
 
     def run(self) -> None:
         """Until stopped. Raises EngineError when the engine failed again and again."""
@@ -118,9 +99,14 @@ class Loop:
         may wait."""
         self._read_mail(wait_ns)
         choice = self._choose(self._clock_ns())
-        if isinstance(choice, Batch):
-            self._run([self._sessions[stream] for stream in choice.ids])
-        self._land(ahead=isinstance(choice, Batch))
+        sessions = [self._sessions[s] for s in choice.ids] if isinstance(choice, Batch) else []
+        self.pulse.begins(sessions)
+        if sessions:
+            self._run(sessions)
+        self._land(ahead=bool(sessions))
+        self.pulse.ends()
+        if self._useless:
+            raise EngineError(self._useless)
         self._tell_status()
         return 0 if isinstance(choice, Batch) else self._patience_ns(choice)
 
@@ -146,6 +132,7 @@ class Loop:
             return  # the mail of a stream that ended while it was on its way
         elif isinstance(letter, Arrived):
             session.arrive(letter)
+            self.pulse.arrived()
         elif isinstance(letter, Changed):
             self._follow(session, letter)
         elif isinstance(letter, Closed):
@@ -285,7 +272,7 @@ class Loop:
             return
         session, turn.came_out, turn.reused = turn.session, True, result.reused
         back = read_back(result)
-        turn.wrong = turn.wrong or session.looks_wrong(back.low, back.high, result.seqs)
+        turn.wrong = turn.wrong or what_is_wrong(back, session.sources(result.seqs))
         if turn.wrong:
             turn.rejected += result.seqs
             return
@@ -302,6 +289,7 @@ class Loop:
             )
         seqs = [seq for seq, _ in complete]
         session.painted(seqs, self._clock_ns(), reused=result.reused)
+        self.pulse.finished()
 
     def _close(self, turn: Turn) -> None:
         """A chunk is over: what the stream learns from it."""
@@ -368,7 +356,10 @@ class Loop:
                 self._post(Problem(session.stream, "memory", message, fatal=False))
                 return
         message = f"the memory of {self._engine.info.device_name} does not do: {short}"
-        self._end(short_of, "memory", message)
+        if short_of.counts["results"] and not short_of.lossless and len(self._sessions) == 1:
+            self._useless = message  # it did before: a new process has what this one lost
+        else:
+            self._end(short_of, "memory", message)
 
     def _survive(self, turns: Sequence[Turn], error: Exception) -> None:
         """The engine failed for a reason unknown: every stream of the batch starts anew."""
@@ -393,6 +384,16 @@ class Loop:
             self._end(session, "bad-output", f"the model gave no usable picture ({turn.wrong})")
             return
         self._refuse(session, session.reject(turn.rejected), "bad output")
+        if session.hopeless:
+            self._give_up(session, f"a new state did not help: results are {turn.wrong}")
+
+    def _give_up(self, session: Session, why: str) -> None:
+        """Weights or device are damaged, and this process with them; unless another stream is well:
+        then it is this one's wish."""
+        if len(self._sessions) == 1 or self.pulse.stalled:
+            self._useless = f"the model gives no usable picture any more: {why}"
+        else:
+            self._end(session, "bad-output", f"the model gave no usable picture ({why})")
 
     def _refuse_lost(self, session: Session) -> None:
         """A new size is a new engine state: what was inside the old one has no result."""
@@ -431,8 +432,3 @@ def _job(turn: Turn, chunk: Chunk) -> Job:
         steps=session.steps,
         lossless=session.lossless,
     )
-
-
-def _discard(_: int, pictures: Chunk) -> None:
-    """Takes what nobody waits for, at the cost of what somebody does."""
-    read_back(pictures)

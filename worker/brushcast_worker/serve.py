@@ -2,8 +2,10 @@
 
 main       the GPU thread: loads the engine, warms it up, runs the loop
 link       server.Server
-lifeline   reads standard input, where supervised (brushcast.child)
-parent     waits for what the lifeline reads; its end ends the process, a hung model included
+guard      step_guard.Watch: ends the process when the GPU thread does not come back
+lifeline   reads standard input, where supervised (brushcast.child): its end ends the process, a
+           hung model included
+parent     waits for what the lifeline reads, so that the end is a good one where it can be
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import logging
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,10 +23,8 @@ from typing import Any
 import torch
 
 import brushcast
-from brushcast.child import read_messages
 from brushcast.errors import InputError, OutOfMemory
 from brushcast.folders import compiled_folder
-from brushcast.frame import Size
 from brushcast.packing import CODECS
 from brushcast.presets import Preset, load_presets
 from brushcast.wire.curve import KeyList
@@ -35,11 +36,13 @@ from brushcast_worker.config import ServeConfig, physical_cores
 from brushcast_worker.engine import EngineInfo, load_engine
 from brushcast_worker.loop import Loop
 from brushcast_worker.mail import Outbox, new_inbox
+from brushcast_worker.sd_notify import Notifier
 from brushcast_worker.server import Server
+from brushcast_worker.step_guard import STOP_PATIENCE_S, Watch
+from brushcast_worker.warm_up import warm_up
 
 log = logging.getLogger(__name__)
 
-STOP_PATIENCE_S = 3.0  # a model that does not come back is not waited for
 LEAST_WARM_UP_MS = 5_000
 MOST_WARM_UP_MS = 10_000
 NETWORK_FRAMES = 16  # half a second at 30: a round trip around the world, both ways
@@ -49,11 +52,11 @@ Tell = Callable[..., None]  # child.say: the event's name, and what it says by k
 Messages = queue.Queue[dict[str, Any] | None]
 
 
-def run_worker(config: ServeConfig, tell: Tell) -> int:
-    """Serve until stopped; the exit code. Raises ConfigError, WeightsError, OutOfMemory before it
-    is ready, and EngineError when the engine failed again and again."""
+def run_worker(config: ServeConfig, tell: Tell, messages: Messages | None = None) -> int:
+    """Serve until stopped; the exit code. messages: the parent's, where supervised. Raises
+    ConfigError, WeightsError, OutOfMemory before it is ready, and EngineError when the engine
+    failed again and again."""
     stop, waker, context = threading.Event(), Waker(), Context()
-    messages = read_messages() if config.supervised else None
     _handle_signals(config, stop)
     socket = None
     try:
@@ -64,7 +67,9 @@ def run_worker(config: ServeConfig, tell: Tell) -> int:
         )
         inbox, outbox = new_inbox(), Outbox(waker.wake, stop)
         loop = Loop(engine, inbox=inbox, post=outbox.post, clock_ns=time.monotonic_ns, stop=stop)
-        took_ns = _warmed_up(loop, engine.info.default_size)
+        size = engine.info.default_size
+        took_ns = _warmed_up(lambda: warm_up(engine, _some_preset(), size, time.monotonic_ns))
+        loop.pulse.warmed_up(max(took_ns))
         if socket is None:
             tell("standby", **_about(engine.info))
             endpoint = _wait_to_serve(messages, config.bind)
@@ -78,7 +83,7 @@ def run_worker(config: ServeConfig, tell: Tell) -> int:
         server = Server(
             socket,
             waker,
-            welcome=_welcome(engine.info, took_ns, far=not config.supervised),
+            welcome=_welcome(engine.info, took_ns[-1], far=not config.supervised),
             to_gpu=inbox,
             mail=outbox,
             clock_ns=time.monotonic_ns,
@@ -86,14 +91,31 @@ def run_worker(config: ServeConfig, tell: Tell) -> int:
         )
         link = threading.Thread(target=_serve_links, args=(server, stop), name="link")
         link.start()
+        done, notifier = threading.Event(), Notifier(config.notify)
+        watch = Watch(
+            pulse=loop.pulse,
+            notifier=notifier,
+            stop=stop,
+            done=done,
+            link_alive=link.is_alive,
+            watched=config.watchdog_s > 0,
+            clock_ns=time.monotonic_ns,
+            leave=_leave,
+        )
+        guard = threading.Thread(target=watch.stand, name="guard")
+        guard.start()
         try:
             tell("listening", endpoint=str(socket.endpoint))
             tell("ready", **_about(engine.info))
+            notifier.ready(f"{engine.info.name} on {engine.info.device_name} at {socket.endpoint}")
             loop.run()
         finally:
             stop.set()
             waker.wake()
             link.join(STOP_PATIENCE_S)
+            notifier.stopping()
+            done.set()
+            guard.join(STOP_PATIENCE_S)
         return 0
     finally:
         if socket is not None:
@@ -112,11 +134,11 @@ def _listen(context: Context, endpoint: Endpoint, config: ServeConfig) -> Router
     return RouterSocket(context, endpoint, Guard(context, config.keys, bridges.admits))
 
 
-def _warmed_up(loop: Loop, size: Size) -> int:
-    """The cost of a chunk in ns. What was compiled in an earlier start may be damaged in ways that
-    torch does not notice: then it is built anew, once."""
+def _warmed_up(warm: Callable[[], list[int]]) -> list[int]:
+    """The cost of each chunk in ns. What was compiled in an earlier start may be damaged in ways
+    that torch does not notice: then it is built anew, once."""
     try:
-        return loop.warm_up(_some_preset(), size)
+        return warm()
     except (InputError, OutOfMemory):
         raise
     except Exception as error:  # noqa: BLE001 - whatever damaged code can raise; raised again below
@@ -124,7 +146,7 @@ def _warmed_up(loop: Loop, size: Size) -> int:
             raise
         log.warning("warming up failed (%s); what was compiled before is built anew", error)
         torch.compiler.reset()
-        return loop.warm_up(_some_preset(), size)
+        return warm()
 
 
 def _serve_links(server: Server, stop: threading.Event) -> None:
@@ -157,12 +179,17 @@ def _wait_to_serve(messages: Messages | None, bind: Endpoint) -> Endpoint | None
 
 
 def _watch_parent(messages: Messages, stop: threading.Event) -> None:
-    """The parent thread: when standard input ends, so does this process, even if the model
-    hangs."""
+    """The parent thread: when standard input ends, the worker stops."""
     while messages.get() is not None:
         log.warning("a message from the parent was ignored: the worker serves already")
     stop.set()
-    time.sleep(STOP_PATIENCE_S)
+
+
+def _leave(reason: str) -> None:
+    """Ends the process at once, whatever its other threads are stuck in. The supervisor tells the
+    last line of standard error."""
+    sys.stderr.write(f"the worker ends itself: {reason}\n")
+    sys.stderr.flush()
     os._exit(1)
 
 

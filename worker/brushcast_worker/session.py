@@ -42,8 +42,7 @@ WITH_OWN_DELAY = 2.0
 IDLE_BELOW = 0.85
 STEP_SMOOTHING = 0.3  # weight of the newest chunk in what the bridge is told
 BAD_IN_A_ROW = 5  # rejected results before the stream gets a new state (facts/reliability.md)
-BLANK_LEVELS = 4  # a result that spans less than this is one colour
-ALIVE_LEVELS = 48  # the same result is right for a source that spans less than this: a covered lens
+STATES_IN_VAIN = 2  # so many states in a row that gave nothing usable: no third one will
 
 
 class Session:
@@ -69,6 +68,7 @@ class Session:
         self._fresh: set[int] = set()  # of those inside: taken by the step that runs
         self._ages: list[float] = []  # of the chunk's painted pictures, 1 is at the deadline
         self._bad_in_a_row = 0
+        self._states_in_vain = 0
         self._stale_since_step = 0
         self._took_ns = 0  # the last chunk
         self._begun_ns = 0  # when the first picture of the step that runs arrived
@@ -217,7 +217,7 @@ class Session:
         the device's that is in use."""
         if came_out:
             self._results.add(now_ns)
-            self._bad_in_a_row = 0
+            self._bad_in_a_row = self._states_in_vain = 0
         held = [self._inside[seq] for seq in self._fresh if seq in self._inside]
         self._ages += [_age(arrived, now_ns) for arrived in held]
         self._fresh = set()
@@ -260,6 +260,7 @@ class Session:
         self._bad_in_a_row += 1
         if self._bad_in_a_row >= BAD_IN_A_ROW:
             self._bad_in_a_row = 0
+            self._states_in_vain += 1
             self.counts["new states"] += 1
             return gone + self.start_anew()
         return gone
@@ -293,17 +294,15 @@ class Session:
             self.place()
         return rung
 
-    def looks_wrong(self, low: float, high: float, seqs: Sequence[int]) -> str | None:
-        """Why a result must not be shown, or None. low, high: its least and greatest value, in [-1,
-        1]."""
-        if not (low >= -1.01 and high <= 1.01):  # False for NaN too
-            return "not finite"
-        if (high - low) * 127.5 >= BLANK_LEVELS:
-            return None
-        sources = [self._inside[seq].frame.pixels_HWC for seq in seqs if seq in self._inside]
-        if any(_span(pixels_HWC) >= ALIVE_LEVELS for pixels_HWC in sources):
-            return "one colour"
-        return None
+    @property
+    def hopeless(self) -> bool:
+        """A new state did not help either."""
+        return self._states_in_vain >= STATES_IN_VAIN
+
+    def sources(self, seqs: Sequence[int]) -> list[Pixels | None]:
+        """What these results are made from; None where nobody waits for one."""
+        inside = [self._inside.get(seq) for seq in seqs]
+        return [None if arrived is None else arrived.frame.pixels_HWC for arrived in inside]
 
     def status(self, now_ns: int, memory_bytes: int) -> WorkerStatus:
         """What the next PONG carries."""
@@ -402,7 +401,3 @@ def look_of(state: StreamState) -> Preset:
         strength=state.strength,
         seed=state.seed,
     )
-
-
-def _span(pixels_HWC: Pixels) -> int:
-    return int(pixels_HWC.max()) - int(pixels_HWC.min())

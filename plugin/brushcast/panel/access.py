@@ -42,7 +42,10 @@ def read_or_make_token(path: Path) -> str:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(token + "\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"panel token file {path}: {error}") from None
+        reason = getattr(error, "strerror", None) or "it holds no text"
+        raise ConfigError(
+            f"panel token file {path}: {reason}; wanted a file that we can read and write"
+        ) from None
     if not _TOKEN.fullmatch(token):
         raise ConfigError(
             f"panel token file {path} holds no token of ours: delete it to get a new one"

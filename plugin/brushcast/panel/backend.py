@@ -32,6 +32,8 @@ class WorkerPhase(StrEnum):
     STARTING = "starting"
     LOADING = "loading"
     READY = "ready"
+    DEGRADED = "degraded"  # it paints, but less well or less often than was asked
+    STALLED = "stalled"  # it lives, frames flow, and nothing has come back for two seconds
     RECONNECTING = "reconnecting"
     FAILED = "failed"
 

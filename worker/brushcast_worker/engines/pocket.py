@@ -110,6 +110,7 @@ def pocket_engine(
         default_steps=1,
         default_size=GPU_SIZE if device.type == "cuda" else DEFAULT_SIZE,
         size_multiple=16,
+        slow_start_s=20.0 if device.type == "cuda" else 5.0,  # on a GPU graphs are recorded
         description=f"embedded causal video diffusion model, {parameters / 1e6:.1f} M parameters",
     )
     return CausalEngine(

@@ -76,7 +76,7 @@ export function makeStatus(change) {
     write(byId("hits"), COMPACT.format(worker.cache_hits));
     const note = byId("worker-note");
     note.hidden = !worker.message;
-    note.classList.toggle("warn", worker.state === "failed" || worker.state === "reconnecting");
+    note.classList.toggle("warn", ["failed", "reconnecting", "stalled"].includes(worker.state));
     write(note, worker.message);
   }
 
