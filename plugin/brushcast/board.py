@@ -170,6 +170,27 @@ class Board:
         self._delay_ms = playout.delay_ns / NS_PER_MS
         self._shown[shown.kind.name.lower()] += 1
 
+    # ------------------------------------------------------------------ facts, for the telemetry
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """The worker that was connected last."""
+        return self._welcome
+
+    @property
+    def worker_status(self) -> WorkerStatus:
+        return self._status
+
+    @property
+    def process(self) -> Mapping[str, Any]:
+        """What the supervisor said last of the worker's process."""
+        return self._process
+
+    @property
+    def camera(self) -> Mapping[str, Any]:
+        """What the camera process said last; empty before."""
+        return self._camera
+
     # ------------------------------------------------------------------ what is said of it
 
     def second_passed(self, now_ns: int) -> bool:

@@ -59,7 +59,7 @@ __all__ = [
     "parse_header",
 ]
 
-PROTOCOL = (1, 2)  # major, minor
+PROTOCOL = (1, 3)  # major, minor
 MAGIC = b"BRSH"
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024  # a raw 4096x4096 picture is 50 MB; MAXMSGSIZE of the sockets
 JPEG_ALLOWANCE_BYTES = 64 * 1024  # what a JPEG may be larger than its raw picture: headers
