@@ -47,6 +47,7 @@ from brushcast_worker.mail import (
 from brushcast_worker.memory import used_bytes
 from brushcast_worker.scheduler import Batch, Scheduler, Wait
 from brushcast_worker.session import Session, look_of
+from brushcast_worker.worker_figures import WorkerFigures
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +68,16 @@ class Loop:
         post: Callable[[ToLink], None],
         clock_ns: Callable[[], int],
         stop: threading.Event,
+        figures: WorkerFigures | None = None,
     ) -> None:
-        """post: hands mail to the link thread; may be called from this thread at any time."""
+        """post: hands mail to the link thread; may be called from this thread at any time.
+        figures: of the process; None: its own."""
         self._engine = engine
         self._inbox = inbox
         self._post = post
         self._clock_ns = clock_ns
         self._stop = stop
+        self._figures = figures or WorkerFigures(clock_ns())
         self._device = torch.device(engine.info.device)
         self._scheduler = Scheduler()
         self._sessions: dict[Hashable, Session] = {}  # by Stream
@@ -110,6 +114,7 @@ class Loop:
         """One round: waits for mail up to `wait_ns`, runs at most one batch. How long the next one
         may wait."""
         self._read_mail(wait_ns)
+        self._figures.turned(self._clock_ns(), len(self._sessions))
         choice = self._choose(self._clock_ns())
         if isinstance(choice, Batch):
             self._run([self._sessions[stream] for stream in choice.ids])
@@ -138,6 +143,7 @@ class Loop:
             return  # the mail of a stream that ended while it was on its way
         elif isinstance(letter, Arrived):
             session.arrive(letter)
+            self._figures.arrived(letter.arrived_ns)
         elif isinstance(letter, Changed):
             self._follow(session, letter)
         elif isinstance(letter, Closed):
@@ -290,6 +296,7 @@ class Loop:
                     )
                 )
         session.painted(result.seqs, self._clock_ns(), reused=result.reused)
+        self._figures.painted(result.seqs, self._clock_ns(), reused=result.reused)
 
     def _close(self, turn: Turn) -> None:
         """A chunk is over: what the stream learns from it."""
@@ -312,8 +319,10 @@ class Loop:
         if any(turn.reused for turn in turns):
             return
         first = turns[0].session
-        shape = first.as_waiting(len(turns[0].frames)).shape
-        self._scheduler.latency.learn(shape, len(turns), len(turns[0].frames), took_ns)
+        length = len(turns[0].frames)
+        shape = first.as_waiting(length).shape
+        self._scheduler.latency.learn(shape, len(turns), length, took_ns)
+        self._figures.ran(turns, took_ns, self._scheduler.latency.best_rate(shape, length))
 
     # ------------------------------------------------------------------ what goes wrong
 
@@ -404,8 +413,9 @@ class Loop:
             return
         self._status_ns = now_ns
         memory_bytes = used_bytes(self._engine.info.device)
-        for session in self._sessions.values():
-            self._post(Status(session.stream, session.status(now_ns, memory_bytes)))
+        told = self._figures.tell(self._sessions.values(), self._engine, memory_bytes, now_ns)
+        for session, status in zip(self._sessions.values(), told, strict=True):
+            self._post(Status(session.stream, status))
 
 
 def _job(turn: Turn, chunk: Chunk) -> Job:
