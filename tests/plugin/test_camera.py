@@ -77,6 +77,9 @@ class Recorder:
     def stats(self) -> dict[str, Any]:
         return {"id": "null", "title": "null", "message": "", "frames": 0}
 
+    def spreads(self) -> dict[str, Any]:
+        return {"gap_ms": "of the sink"}
+
 
 class Rig:
     """run_camera with a clock of numbers, one recording sink and a ring in a folder of the test."""

@@ -130,6 +130,7 @@ def test_what_the_product_does_is_broadcast_when_it_changes(stage: Stage) -> Non
         "preset": "watercolour",
         "strength": 0.6,
         "paused": False,
+        "alerts": [],
     }
     assert stage.obs.events == [live]
     stage.product = dataclasses.replace(fake_state(), state=ProductState.OFF, paused=True)

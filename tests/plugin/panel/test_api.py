@@ -99,6 +99,7 @@ SCHEMA: dict[str, Any] = {
         "pressure": bool,
         "message": str,
     },
+    "alerts": [{"name": str, "level": str, "message": str, "since_s": int}],
 }
 
 
