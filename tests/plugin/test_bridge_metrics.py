@@ -71,7 +71,7 @@ def test_the_dashboard_can_be_imported() -> None:
 
 @pytest.mark.parametrize("metric", TABLE, ids=lambda metric: metric.name)
 def test_labels_that_are_asked_for_are_there(metric: object) -> None:
-    labels = set(metric.labels) | {"le"}  # type: ignore[attr-defined]
+    labels = set(metric.labels) | {"le", "job", "instance"}  # type: ignore[attr-defined]
     name = metric.name  # type: ignore[attr-defined]
     for query in [*queries(), *rules()]:
         for asked in re.findall(rf"{name}(?:_bucket|_sum|_count)?{{([^}}]*)}}", query):

@@ -246,6 +246,7 @@ def test_it_says_ready_and_stopped_with_the_figures(rig: Rig) -> None:
     assert stopped["pace_ms"]["max"] == pytest.approx(1000 / 30, abs=1)
     assert stopped["shown"]["live"] + stopped["shown"]["card"] == stopped["frames_out"]
     assert stopped["repeats"] > 0
+    assert list(stopped["spreads"].values()) == [rig.recorder.spreads()]
     json.dumps(stopped)
 
 
