@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ class Answer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
     backend: FakeBackend
-    telemetry: FakeTelemetry
+    telemetry: FakeTelemetry = field(default_factory=FakeTelemetry)
     server: PanelServer
     token: str
 

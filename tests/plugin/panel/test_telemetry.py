@@ -80,7 +80,7 @@ def test_a_panel_without_telemetry_has_none_of_it() -> None:
     token = new_token()
     server = PanelServer(FakeBackend(), token=token)
     server.start()
-    bare = Panel(backend=FakeBackend(), telemetry=None, server=server, token=token)  # type: ignore[arg-type]
+    bare = Panel(backend=FakeBackend(), server=server, token=token)
     try:
         assert [bare.ask("GET", path).status for path in ("/metrics", "/livez")] == [404, 404]
     finally:
