@@ -265,8 +265,8 @@ def latency_limit_ms(
 ) -> float:
     """How old a picture may be when it comes on: 250 ms with a local worker, 500 ms with a remote
     one, and the engine's own delay: a chunk has to come together, what the engine holds back has to
-    be pushed out, and the step takes its time. step_ms: of a chunk."""
-    chunk = max(1, chunk_frames)
-    period_ms = max(1000 / source_fps if source_fps > 0 else 0.0, step_ms / chunk)
-    own_ms = step_ms + (chunk - 1 + held_frames) * period_ms
+    be pushed out, and the step takes its time, but no more than a chunk lasts at the source's rate:
+    what a worker takes beyond that is lateness. step_ms: of a chunk."""
+    chunk, period_ms = max(1, chunk_frames), 1000 / source_fps if source_fps > 0 else 0.0
+    own_ms = min(step_ms, chunk * period_ms) + (chunk - 1 + held_frames) * period_ms
     return (REMOTE_LIMIT_MS if remote else LOCAL_LIMIT_MS) + own_ms

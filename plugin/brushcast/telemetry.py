@@ -91,9 +91,10 @@ class Telemetry:
     def shown(self, shown: Shown[Pixels], now_ns: int) -> None:
         """One tick of the output."""
         self._board.shown(shown, self._playout)
-        if shown.kind is not Kind.LIVE or shown.picture is None:
+        if shown.kind not in (Kind.LIVE, Kind.HELD) or shown.picture is None:
             self._probe.interrupted()
             return
+        # A picture that comes on too old to be called live is held from its first tick.
         if shown.seq == self._last_seq:
             return
         self._last_seq = shown.seq

@@ -87,10 +87,10 @@ def test_lateness_is_over_when_nothing_comes_on_any_more(clock: Clockwork) -> No
 def test_the_limit_is_the_promise_and_the_engines_own_delay() -> None:
     local = latency_limit_ms(remote=False, step_ms=60, chunk_frames=4, held_frames=0, source_fps=50)
     assert local == 250 + 60 + 3 * 20
-    slow = latency_limit_ms(remote=True, step_ms=400, chunk_frames=4, held_frames=4, source_fps=30)
-    assert slow == 500 + 400 + 7 * 100
+    slow = latency_limit_ms(remote=True, step_ms=4000, chunk_frames=4, held_frames=4, source_fps=50)
+    assert slow == 500 + 4 * 20 + 7 * 20, "a worker that does not keep up is late"
     assert latency_limit_ms(
-        remote=False, step_ms=0, chunk_frames=0, held_frames=0, source_fps=0
+        remote=False, step_ms=9, chunk_frames=0, held_frames=0, source_fps=0
     ) == 250  # fmt: skip
 
 

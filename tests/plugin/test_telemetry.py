@@ -237,7 +237,8 @@ def test_late_pictures_are_an_alert_by_the_limit_of_this_worker(run: Run) -> Non
     run.ready().telemetry.status(told(status), 0)
     state = run.ticks(30, age_ms=350)  # 250 and the engine's own 180
     assert state.alerts == ()
-    state = run.ticks(30, age_ms=600)
+    state = run.ticks(70, age_ms=1600)  # too old to be called live: held as they come on
+    assert run.telemetry.history(-1)["latency_ms"][-1] > 1000
     assert [alert.name for alert in state.alerts] == ["latency"]
 
 
