@@ -58,6 +58,8 @@ def test_the_charts_are_drawn_and_fit(window: Window, width_px: int) -> None:
     assert page.inner_text("#now-state") == "Live"
     assert page.inner_text("#now-rungs") == "full quality"
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    outputs = "[...document.querySelectorAll('.chart output')]"
+    assert page.evaluate(f"{outputs}.every(e => e.scrollWidth <= e.clientWidth)")
     assert "drawing 3.1 ms" in page.inner_text("#obs")
     assert "gives way" in page.inner_text("#obs")
     window.picture(f"charts-{width_px}")

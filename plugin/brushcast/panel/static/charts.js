@@ -187,7 +187,7 @@ export function makeCharts(read) {
 
   function bars(ink, line, x, y) {
     ink.fillStyle = colour(line.colour);
-    const wide = Math.max(1, x(1) - x(0));
+    const wide = Math.max(1, x(1) - x(0)) + 0.5; // no seams between seconds
     times().forEach((time, index) => {
       const value = table[line.column][index];
       if (value) ink.fillRect(x(time) - wide, y(value), wide, y(0) - y(value));
