@@ -73,6 +73,17 @@ def test_the_batch_share_is_against_the_best_batch_of_the_shape(rig: Rig) -> Non
     assert 0.8 < slower < 0.9, "one batch of half the speed, smoothed"
 
 
+def test_padding_is_no_efficiency(rig: Rig) -> None:
+    for first in range(0, 24, 4):
+        (rig.open() if not first else rig).send(*range(first, first + 4)).turn()
+    rig.send(24, end=True).turn()
+    later(rig, 600).turn()
+    later(rig, 600)
+    told = figures_of(rig).published
+    assert told.padding == 3
+    assert told.batch_share == pytest.approx(1 - 0.3 * 0.75), "a quarter of a chunk, smoothed"
+
+
 def test_what_a_gpu_tells_reaches_the_status(rig: Rig) -> None:
     gauge = FakeGauge()
     figures = WorkerFigures(0, gauge=lambda device: gauge)  # type: ignore[arg-type,return-value]
