@@ -49,7 +49,7 @@ def test_the_wan_lock_is_the_run_lock_and_more() -> None:
 
 @pytest.mark.parametrize("name", ["run", "dev", "wan"])
 def test_torch_and_its_cuda_packages_are_in_no_lock(name: str) -> None:
-    packages = set(locked(name))
+    packages = set(locked(name)) - {"nvidia-ml-py"}  # pure Python, for any driver
     assert "torch" not in packages
     assert not {package for package in packages if package.startswith(("nvidia", "cuda", "triton"))}
 

@@ -42,7 +42,10 @@ class Rule:
     """Modules under `who` that this row does not bind: they have one of their own."""
 
 
-WORLD = ("numpy", "cv2", "av", "zmq", "msgpack", "click", "rich", "aiohttp", "platformdirs")
+WORLD = (
+    *("numpy", "cv2", "av", "zmq", "msgpack", "click", "rich", "aiohttp", "platformdirs"),
+    "prometheus_client",
+)
 SHARED = (
     "brushcast.frame",
     "brushcast.slot",
@@ -54,6 +57,8 @@ SHARED = (
     "brushcast.errors",
     "brushcast.folders",
     "brushcast.catalogue",
+    "brushcast.health",
+    "brushcast.exposition",
     "brushcast.gpu_memory",  # one rule for fetching and loading
     "brushcast.child",  # the lines that every child process speaks with the supervisor
     "brushcast.process",  # what a process asks of the system
@@ -74,7 +79,7 @@ TABLE = (
             "brushcast_worker",
             "torch",
             "triton",
-            *("safetensors", "numpy", "click", "rich"),
+            *("safetensors", "numpy", "click", "rich", "pynvml"),
             *SHARED,
         ),
         never=(
@@ -173,6 +178,8 @@ ONLY_IN = {
     "aiohttp": ("brushcast.panel", "brushcast.fetch"),
     "pyvirtualcam": ("brushcast.camera_sink",),
     "obsws_python": ("brushcast.obs_client",),
+    "prometheus_client": ("brushcast.exposition",),
+    "pynvml": ("brushcast_worker.gpu_gauge",),
     "websocket": ("brushcast.obs_client",),  # what obsws_python speaks through
     "transformers": ("brushcast_worker.text_step",),
     "triton": ("brushcast_worker.models.moments_triton",),  # itself imported on a GPU only
@@ -183,7 +190,7 @@ ONLY_IN = {
 # Imported inside a function only: a machine without them must get a sentence, not an ImportError.
 LAZY = (
     *("pyvirtualcam", "obsws_python", "websocket", "transformers", "tokenizers", "ftfy"),
-    "torch_tensorrt",
+    *("torch_tensorrt", "pynvml"),
 )
 # Reading them can run foreign code.
 UNSAFE = ("pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib")

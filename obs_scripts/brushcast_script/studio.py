@@ -157,6 +157,8 @@ class Studio:
             said.append(words("panic_on"))
         if self.raw:
             said.append(words("raw_shown"))
+        alerts = product.shown.get("alerts", []) if phase == "running" else []
+        said += [words.known(str(alert.get("message", ""))) for alert in alerts]
         return said
 
     # ------------------------------------------------------------------ hotkeys

@@ -80,6 +80,7 @@ class Board:
         self._life = Life.READY if config.remote else Life.STARTING
         self._output, self._output_begins = Output(), False
         self._process_message = ""
+        self.restarts = 0  # of the worker's process
         self._link_message = ""
         self._look_message = ""
         self._revision, self._model_size = 1, config.model_size
@@ -147,6 +148,7 @@ class Board:
         """What the supervisor knows of the worker's process."""
         self._life = refined(self._life, Life(message["state"]))
         self._process_message = str(message.get("message") or "")
+        self.restarts = int(message.get("restarts", 0))
         self._output_begins = self._output_begins or not self._life.serves
         if self._life in (Life.BACKOFF, Life.FAILED):
             self._status = WorkerStatus()
@@ -211,6 +213,22 @@ class Board:
         self._kind = shown.kind
         self._delay_ms = playout.delay_ns / NS_PER_MS
         self._shown[shown.kind.name.lower()] += 1
+
+    # ------------------------------------------------------------------ facts, for the telemetry
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """The worker that was connected last."""
+        return self._welcome
+
+    @property
+    def worker_status(self) -> WorkerStatus:
+        return self._status
+
+    @property
+    def camera(self) -> Mapping[str, Any]:
+        """What the camera process said last; empty before."""
+        return self._camera
 
     # ------------------------------------------------------------------ what is said of it
 

@@ -46,6 +46,7 @@ from brushcast.presets import find_preset
 from brushcast.ring import Ring
 from brushcast.slot import Latest
 from brushcast.source import Source, SourceThread, open_source
+from brushcast.telemetry import Telemetry
 from brushcast.watchdog import Watchdog
 from brushcast.wire.curve import FOLDER, client_keys
 from brushcast.wire.link import (
@@ -102,6 +103,7 @@ class Bridge:
         self._waker = Waker()
         self._exchange = Exchange(config, self._waker.wake, now_ns)
         self._playout: Playout[Pixels] = Playout(PlayoutConfig(rate_fps=config.rate_fps))
+        self._telemetry = Telemetry(self._board, self._playout, config.remote, now_ns)
         self._composer = Composer(config.output_size)
         self._pace = Pace(target_fps=config.target_fps)
         self._obs = ObsThread(audio_input=config.obs_audio, record=config.obs_audio_record)
@@ -128,9 +130,11 @@ class Bridge:
         panel = self._open_panel()
         self._source.start()
         self._obs.start()
+        self._telemetry.start()
         try:
             while self._running:
                 now_ns = time.monotonic_ns()
+                self._telemetry.turned(now_ns)
                 self._obey(now_ns)
                 self._send(now_ns)
                 self._receive(time.monotonic_ns())
@@ -140,6 +144,7 @@ class Bridge:
         finally:
             self._source.stop()
             self._obs.stop()
+            self._telemetry.stop()
             if panel is not None:
                 panel.stop()
             if self._dialler is not None:
@@ -340,7 +345,7 @@ class Bridge:
             self._board.refused(event.message)
             self._playout.name_card("failed")
         elif isinstance(event, StatusReceived):
-            self._board.status(event.status, now_ns)
+            self._telemetry.status(event, now_ns)
             self._pace.worker_takes(event.status.takes, event.status.chunk_frames)
             self._playout.hold(not event.status.takes, now_ns)
             if event.status.step_ms:
@@ -369,7 +374,7 @@ class Bridge:
         )
         self._watchdog.result()
         self._guard.painted(header.revision, now_ns)
-        self._board.styled(header, now_ns, reused=bool(header.flags & Flags.REUSED))
+        self._telemetry.styled(header, now_ns, reused=bool(header.flags & Flags.REUSED))
 
     # ------------------------------------------------------------------ show
 
@@ -380,7 +385,7 @@ class Bridge:
         self._tick_ns = next_tick_ns(now_ns, self._config.rate_fps)
         shown = self._playout.pick(now_ns)
         picture = self._composer.compose(shown)
-        self._board.shown(shown, self._playout)
+        self._telemetry.shown(shown, now_ns)
         if picture is self._written and now_ns - self._written_ns < KEEP_ALIVE_NS:
             return
         self._write(picture, shown, now_ns)
@@ -411,7 +416,7 @@ class Bridge:
         self._follow_network(now_ns)
         self._board.link_said(self._exchange.figures(self._playout.delay_ns / 1e6, now_ns))
         self._board.obs_said(self._obs.state, self._obs.report)
-        panel_state = self._board.panel_state(self._link, self._desk, now_ns)
+        panel_state = self._telemetry.panel_state(self._link, self._desk, now_ns)
         self._desk.post(panel_state)
         self._obs.post(panel_state)
         if self._board.second_passed(now_ns):
@@ -446,7 +451,9 @@ class Bridge:
         if self._config.panel is None:
             return None
         host, port = parse_address(self._config.panel)
-        panel = PanelServer(self._desk, token=self._config.panel_token, host=host, port=port)
+        panel = PanelServer(
+            self._desk, self._telemetry, token=self._config.panel_token, host=host, port=port
+        )
         panel.start()
         say("panel", url=panel.url)
         return panel

@@ -248,7 +248,7 @@ class _Camera:
 
     def stats(self) -> dict[str, Any]:
         """Everything that the stats and stopped events hold. gap_ms, capture_to_sink_ms: of the
-        sink that is worst in it.
+        sink that is worst in it. spreads: both of every sink, in buckets.
         """
         sinks = [sink.stats() for sink in self._sinks]
         measured = [row for row in sinks if row["frames"] > 1]
@@ -269,6 +269,7 @@ class _Camera:
             "stolen_ms": round(1000 * (stolen_s() - self._stolen_s)),
             "shown": shown,
             "sinks": sinks,
+            "spreads": {sink.spec.id: sink.spreads() for sink in self._sinks},
         }
 
     def close(self) -> None:

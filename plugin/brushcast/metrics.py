@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 RELATIVE_ERROR = 0.01  # a bin is 2 % wide: finer than any difference that a report is read for
 SMALLEST = 1e-3  # in the unit of the values; everything below counts as this
@@ -33,7 +34,7 @@ class Histogram:
         assert math.isfinite(value), value
         assert count > 0, count
         value = max(0.0, value)
-        number = math.ceil(math.log(max(value, SMALLEST) / SMALLEST) / _BIN_RATIO)
+        number = _bin_number(value)
         self._bins[number] = self._bins.get(number, 0) + count
         self.count += count
         self.largest = max(self.largest, value)
@@ -66,6 +67,18 @@ class Histogram:
         self.largest = max(self.largest, other.largest)
         self._sum += other._sum
 
+    def spread(self, bounds: Sequence[float]) -> dict[str, Any]:
+        """As Prometheus wants it, for JSON: `up_to`, how many values do not exceed each of `bounds`
+        (rising; a value may count for a bound that it exceeds by 2 %), `sum` and `count`.
+        """
+        up_to, seen, numbers = [], 0, collections.deque(sorted(self._bins))
+        for bound in bounds:
+            last = _bin_number(bound)
+            while numbers and numbers[0] <= last:
+                seen += self._bins[numbers.popleft()]
+            up_to.append([bound, seen])
+        return {"up_to": up_to, "sum": round(self._sum, 3), "count": self.count}
+
     def summary(self) -> Mapping[str, float]:
         """`count, mean, p50, p95, p99, p999, max`, as reports hold them."""
         table: dict[str, float] = {"count": self.count, "mean": round(self.mean, 3)}
@@ -73,6 +86,10 @@ class Histogram:
             table[name] = round(self.percentile(percent), 3)
         table["max"] = round(self.largest, 3)
         return table
+
+
+def _bin_number(value: float) -> int:
+    return math.ceil(math.log(max(value, SMALLEST) / SMALLEST) / _BIN_RATIO)
 
 
 class Rate:

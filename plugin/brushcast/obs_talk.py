@@ -141,6 +141,7 @@ def event_of(product: PanelState) -> dict[str, Any]:
         "preset": product.look.preset,
         "strength": round(product.look.strength, 3),
         "paused": product.paused,
+        "alerts": [alert.name for alert in product.alerts],
     }
 
 

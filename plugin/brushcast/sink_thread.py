@@ -25,6 +25,9 @@ POLL_S = 0.2
 # Pictures that wait for a file, which wants all of them; what shows them live wants the newest.
 FILE_DEPTH = 8
 JOIN_S = 3.0
+# Of the distributions that are told outside, in ms: finer where a promise lies (docs/METRICS.md).
+GAP_BOUNDS_MS = (10, 20, 35, 50, 75, 100, 150, 250, 500, 1000, 2000)
+LATENCY_BOUNDS_MS = (50, 100, 150, 200, 250, 300, 400, 500, 750, 1000, 1500, 2000, 3000, 5000)
 
 SinkPhase = Literal["OFF", "OPENING", "LIVE", "FAILED"]
 
@@ -134,6 +137,14 @@ class SinkThread:
                 "dropped": self._dropped,
                 "gap_ms": dict(self._gap_ms.summary()),
                 "capture_to_sink_ms": dict(self._latency_ms.summary()),
+            }
+
+    def spreads(self) -> dict[str, Any]:
+        """The same two distributions as buckets: see `Histogram.spread`."""
+        with self._lock:
+            return {
+                "gap_ms": self._gap_ms.spread(GAP_BOUNDS_MS),
+                "capture_to_sink_ms": self._latency_ms.spread(LATENCY_BOUNDS_MS),
             }
 
     # ------------------------------------------------------------------ its own thread

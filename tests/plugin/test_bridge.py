@@ -142,6 +142,32 @@ def test_first_the_card_then_painted_pictures_and_never_the_camera(stage: Stage)
     assert not stage.leaked
 
 
+def test_what_it_tells_of_itself_is_what_happens(stage: Stage, worker: GreyWorker) -> None:
+    telemetry = stage.bridge._telemetry
+    assert not telemetry.health.ready(time.monotonic_ns()).good
+
+    def value(name: str) -> Any:
+        found = [point.value for point in telemetry.points() if point.metric.name == name]
+        return found[0] if found else None
+
+    assert stage.watch(lambda: len(telemetry.history(-1)["at_s"]) >= 2)
+    assert stage.watch(lambda: value("brushcast_picture_samples_total") > 0)
+    assert telemetry.health.ready(time.monotonic_ns()).word == "ready"
+    assert telemetry.health.live(time.monotonic_ns()).good
+    assert value("brushcast_frames_styled_total") > 30
+    assert stage.watch(lambda: value("brushcast_link_round_trip_seconds") is not None)
+    assert any(age_ms for age_ms in telemetry.history(-1)["latency_ms"])
+    worker.die()
+    assert stage.watch(lambda: not telemetry.health.ready(time.monotonic_ns()).good)
+    assert telemetry.health.live(time.monotonic_ns()).good
+    stage.worker_is("BACKOFF", worker.endpoint)
+    assert stage.watch(lambda: any(alert.name == "worker" for alert in alerts(stage)))
+
+
+def alerts(stage: Stage) -> Any:
+    return stage.bridge._desk.snapshot().alerts
+
+
 def test_a_new_look_reaches_the_worker(stage: Stage, worker: GreyWorker) -> None:
     assert stage.watch(lambda: stage.figures()["styled"] > 3)
     stage.bridge._desk.request(module.ChangeLook(preset="neon", strength=0.9))

@@ -77,6 +77,9 @@ class Recorder:
     def stats(self) -> dict[str, Any]:
         return {"id": "null", "title": "null", "message": "", "frames": 0}
 
+    def spreads(self) -> dict[str, Any]:
+        return {"gap_ms": "of the sink"}
+
 
 class Rig:
     """run_camera with a clock of numbers, one recording sink and a ring in a folder of the test."""
@@ -243,6 +246,7 @@ def test_it_says_ready_and_stopped_with_the_figures(rig: Rig) -> None:
     assert stopped["pace_ms"]["max"] == pytest.approx(1000 / 30, abs=1)
     assert stopped["shown"]["live"] + stopped["shown"]["card"] == stopped["frames_out"]
     assert stopped["repeats"] > 0
+    assert list(stopped["spreads"].values()) == [rig.recorder.spreads()]
     json.dumps(stopped)
 
 

@@ -36,6 +36,23 @@ def test_an_empty_distribution_is_all_zero() -> None:
     assert set(Histogram().summary().values()) == {0}
 
 
+def test_a_spread_is_cumulative_and_ends_with_everything() -> None:
+    histogram = Histogram()
+    for value in (1, 5, 5, 80, 400):
+        histogram.add(value)
+    spread = histogram.spread((2, 10, 100))
+    assert spread == {"up_to": [[2, 1], [10, 3], [100, 4]], "sum": 491, "count": 5}
+    assert Histogram().spread((1,)) == {"up_to": [[1, 0]], "sum": 0, "count": 0}
+
+
+@pytest.mark.parametrize("bound", [35.0, 100.0, 1000.0])
+def test_a_bound_is_met_within_two_per_cent(bound: float) -> None:
+    histogram = Histogram()
+    for value in (bound * 0.5, bound, bound * 1.021, bound * 2):
+        histogram.add(value)
+    assert histogram.spread((bound,))["up_to"] == [[bound, 2]]
+
+
 def test_merged_distributions_are_as_one() -> None:
     one, other, both = Histogram(), Histogram(), Histogram()
     for value in range(1, 100):

@@ -13,7 +13,7 @@ from brushcast.obs_client import Answer
 from brushcast.obs_pressure import PressureGauge, Tally
 from brushcast.obs_sound import SoundKeeper, SoundRecord
 from brushcast.obs_talk import ObsTalk
-from brushcast.panel.backend import ObsState, PanelState, ProductState
+from brushcast.panel.backend import AlertState, ObsState, PanelState, ProductState
 from tests.plugin.fake_obs import FakeObs
 from tests.plugin.panel.fake_backend import fake_state
 
@@ -130,17 +130,22 @@ def test_what_the_product_does_is_broadcast_when_it_changes(stage: Stage) -> Non
         "preset": "watercolour",
         "strength": 0.6,
         "paused": False,
+        "alerts": [],
     }
     assert stage.obs.events == [live]
     stage.product = dataclasses.replace(fake_state(), state=ProductState.OFF, paused=True)
     stage.run(5)
     assert stage.obs.events == [live, {**live, "state": "OFF", "paused": True}]
+    alert = AlertState(name="gap", level="warning", message="The output stood still.", since_s=3)
+    stage.product = dataclasses.replace(fake_state(), alerts=(alert,))
+    stage.run(5)
+    assert stage.obs.events[2:] == [{**live, "alerts": ["gap"]}]
     look = dataclasses.replace(fake_state().look, preset="ink", strength=0.123456)
     stage.product = dataclasses.replace(fake_state(), look=look)
     stage.run(5)
-    assert stage.obs.events[2:] == [{**live, "preset": "ink", "strength": 0.123}]
+    assert stage.obs.events[3:] == [{**live, "preset": "ink", "strength": 0.123}]
     stage.talk.end()
-    assert stage.obs.events[3:] == [{**stage.obs.events[2], "state": "STOPPED"}]
+    assert stage.obs.events[4:] == [{**stage.obs.events[3], "state": "STOPPED"}]
 
 
 def test_before_the_product_said_anything_nothing_is_broadcast(stage: Stage) -> None:

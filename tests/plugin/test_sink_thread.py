@@ -116,6 +116,11 @@ def test_latency_is_counted_once_per_styled_picture() -> None:
     for seq in (1, 1, 1, 2, 2, -1):
         rig.feed(seq, rig.clock.now_ns - 67 * MS)
     wait_for(lambda: len(rig.sink.ticks) == 6)
+    spreads = rig.thread.spreads()
+    for name, table in spreads.items():
+        assert table["count"] == rig.thread.stats()[name]["count"] > 0
+        counts = [count for _, count in table["up_to"]]
+        assert counts == sorted(counts)
     latency = rig.thread.stats()["capture_to_sink_ms"]
     rig.thread.stop()
     assert latency["count"] == 2

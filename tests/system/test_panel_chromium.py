@@ -27,6 +27,7 @@ from brushcast.panel.backend import (
 )
 from brushcast.panel.server import PanelServer
 from tests.plugin.panel.fake_backend import FakeBackend, fake_state
+from tests.plugin.panel.fake_telemetry import FakeTelemetry
 
 if TYPE_CHECKING:
     from playwright import sync_api
@@ -57,7 +58,7 @@ class Window:
         self.backend = backend
         self.pictures = pictures
         self.token = new_token()
-        self.server = PanelServer(backend, token=self.token)
+        self.server = PanelServer(backend, FakeTelemetry(), token=self.token)
         self.server.start()
         self.problems: list[str] = []
         self.page = browser.new_page(viewport={"width": 420, "height": 800})
@@ -76,7 +77,8 @@ class Window:
 
     def restart(self) -> None:
         """The bridge comes back: the same port, the same token."""
-        self.server = PanelServer(self.backend, token=self.token, port=self.server.port)
+        port = self.server.port
+        self.server = PanelServer(self.backend, FakeTelemetry(), token=self.token, port=port)
         self.server.start()
 
     def seen(self, script: str) -> None:

@@ -18,7 +18,9 @@ from brushcast_worker.config import (
     PrecisionConfig,
     QualityConfig,
     ServeConfig,
+    parse_listen,
     physical_cores,
+    read_token,
 )
 
 LOOPBACK = parse_endpoint("tcp://127.0.0.1:0")
@@ -33,6 +35,40 @@ def test_serving_beyond_this_machine_is_refused() -> None:
     for one in ({"keys": keys}, {"bridges": Path("/nowhere")}):
         with pytest.raises(ConfigError, match="brushcast-worker pair"):
             ServeConfig(bind=anywhere, **one)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("9101", ("127.0.0.1", 9101)),
+        (":0", ("127.0.0.1", 0)),
+        ("localhost:1", ("127.0.0.1", 1)),
+        ("[::1]:65535", ("::1", 65535)),
+        ("0.0.0.0:80", ("0.0.0.0", 80)),
+    ],
+)
+def test_where_figures_are_told(text: str, address: tuple[str, int]) -> None:
+    assert parse_listen(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "gpu.lan:80", "127.0.0.1:", "127.0.0.1:65536", "1.2.3:4"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--metrics .*wanted ADDRESS:PORT"):
+        parse_listen(text)
+
+
+def test_figures_beyond_this_machine_want_a_token(tmp_path: Path) -> None:
+    ServeConfig(bind=LOOPBACK, metrics=("::1", 0))
+    for token in ("", "short"):
+        with pytest.raises(ConfigError, match="--metrics-token FILE"):
+            ServeConfig(bind=LOOPBACK, metrics=("0.0.0.0", 0), metrics_token=token)
+    file = tmp_path / "token"
+    file.write_text("0123456789abcdef \nmore\n")
+    token = read_token(file)
+    assert token == "0123456789abcdef"
+    ServeConfig(bind=LOOPBACK, metrics=("0.0.0.0", 0), metrics_token=token)
+    with pytest.raises(ConfigError, match="nowhere"):
+        read_token(tmp_path / "nowhere")
 
 
 def test_standby_wants_someone_who_ends_it() -> None:

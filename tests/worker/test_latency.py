@@ -27,6 +27,16 @@ def test_a_measured_shape_answers_for_itself() -> None:
     assert 100 * MS <= model.expect_ns(SMALL, 1, 4) < 106 * MS
 
 
+def test_the_best_batch_of_a_shape() -> None:
+    model = LatencyModel()
+    assert model.best_rate(SMALL, 4) == 0
+    for streams, took_ms in ((1, 100), (2, 120), (4, 400)):
+        model.learn(SMALL, streams, 4, took_ms * MS)
+    model.learn(LARGE, 1, 4, MS)
+    model.learn(SMALL, 1, 8, MS)
+    assert model.best_rate(SMALL, 4) == pytest.approx(2 * 4 / 0.120)
+
+
 def test_an_unknown_shape_lies_on_the_line_through_the_known_ones() -> None:
     model = LatencyModel()
     work = {streams: SMALL.work(4 * streams) for streams in (1, 2, 4)}

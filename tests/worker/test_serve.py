@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,36 @@ def started() -> Iterator[list[Worker]]:
     yield workers
     for worker in workers:
         worker.close()
+
+
+def ask(address: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_figures_and_health_on_a_port_of_their_own(started: list[Worker]) -> None:
+    worker = Worker("--supervised", "--bind", "tcp://127.0.0.1:0", "--metrics", "0")
+    started.append(worker)
+    address = worker.event("metrics")["address"]
+    health = address.removesuffix("metrics")
+    assert ask(f"{health}livez") == (200, "loading\n")
+    assert ask(f"{health}readyz")[0] in (200, 503)
+    endpoint = worker.event("listening")["endpoint"]
+    worker.event("ready")
+    assert len(restyle(endpoint, STATE, 8)) == 8
+    ends_s = time.monotonic() + PATIENCE_S
+    while "brushcast_worker_pictures_total 8.0" not in (text := ask(address)[1]):
+        assert time.monotonic() < ends_s, text
+        time.sleep(0.1)
+    assert 'engine="pocket' in text
+    assert "brushcast_worker_batches_total 0.0" not in text
+    assert ask(f"{health}livez") == (200, "live\n")
+    assert ask(f"{health}readyz")[0] == 200
+    assert worker.hang_up() == 0
 
 
 def restyle(endpoint: str, state: StreamState, count: int) -> dict[int, bytes]:

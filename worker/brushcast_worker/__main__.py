@@ -31,6 +31,8 @@ from brushcast_worker.config import (
     PrecisionConfig,
     QualityConfig,
     ServeConfig,
+    parse_listen,
+    read_token,
 )
 from brushcast_worker.pair import pair, worker_keys
 from brushcast_worker.quirks import parse_quirks
@@ -131,6 +133,10 @@ def cli(verbose: bool) -> None:
     help="End with standard input; leave Ctrl-C to the parent. Implies --json.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines.")
+@click.option("--metrics", default="", help="ADDRESS:PORT for Prometheus and health; default: off.")
+@click.option(
+    "--metrics-token", type=PATH, help="A file whose first line /metrics asks for (Bearer)."
+)
 def serve(
     bind: str,
     engine: str,
@@ -141,6 +147,8 @@ def serve(
     standby: bool,
     supervised: bool,
     as_json: bool,
+    metrics: str,
+    metrics_token: Path | None,
 ) -> int:
     """Serve streams until stopped."""
     # From here on the worker ends with its parent, though torch has yet to be imported.
@@ -162,6 +170,8 @@ def serve(
             bridges=keys_folder() / BRIDGES,
             notify=notify,
             watchdog_s=watchdog_s,
+            metrics=parse_listen(metrics) if metrics else None,
+            metrics_token=read_token(metrics_token) if metrics_token else "",
         )
         from brushcast_worker.serve import run_worker
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from brushcast.errors import ConfigError
@@ -14,6 +15,7 @@ from brushcast.wire.endpoint import Endpoint
 from brushcast_worker.quirks import DEFAULT, Quirks
 
 MAX_THREADS = 1024
+LEAST_TOKEN = 16  # characters
 LEAST_PICTURES, MOST_PICTURES = 16, 960  # of a clip whose quality is measured
 MOST_WIDTH, MOST_LAYERS, MOST_SIDE = 8192, 64, 128  # of blocks whose rounding is measured
 DRIFT_S, DRIFT_MOST_S = 10.0, 86_400.0  # of the looped clip
@@ -26,7 +28,8 @@ class ServeConfig:
     supervised: standard input is the lifeline. standby: loaded and warm, but nothing is bound
     before a line arrives. decoder: as of engine.load_engine. keys, bridges: the worker's pair and
     the file of the bridges that it lets in; given when `bind` is beyond this machine. notify,
-    watchdog_s: as of sd_notify.asked_by_systemd.
+    watchdog_s: as of sd_notify.asked_by_systemd. metrics: (address, port) where figures are told,
+    port 0 for any free one; None: nowhere. metrics_token: "" for none.
     """
 
     bind: Endpoint
@@ -41,9 +44,17 @@ class ServeConfig:
     bridges: Path | None = None
     notify: str = ""
     watchdog_s: float = 0.0
+    metrics: tuple[str, int] | None = None
+    metrics_token: str = ""
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
+        if self.metrics is not None and not ip_address(self.metrics[0]).is_loopback:
+            if len(self.metrics_token) < LEAST_TOKEN:
+                raise ConfigError(
+                    f"--metrics {self.metrics[0]}: beyond this machine wanted --metrics-token FILE "
+                    f"with at least {LEAST_TOKEN} characters"
+                )
         if not self.bind.loopback and (self.keys is None or self.bridges is None):
             raise ConfigError(
                 f"--bind {self.bind}: beyond this machine a worker needs keys: run "
@@ -140,6 +151,31 @@ class PrecisionConfig:
                 f"--layers {self.layers} --side {self.side}: wanted 1 to {MOST_LAYERS}, "
                 f"1 to {MOST_SIDE}"
             )
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """`127.0.0.1:9101`, `[::1]:9101`, or a port alone, which means 127.0.0.1. Raises
+    ConfigError."""
+    host, _, port = text.rpartition(":")
+    try:
+        address = "127.0.0.1" if host in ("", "localhost") else str(ip_address(host.strip("[]")))
+        number = int(port) if port.isascii() and port.isdigit() else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 65535:
+        raise ConfigError(
+            f"--metrics {text!r:.80}: wanted ADDRESS:PORT or PORT, for example 127.0.0.1:9101"
+        )
+    return address, number
+
+
+def read_token(path: Path) -> str:
+    """The first line of a file. Raises ConfigError."""
+    try:
+        return path.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise ConfigError(f"--metrics-token {path}: {reason}") from None
 
 
 def check_threads(threads: int) -> None:

@@ -101,6 +101,17 @@ class LatencyModel:
         guess_ns = int(_dot(self._surface, _factors(key)))
         return min(*runs, guess_ns) if runs else guess_ns
 
+    def best_rate(self, shape: Shape, pictures: int) -> float:
+        """Pictures per second of the best batch of such chunks that was measured; 0 for none."""
+        return max(
+            (
+                1e9 * key[1] * pictures / max(_low_median(runs), 1)
+                for key, runs in self._runs.items()
+                if (key[0], key[2]) == (shape, pictures)
+            ),
+            default=0.0,
+        )
+
     def _points(self) -> list[_Point]:
         newest_first = reversed(self._runs.items())
         return [

@@ -43,6 +43,7 @@ from brushcast_worker.output_guard import what_is_wrong
 from brushcast_worker.pulse import Pulse
 from brushcast_worker.scheduler import Batch, Scheduler, Wait
 from brushcast_worker.session import Session, look_of
+from brushcast_worker.worker_figures import WorkerFigures
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +64,16 @@ class Loop:
         post: Callable[[ToLink], None],
         clock_ns: Callable[[], int],
         stop: threading.Event,
+        figures: WorkerFigures | None = None,
     ) -> None:
-        """post: hands mail to the link thread; may be called from this thread at any time."""
+        """post: hands mail to the link thread; may be called from this thread at any time.
+        figures: of the process; None: its own."""
         self._engine = engine
         self._inbox = inbox
         self._post = post
         self._clock_ns = clock_ns
         self._stop = stop
+        self._figures = figures or WorkerFigures(clock_ns())
         self._device = torch.device(engine.info.device)
         self._scheduler = Scheduler()
         self._sessions: dict[Hashable, Session] = {}  # by Stream
@@ -98,6 +102,7 @@ class Loop:
         """One round: waits for mail up to `wait_ns`, runs at most one batch. How long the next one
         may wait."""
         self._read_mail(wait_ns)
+        self._figures.turned(self._clock_ns(), len(self._sessions))
         choice = self._choose(self._clock_ns())
         sessions = [self._sessions[s] for s in choice.ids] if isinstance(choice, Batch) else []
         self.pulse.begins(sessions)
@@ -133,6 +138,7 @@ class Loop:
         elif isinstance(letter, Arrived):
             session.arrive(letter)
             self.pulse.arrived()
+            self._figures.arrived(letter.arrived_ns)
         elif isinstance(letter, Changed):
             self._follow(session, letter)
         elif isinstance(letter, Closed):
@@ -289,6 +295,7 @@ class Loop:
             )
         seqs = [seq for seq, _ in complete]
         session.painted(seqs, self._clock_ns(), reused=result.reused)
+        self._figures.painted(seqs, self._clock_ns(), reused=result.reused)
         self.pulse.finished()
 
     def _close(self, turn: Turn) -> None:
@@ -315,6 +322,8 @@ class Loop:
         shape = turns[0].shape
         pictures = len(turns[0].frames) * shape.every
         self._scheduler.latency.learn(shape, len(turns), pictures, took_ns)
+        best_rate = self._scheduler.latency.best_rate(shape, pictures) / shape.every
+        self._figures.ran(turns, took_ns, best_rate)
 
     # ------------------------------------------------------------------ what goes wrong
 
@@ -418,8 +427,9 @@ class Loop:
         self._status_ns = now_ns
         device = self._engine.info.device
         memory_bytes, self._memory_share = used_bytes(device), used_share(device)
-        for session in self._sessions.values():
-            self._post(Status(session.stream, session.status(now_ns, memory_bytes)))
+        told = self._figures.tell(self._sessions.values(), self._engine, memory_bytes, now_ns)
+        for session, status in zip(self._sessions.values(), told, strict=True):
+            self._post(Status(session.stream, status))
 
 
 def _job(turn: Turn, chunk: Chunk) -> Job:

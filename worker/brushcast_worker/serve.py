@@ -24,6 +24,7 @@ import torch
 
 import brushcast
 from brushcast.errors import InputError, OutOfMemory
+from brushcast.exposition import Exposition
 from brushcast.folders import compiled_folder
 from brushcast.packing import CODECS
 from brushcast.presets import Preset, load_presets
@@ -36,10 +37,13 @@ from brushcast_worker.config import ServeConfig, physical_cores
 from brushcast_worker.engine import EngineInfo, load_engine
 from brushcast_worker.loop import Loop
 from brushcast_worker.mail import Outbox, new_inbox
+from brushcast_worker.metrics_server import MetricsServer
 from brushcast_worker.sd_notify import Notifier
 from brushcast_worker.server import Server
 from brushcast_worker.step_guard import STOP_PATIENCE_S, Watch
 from brushcast_worker.warm_up import warm_up
+from brushcast_worker.worker_figures import WorkerFigures
+from brushcast_worker.worker_metrics import points
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +63,24 @@ def run_worker(config: ServeConfig, tell: Tell, messages: Messages | None = None
     stop, waker, context = threading.Event(), Waker(), Context()
     _handle_signals(config, stop)
     socket = None
+    figures, metrics = WorkerFigures(time.monotonic_ns()), None
     try:
+        metrics = _open_metrics(config, figures, tell)
         socket = None if config.standby else _listen(context, config.bind, config)
         torch.set_num_threads(config.threads or physical_cores())
         engine = load_engine(
             config.engine, config.device, quirks=config.quirks, decoder=config.decoder
         )
+        figures.loaded(engine.info)
         inbox, outbox = new_inbox(), Outbox(waker.wake, stop)
-        loop = Loop(engine, inbox=inbox, post=outbox.post, clock_ns=time.monotonic_ns, stop=stop)
+        loop = Loop(
+            engine,
+            inbox=inbox,
+            post=outbox.post,
+            clock_ns=time.monotonic_ns,
+            stop=stop,
+            figures=figures,
+        )
         size = engine.info.default_size
         took_ns = _warmed_up(lambda: warm_up(engine, _some_preset(), size, time.monotonic_ns))
         loop.pulse.warmed_up(max(took_ns))
@@ -118,6 +132,8 @@ def run_worker(config: ServeConfig, tell: Tell, messages: Messages | None = None
             guard.join(STOP_PATIENCE_S)
         return 0
     finally:
+        if metrics is not None:
+            metrics.stop()
         if socket is not None:
             socket.close()
         waker.close()
@@ -147,6 +163,25 @@ def _warmed_up(warm: Callable[[], list[int]]) -> list[int]:
         log.warning("warming up failed (%s); what was compiled before is built anew", error)
         torch.compiler.reset()
         return warm()
+
+
+def _open_metrics(config: ServeConfig, figures: WorkerFigures, tell: Tell) -> MetricsServer | None:
+    """Before the model is loaded, so that "loading" can be asked for. Raises ConfigError."""
+    if config.metrics is None:
+        return None
+    host, port = config.metrics
+    exposition = Exposition(lambda: points(figures.info, figures.published))
+    metrics = MetricsServer(
+        host,
+        port,
+        token=config.metrics_token,
+        text=exposition.text,
+        live=lambda: figures.live(time.monotonic_ns()),
+        ready=lambda: figures.ready(time.monotonic_ns()),
+    )
+    metrics.start()
+    tell("metrics", address=f"http://{f'[{host}]' if ':' in host else host}:{metrics.port}/metrics")
+    return metrics
 
 
 def _serve_links(server: Server, stop: threading.Event) -> None:

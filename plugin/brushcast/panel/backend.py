@@ -6,11 +6,14 @@ snapshot can be handed over without a lock around its reading.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from brushcast.exposition import Point
 from brushcast.frame import Size
+from brushcast.health import Health
 
 Which = Literal["before", "after"]
 
@@ -173,12 +176,24 @@ class ObsState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertState:
+    """Something the user should know (alerts.py). name: of its rule. level: "warning", or "note"
+    where nothing is wrong. message: one sentence that says what to do. since_s: since it began."""
+
+    name: str
+    level: str
+    message: str
+    since_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PanelState:
     """Everything the page shows.
 
     message: what is happening, one plain sentence. advice: what to do about it, or "".
     badge: painted pictures say "AI". notice: the words on likenesses and labels were not read yet.
-    mode: what is preferred, a short delay or a better picture; one of wire.bodies.MODES.
+    mode: what is preferred, a short delay or a better picture; one of wire.bodies.MODES. alerts:
+    the oldest first.
     """
 
     state: ProductState
@@ -197,6 +212,7 @@ class PanelState:
     notice: bool = False
     mode: str = "balanced"
     obs: ObsState = ObsState()
+    alerts: tuple[AlertState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,4 +314,19 @@ class PanelBackend(Protocol):
 
     def watchers(self, count: int) -> None:
         """How many clients look at pictures from now on; while there are 0, encode none."""
+        ...
+
+
+class PanelTelemetry(Protocol):
+    """How the bridge fares, for machines and charts. Called on the panel's thread."""
+
+    @property
+    def health(self) -> Health: ...
+
+    def points(self) -> Iterable[Point]:
+        """Every figure now."""
+        ...
+
+    def history(self, after_s: int) -> dict[str, list[Any]]:
+        """See `History.since`."""
         ...

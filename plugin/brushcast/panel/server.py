@@ -1,8 +1,8 @@
 """The panel's server: an event loop on a thread of its own, bound to loopback.
 
 What each request must show (access.py says why): an exact Host; no foreign Origin and no foreign
-Sec-Fetch-Site; the token for everything below /api/; JSON for everything that changes something.
-The page itself holds no secret.
+Sec-Fetch-Site; the token for everything below /api/ and for /metrics; JSON for everything that
+changes something. The page itself holds no secret.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from brushcast.panel.api import (
     parse_object,
     parse_sink,
 )
-from brushcast.panel.backend import Change, PanelBackend
+from brushcast.panel.backend import Change, PanelBackend, PanelTelemetry
 from brushcast.panel.cards import STATIC_FOLDER
 from brushcast.panel.events import Audience
+from brushcast.panel.telemetry import add_telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +49,21 @@ class PanelServer:
     """Serves one backend. `start` and `stop` are called by the bridge's main thread, once each."""
 
     def __init__(
-        self, backend: PanelBackend, *, token: str, host: str = "127.0.0.1", port: int = 0
+        self,
+        backend: PanelBackend,
+        telemetry: PanelTelemetry | None = None,
+        *,
+        token: str,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
-        """port 0: any free one. Raises ConfigError unless host is loopback and port is in range."""
+        """telemetry: what /metrics, /livez, /readyz and the charts are answered from; without it
+        there are none. port 0: any free one. Raises ConfigError unless host is loopback and
+        port is in range."""
         access.check_loopback(host)
         if not 0 <= port <= 65535:
             raise ConfigError(f"panel port {port}: wanted 0 (any free one) to 65535")
-        self._backend = backend
+        self._backend, self._telemetry = backend, telemetry
         self._token = token
         self._host = "127.0.0.1" if host == "localhost" else host
         self._port = port
@@ -120,6 +129,8 @@ class PanelServer:
         application = _application(
             self._backend, audience, self._token, access.allowed_hosts(self._port)
         )
+        if self._telemetry is not None:
+            add_telemetry(application, self._telemetry)
         runner = web.AppRunner(
             application, access_log=None, handle_signals=False, shutdown_timeout=1.0
         )
@@ -225,7 +236,7 @@ def _guard(hosts: frozenset[str], token: str) -> Middleware:
             raise web.HTTPForbidden(
                 text="this address is not the panel's: open the one that Brushcast printed"
             )
-        if request.path.startswith("/api/"):
+        if _is_private(request):
             host = request.headers.get(hdrs.HOST, "")
             if not access.origin_matches(request.headers.get(hdrs.ORIGIN), host):
                 raise web.HTTPForbidden(text="another page may not use the panel")
@@ -264,10 +275,15 @@ def _finish(hosts: frozenset[str]) -> Callable[[web.Request, web.StreamResponse]
     async def finish(request: web.Request, response: web.StreamResponse) -> None:
         host = request.headers.get(hdrs.HOST, "")
         response.headers.update(access.security_headers(host if host in hosts else "127.0.0.1"))
-        private = request.path.startswith("/api/")
-        response.headers[hdrs.CACHE_CONTROL] = "no-store" if private else "no-cache"
+        fresh = _is_private(request) or request.path in ("/livez", "/readyz")
+        response.headers[hdrs.CACHE_CONTROL] = "no-store" if fresh else "no-cache"
 
     return finish
+
+
+def _is_private(request: web.Request) -> bool:
+    """The token is wanted."""
+    return request.path.startswith("/api/") or request.path == "/metrics"
 
 
 def _is_foreign(request: web.Request, hosts: frozenset[str]) -> bool:

@@ -22,9 +22,9 @@ MAX_FAULT_CHARACTERS = 1000
 MAX_CREDIT_FRAMES = 256
 MAX_STEPS = 64
 MAX_TAKES = 16
-
 MAX_TARGET_FPS = 240
 MODES = ("low-latency", "balanced", "quality")
+UNKNOWN = -1.0  # a share that nobody measures there
 
 _U32 = 2**32 - 1
 _U64 = 2**64 - 1
@@ -164,9 +164,14 @@ class WorkerStatus:
     engine_fps: pictures restyled per second lately. step_ms: what the last chunk took.
     queue_frames: waiting in the worker. held_frames: inside its engine between two chunks, whatever
     the rate (a chunk for each further step, and what comes late). rung: the ladder's rung by name.
-    cache_hits, refused_frames: since the stream opened. memory_bytes: in use. chunk_frames: of the
-    source's pictures that a chunk takes now (0: as in WELCOME). takes: of so many of the source's
-    pictures one is to be sent; 0: none, the worker holds.
+    cache_hits, refused_frames: since the stream opened. memory_bytes: in use by this worker.
+    chunk_frames: of the source's pictures that a chunk takes now (0: as in WELCOME). takes: of so
+    many of the source's pictures one is to be sent; 0: none, the worker holds.
+
+    gpu_share: of the last second, the part in which the GPU had work, 0..1. gpu_used_bytes,
+    gpu_total_bytes: of the GPU, by all its users; 0 where nobody tells. batch_share: pictures per
+    second lately against the best that batches of this shape reached. cache_share: of the chunks,
+    those that met a memory of their scene. A share of -1 is unknown.
     """
 
     engine_fps: float = 0.0
@@ -179,16 +184,28 @@ class WorkerStatus:
     memory_bytes: int = 0
     chunk_frames: int = 0
     takes: int = 1
+    gpu_share: float = UNKNOWN
+    gpu_used_bytes: int = 0
+    gpu_total_bytes: int = 0
+    batch_share: float = UNKNOWN
+    cache_share: float = UNKNOWN
 
     def __post_init__(self) -> None:
         for name in ("engine_fps", "step_ms"):
             _real(name, getattr(self, name), 0, 1e9)
             object.__setattr__(self, name, float(getattr(self, name)))
+        for name in ("gpu_share", "batch_share", "cache_share"):
+            share = getattr(self, name)
+            if share != UNKNOWN:
+                _real(name, share, 0, 1)
+            object.__setattr__(self, name, float(share))
         _label("rung", self.rung)
         for name in ("queue_frames", "held_frames", "cache_hits", "refused_frames", "memory_bytes"):
             _whole(name, getattr(self, name), 0, _U64)
         _whole("chunk_frames", self.chunk_frames, 0, MAX_CREDIT_FRAMES)
         _whole("takes", self.takes, 0, MAX_TAKES)
+        _whole("gpu_used_bytes", self.gpu_used_bytes, 0, _U64)
+        _whole("gpu_total_bytes", self.gpu_total_bytes, 0, _U64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -184,7 +184,13 @@ def test_how_things_are(made: Studio) -> None:
     made.apply(Settings(source="Webcam"))
     until(lambda: "Webcam, 640x480." in made.sentences(WORDS))
     assert made.sentences(Words("zh-CN"))[0] == "直播中。"
-    made.product.state = ProductState("failed", "no camera")
+    gap = "The output stood still for more than 100 ms: close what else uses the processor."
+    shown = {**SHOWN, "alerts": [{"name": "gap", "level": "warning", "message": gap}]}
+    made.product.state = ProductState("running", "Live.", shown)
+    assert made.sentences(WORDS)[-1] == gap
+    assert "100 毫秒" in made.sentences(Words("zh-CN"))[-1]
+    made.product.state = ProductState("failed", "no camera", shown)
+    assert gap not in made.sentences(WORDS)
     assert made.sentences(WORDS)[0] == "It does not run: no camera"
 
 

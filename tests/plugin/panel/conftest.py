@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from brushcast.panel.access import new_token
 from brushcast.panel.server import PanelServer
 from tests.plugin.panel.fake_backend import FakeBackend
+from tests.plugin.panel.fake_telemetry import FakeTelemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Answer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
     backend: FakeBackend
+    telemetry: FakeTelemetry = field(default_factory=FakeTelemetry)
     server: PanelServer
     token: str
 
@@ -71,9 +73,9 @@ class Panel:
 
 @pytest.fixture
 def panel() -> Iterator[Panel]:
-    backend, token = FakeBackend(), new_token()
-    server = PanelServer(backend, token=token)
+    backend, telemetry, token = FakeBackend(), FakeTelemetry(), new_token()
+    server = PanelServer(backend, telemetry, token=token)
     server.start()
-    yield Panel(backend=backend, server=server, token=token)
+    yield Panel(backend=backend, telemetry=telemetry, server=server, token=token)
     server.stop()
     assert not server.alive

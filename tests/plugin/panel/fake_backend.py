@@ -209,13 +209,15 @@ def main() -> None:
 
     from brushcast.panel.access import new_token
     from brushcast.panel.server import PanelServer
+    from tests.plugin.panel.fake_telemetry import FakeTelemetry
 
     parser = argparse.ArgumentParser(description="The panel over a fake bridge.")
     parser.add_argument("pictures", nargs="?", type=Path)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--token", default=new_token())
     options = parser.parse_args()
-    server = PanelServer(FakeBackend(options.pictures), token=options.token, port=options.port)
+    backend, telemetry = FakeBackend(options.pictures), FakeTelemetry()
+    server = PanelServer(backend, telemetry, token=options.token, port=options.port)
     server.start()
     sys.stdout.write(f"{server.url}\n")
     sys.stdout.flush()

@@ -23,6 +23,7 @@ from brushcast.panel.api import (
     state_json,
 )
 from brushcast.panel.backend import (
+    AlertState,
     ChangeLook,
     NoticeSeen,
     Pause,
@@ -105,6 +106,7 @@ SCHEMA: dict[str, Any] = {
         "pressure": bool,
         "message": str,
     },
+    "alerts": [{"name": str, "level": str, "message": str, "since_s": int}],
 }
 
 
@@ -124,7 +126,8 @@ def check(value: Any, wanted: Any, where: str = "state") -> None:
 
 
 def test_the_state_has_the_documented_shape() -> None:
-    check(json.loads(state_json(fake_state())), SCHEMA)
+    alert = AlertState(name="gap", level="warning", message="It stood still.", since_s=421)
+    check(json.loads(state_json(dataclasses.replace(fake_state(), alerts=(alert,)))), SCHEMA)
 
 
 def test_what_is_not_known_yet_is_null() -> None:
@@ -150,6 +153,7 @@ def test_the_document_names_every_field_and_every_word() -> None:
             shapes.OutputState,
             shapes.PrivacyState,
             shapes.ObsState,
+            shapes.AlertState,
         )
         for field in dataclasses.fields(shape)
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from brushcast.wire.bodies import MAX_PROMPT_CHARACTERS, MODES
+from brushcast.wire.bodies import MAX_PROMPT_CHARACTERS, MODES, UNKNOWN
 from brushcast.wire.messages import (
     Codec,
     Control,
@@ -28,6 +28,7 @@ U64 = st.integers(0, 2**64 - 1)
 NAMES = st.from_regex(r"[a-z0-9_-]{1,64}", fullmatch=True)
 LABELS = st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=30)
 PROMPTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=100)
+SHARES = st.floats(0, 1) | st.just(UNKNOWN)
 EVEN_SIDES = st.integers(1, 4096).map(lambda half: 2 * half)
 
 STATES = st.builds(
@@ -62,6 +63,11 @@ STATUSES = st.builds(
     memory_bytes=U64,
     chunk_frames=st.integers(0, 256),
     takes=st.integers(0, 16),
+    gpu_share=SHARES,
+    gpu_used_bytes=U64,
+    gpu_total_bytes=U64,
+    batch_share=SHARES,
+    cache_share=SHARES,
 )
 WELCOMES = st.builds(
     Welcome,

@@ -135,6 +135,23 @@ def test_a_chunk_of_more_pictures_has_more_credit(chunk_frames: int | None, cred
     assert welcome(credit_frames=8).credit(status) == credit
 
 
+def test_an_older_worker_tells_nothing_of_its_gpu() -> None:
+    table = msgpack.unpackb(pack(Pong(revision=1, status=WorkerStatus(step_ms=3.0))))
+    for name in ("gpu_share", "gpu_used_bytes", "gpu_total_bytes", "batch_share", "cache_share"):
+        del table["status"][name]
+    read = unpack(Pong, msgpack.packb(table), older=True).status
+    assert read == WorkerStatus(step_ms=3.0)
+    assert (read.gpu_share, read.batch_share, read.cache_share) == (-1.0, -1.0, -1.0)
+
+
+@pytest.mark.parametrize("name", ["gpu_share", "batch_share", "cache_share"])
+@pytest.mark.parametrize("share", [-0.5, 1.01, float("nan"), "0.5"])
+def test_a_share_is_a_share_or_unknown(name: str, share: object) -> None:
+    WorkerStatus(**{name: -1.0})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=name):
+        WorkerStatus(**{name: share})  # type: ignore[arg-type]
+
+
 def test_missing_unknown_and_repeated_keys_are_malformed() -> None:
     table = msgpack.unpackb(pack(state()))
     with pytest.raises(MalformedMessage, match="unknown key 'colour'"):

@@ -109,6 +109,8 @@ export function connect(token, on) {
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify(body),
       }),
+    /** The JSON of an address of the API; rejects with a Refusal. */
+    read: (path) => ask(path),
     /** Which sides' pictures are wanted from now on. */
     watch(sides) {
       watched = sides;

@@ -1,5 +1,6 @@
 // The page's entry: takes the token out of the address, connects, and hands states and pictures to the parts.
 
+import { makeCharts } from "./charts.js";
 import { connect } from "./connection.js";
 import { makeLook } from "./look.js";
 import { byId, write } from "./page.js";
@@ -38,7 +39,7 @@ function lock() {
 
 let waitTimer = 0;
 
-function showConnection(status, stage) {
+function showConnection(status, stage, charts) {
   const open = status.kind === "open";
   document.body.classList.toggle("offline", !open);
   clearInterval(waitTimer);
@@ -57,6 +58,7 @@ function showConnection(status, stage) {
   if (open) {
     write(byId("banner-text"), "");
     stage.clear();
+    charts.restart();
   }
   byId("banner").hidden = byId("banner-text").textContent === "";
 }
@@ -72,6 +74,8 @@ function start(token) {
     connection?.watch(wanted);
   });
 
+  const charts = makeCharts((path) => connection.read(path));
+
   function show(state) {
     status.show(state);
     look.show(state);
@@ -86,7 +90,7 @@ function start(token) {
   connection = connect(token, {
     state: show,
     picture: stage.picture,
-    status: (news) => showConnection(news, stage),
+    status: (news) => showConnection(news, stage, charts),
   });
   connection.watch(sides);
   byId("retry-now").addEventListener("click", () => connection.now());

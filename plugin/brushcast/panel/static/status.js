@@ -24,6 +24,7 @@ export function makeStatus(change) {
   let paused = false;
   let badge = true;
   let sinks = "";
+  let alertsTold = "[]";
 
   const ask = (path, body) => change(path, body).catch((error) => toast(error.message));
 
@@ -89,6 +90,28 @@ export function makeStatus(change) {
     write(byId("output"), joined(times(output.size), `${Math.round(output.fps)} fps`, gap));
   }
 
+  function showObs(obs) {
+    const rate = obs.fps === null ? "" : `${Math.round(obs.fps)} fps`;
+    const drawing = obs.render_ms === null ? "" : `drawing ${number(obs.render_ms, "ms", 1)}`;
+    const pressure = obs.pressure ? "short of time: the worker gives way" : "";
+    const words = obs.connected ? joined(obs.version, rate, drawing, pressure, obs.message) : obs.message;
+    write(byId("obs"), words || "–");
+  }
+
+  function showAlerts(alerts) {
+    const told = JSON.stringify(alerts.map((alert) => [alert.level, alert.message]));
+    if (told === alertsTold) return;
+    alertsTold = told;
+    const items = alerts.map((alert) => {
+      const item = document.createElement("li");
+      item.className = alert.level;
+      item.textContent = alert.message;
+      return item;
+    });
+    byId("alerts").replaceChildren(...items);
+    byId("alerts").hidden = !items.length;
+  }
+
   function showSinks(list) {
     const ids = JSON.stringify(list.map((sink) => [sink.id, sink.title]));
     if (ids !== sinks) {
@@ -138,6 +161,8 @@ export function makeStatus(change) {
       showSinks(state.sinks);
       showDisclosure(state);
       if (document.activeElement !== byId("mode")) byId("mode").value = state.mode;
+      showObs(state.obs);
+      showAlerts(state.alerts);
       const raw = state.privacy.raw_shown;
       byId("privacy").classList.toggle("raw", raw);
       const words = raw ? "Your camera is being shown untouched. Raw: on" : "Your camera is never shown. Raw: off";
