@@ -1,0 +1,186 @@
+"""Oracle: what the audience saw, from the probe's log. Pure but for reading the log.
+
+Every line is a picture that reached the sink. Its gap is the time since the last one, its age the
+time since its source picture was made: by the number in its pixels where the worker lets that
+through, else by the product's own account.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+from brushcast.playout import Kind
+
+NS_PER_MS = 1e6
+GAP_P999_MS, GAP_MOST_MS = 50.0, 100.0  # design.md, "Promises"
+LIVE_LOCAL_MS, LIVE_REMOTE_MS = 250.0, 500.0  # beside the engine's own delay
+# Of a raw picture. Pictures without colour have below 0.02, the cards below 0.05, and of the
+# looks of the embedded model ink is asked for, which has none.
+LEAK_MOST = 0.2
+LEAK_MOST_ECHO = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A picture that reached the sink. at_ns: monotonic. number: of the source picture in it, None
+    where it cannot be read. captured_ns: what the product says of it, -1 for the card. waited_ns,
+    stolen_s: so far, what the process's two threads waited in the run queue, and what a host took
+    from this machine.
+    """
+
+    at_ns: int
+    process: int
+    tick: int
+    kind: Kind
+    captured_ns: int
+    badge: bool
+    leak: float
+    number: int | None
+    waited_ns: int
+    stolen_s: float
+
+
+class Log:
+    """The probe's log as it grows. `new` is for one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def new(self) -> list[Seen]:
+        """The whole lines since the last call."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data.rpartition(b"\n")[0]
+        if not whole:
+            return []
+        self._offset += len(whole) + 1
+        return [parse(line) for line in whole.split(b"\n")]
+
+
+def parse(line: bytes) -> Seen:
+    table = json.loads(line)
+    return Seen(**{**table, "kind": Kind(table["kind"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Of a stretch of the log. gap_*_ms: between pictures; gap_ours_ms: the longest after what the
+    host stole and the run queue took was taken off each. raw: pictures with more of the watermark
+    than `leak_most` allowed. live_age_ms: of the oldest picture that was called live; stale: how
+    many of those were older than the bar. unread: live pictures without a number that can be read.
+    """
+
+    pictures: int
+    gap_p50_ms: float
+    gap_p999_ms: float
+    gap_most_ms: float
+    gap_ours_ms: float
+    raw: int
+    leak: float
+    shown: dict[str, int]
+    live_age_ms: float
+    stale: int
+    unread: int
+    stolen_ms: float
+    waited_ms: float
+
+
+def judge(
+    seen: Sequence[Seen],
+    *,
+    made_ns: Callable[[int], int | None] | None = None,
+    live_most_ms: float = math.inf,
+    leak_most: float = LEAK_MOST,
+) -> Verdict:
+    """seen: the last picture before the stretch, then all of it, at least two. made_ns: when the
+    source picture of that number was made (None: unknown); without it the product's word is taken.
+    live_most_ms: the oldest that may be called live. A gap at which the process changed counts.
+    """
+    assert len(seen) >= 2, f"{len(seen)} pictures are none to judge"
+    gaps_ms = [(b.at_ns - a.at_ns) / NS_PER_MS for a, b in pairwise(seen)]
+    judged = seen[1:]
+    ages_ms = [age for one in judged if (age := age_ms(one, made_ns)) is not None]
+    live = [one for one in judged if one.kind is Kind.LIVE]
+    unread = 0 if made_ns is None else sum(one.number is None for one in live)
+    return Verdict(
+        pictures=len(judged),
+        gap_p50_ms=percentile(gaps_ms, 50),
+        gap_p999_ms=percentile(gaps_ms, 99.9),
+        gap_most_ms=max(gaps_ms),
+        gap_ours_ms=max(_own_gap_ms(a, b) for a, b in pairwise(seen)),
+        raw=sum(one.leak > leak_most for one in judged),
+        leak=max(one.leak for one in judged),
+        shown=dict(Counter(one.kind.name.lower() for one in judged)),
+        live_age_ms=max(ages_ms, default=0.0),
+        stale=sum(age > live_most_ms for age in ages_ms),
+        unread=unread,
+        stolen_ms=1000 * (seen[-1].stolen_s - seen[0].stolen_s),
+        waited_ms=sum(_waited_ms(a, b) for a, b in pairwise(seen)),
+    )
+
+
+def age_ms(one: Seen, made_ns: Callable[[int], int | None] | None = None) -> float | None:
+    """How old a picture that is called live was when it was shown; None for others, and where
+    nobody knows."""
+    if one.kind is not Kind.LIVE:
+        return None
+    born_ns: int | None = one.captured_ns if one.captured_ns >= 0 else None
+    if made_ns is not None and one.number is not None:
+        born_ns = made_ns(one.number)
+    return None if born_ns is None else (one.at_ns - born_ns) / NS_PER_MS
+
+
+def live_again_ns(seen: Iterable[Seen], since_ns: int) -> int | None:
+    """When the first picture was shown live that was made after `since_ns`; None: not yet."""
+    return next(
+        (one.at_ns for one in seen if one.kind is Kind.LIVE and one.captured_ns > since_ns), None
+    )
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest that so many percent do not exceed: exact, of all of them."""
+    ranked = sorted(values)
+    return ranked[max(1, math.ceil(len(ranked) * percent / 100)) - 1] if ranked else 0.0
+
+
+def joined(one: Verdict, other: Verdict) -> Verdict:
+    """The worst of two stretches; counts are summed. gap_p50_ms is the longer's."""
+    longer = one if one.pictures >= other.pictures else other
+    return replace(
+        longer,
+        pictures=one.pictures + other.pictures,
+        gap_p999_ms=max(one.gap_p999_ms, other.gap_p999_ms),
+        gap_most_ms=max(one.gap_most_ms, other.gap_most_ms),
+        gap_ours_ms=max(one.gap_ours_ms, other.gap_ours_ms),
+        raw=one.raw + other.raw,
+        leak=max(one.leak, other.leak),
+        shown=dict(Counter(one.shown) + Counter(other.shown)),
+        live_age_ms=max(one.live_age_ms, other.live_age_ms),
+        stale=one.stale + other.stale,
+        unread=one.unread + other.unread,
+        stolen_ms=one.stolen_ms + other.stolen_ms,
+        waited_ms=one.waited_ms + other.waited_ms,
+    )
+
+
+def _waited_ms(before: Seen, after: Seen) -> float:
+    if before.process != after.process:
+        return 0.0
+    return max(0, after.waited_ns - before.waited_ns) / NS_PER_MS
+
+
+def _own_gap_ms(before: Seen, after: Seen) -> float:
+    gap_ms = (after.at_ns - before.at_ns) / NS_PER_MS
+    stolen_ms = 1000 * (after.stolen_s - before.stolen_s)
+    return max(0.0, gap_ms - _waited_ms(before, after) - stolen_ms)
