@@ -1,7 +1,7 @@
 """The OBS script's two rings without OBS: a writer of what is captured, a reader of what is shown.
 
 What is captured carries a secret (`tests.faults.watermark`) that must never be in obs-out, and a
-number. The preset is ink, which has no colour.
+number. The preset is ink, which leaves a third of it.
 """
 
 import collections
@@ -48,8 +48,10 @@ class FakeObs:
     what came out, the newest of it.
     """
 
-    def __init__(self, folder: Path, rate_fps: float = 30.0) -> None:
+    def __init__(self, folder: Path, rate_fps: float = 30.0, first: int = 0) -> None:
+        """first: the number before the first picture's, to tell two sources apart."""
         self.folder, self.rate_fps = folder, rate_fps
+        self._first = first
         folder.mkdir(mode=0o700, exist_ok=True)
         self.seen: collections.deque[Seen] = collections.deque(maxlen=REMEMBERED)
         self.made_ns: dict[int, int] = {}
@@ -72,7 +74,7 @@ class FakeObs:
     def _write(self) -> None:
         ring: Ring | None = None
         size: Size | None = None
-        index = 0
+        index = self._first
         while not self._stop.wait(1 / self.rate_fps):
             wanted = self._size
             if wanted != size:

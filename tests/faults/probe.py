@@ -60,7 +60,10 @@ class ProbeSink:
         if pixels_HWC is not self._last:  # the same array is the same picture, as for every sink
             size = (LOOKED_AT.width, LOOKED_AT.height)
             small = np.asarray(cv2.resize(pixels_HWC, size, interpolation=cv2.INTER_AREA), np.uint8)
-            self._found = {"leak": round(leak(small), 4), "number": number_of(small)}
+            self._found = {
+                "leak": round(leak(small), 4), "number": number_of(small),
+                "contrast": round(float(small.std()), 1),
+            }  # fmt: skip
             self._last = pixels_HWC
         kind, output = self._now()
         line = {

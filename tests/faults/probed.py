@@ -1,5 +1,6 @@
-"""The product with two stand-ins: `python -m tests.faults.probed run ...` is `brushcast run ...`
-whose camera process has a probe among its sinks and whose worker can be told to fail.
+"""The product with stand-ins: `python -m tests.faults.probed run ...` is `brushcast run ...` whose
+camera process has a probe among its sinks, whose bridge writes down when it loses a worker, and
+whose worker can be told to fail.
 
 Nothing of this is in the product: no option, no variable of the environment, no hook.
 """
@@ -14,11 +15,13 @@ from brushcast import supervisor
 from brushcast.__main__ import main as product_main
 from brushcast.child import Child
 
+STAND_INS = {"camera-process": "tests.faults.probe", "bridge-process": "tests.faults.bridge_tap"}
+
 
 def stand_in(name: str, arguments: Sequence[str], *given: Any, **named: Any) -> Child:
     """A child of the supervisor, with our own main module where there is one."""
-    if list(arguments) == ["brushcast", "camera-process"]:
-        arguments = ["tests.faults.probe"]
+    if arguments[0] == "brushcast":
+        arguments = [STAND_INS[arguments[1]], *arguments[2:]]
     elif arguments[0] == "brushcast_worker":
         arguments = ["tests.faults.faulty_worker", *arguments[1:]]
     return Child(name, arguments, *given, **named)

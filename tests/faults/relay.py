@@ -31,6 +31,10 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing resets the connection, wha
 T = TypeVar("T")
 
 
+def _new_socket() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+
 @dataclass(slots=True)
 class Conditions:
     """latency_s and jitter_s: one way; each chunk's own delay is latency_s + 0..jitter_s, and none
@@ -44,8 +48,8 @@ class Conditions:
 
 
 class Relay:
-    """Stands before `target`; clients connect to 127.0.0.1:`port`. Everything public may be called
-    from any thread while the relay is entered; the sockets belong to a thread of its own.
+    """Stands before `target`; clients connect to `port`. Everything public may be called from any
+    thread while the relay is entered; the sockets belong to a thread of its own.
     """
 
     def __init__(
@@ -56,8 +60,14 @@ class Relay:
         jitter_s: float = 0.0,
         bytes_per_s: float | None = None,
         seed: int = 0,
+        host: str = "127.0.0.1",
+        listening: Callable[[], socket.socket] = _new_socket,
+        going_on: Callable[[], socket.socket] = _new_socket,
     ) -> None:
+        """host: where it listens. listening, going_on: make the socket that listens and those to
+        the target, for one that stands in a network namespace of its own."""
         self.target = target
+        self._host, self._listening, self._going_on = host, listening, going_on
         self.port = 0  # once entered
         self.connections = 0  # accepted so far
         self._conditions = Conditions(latency_s, jitter_s, bytes_per_s)
@@ -170,14 +180,14 @@ class Relay:
         self._loop.close()
 
     def _listen(self, port: int) -> None:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener = self._listening()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Before listen: a connection inherits it.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BUFFER_BYTES)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
         listener.setblocking(False)
         try:
-            listener.bind(("127.0.0.1", port))
+            listener.bind((self._host, port))
             listener.listen(64)
         except OSError:
             listener.close()
@@ -205,7 +215,7 @@ class Relay:
 
     async def _carry(self, client: socket.socket) -> None:
         """One connection, from its acceptance until both directions have ended."""
-        server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        server = self._going_on()
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BUFFER_BYTES)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
         both = (client, server)

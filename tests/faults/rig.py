@@ -11,12 +11,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from brushcast.frame import Size
 from tests.e2e.obs_rig import FakeObs, ObsRun
+from tests.faults.bridge_tap import LOST_VARIABLE
 from tests.faults.faulty_worker import ECHO_CHUNK, ECHO_PICTURE_S, ENGINE_VARIABLE, FAULT_VARIABLE
 from tests.faults.oracle import (
     LEAK_MOST,
@@ -30,37 +30,41 @@ from tests.faults.oracle import (
     live_again_ns,
 )
 from tests.faults.probe import LOG_VARIABLE
-from tests.faults.processes import children_of
+from tests.faults.processes import children_of, cpu_s, is_there
+from tests.faults.rows import Row, count
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Size(640, 360)
 RATE_FPS = 30.0
 PATIENCE_S = 90.0
 KEPT = 40_000  # pictures of the log in memory
-# A chunk is collected, then computed picture by picture; the oldest picture waits for all of it.
-ECHO_DELAY_MS = 1000 * ((ECHO_CHUNK - 1) / RATE_FPS + ECHO_CHUNK * ECHO_PICTURE_S)
 ROLES = {
     "tests.faults.faulty_worker": "worker", "tests.faults.probe": "camera",
-    "bridge-process": "bridge",
+    "tests.faults.bridge_tap": "bridge",
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """A process of ours. is_spare: started with --standby, and no other worker is older."""
-
-    pid: int
-    role: str
+def echo_delay_ms(slower: float = 1.0) -> float:
+    """The engine's own: a chunk is collected, then computed picture by picture."""
+    return 1000 * ((ECHO_CHUNK - 1) / RATE_FPS + slower * ECHO_CHUNK * ECHO_PICTURE_S)
 
 
 class Rig:
     """One run of the product, entered and left. engine: `pocket`, or `echo` (see faulty_worker).
-    options: of `brushcast run`, beside those of the rig.
+    options: of `brushcast run`, beside those of the rig. first: the number before the source's
+    first picture. environment: of the product, beside what the rig needs.
     """
 
     def __init__(
-        self, home: Path, *options: str, engine: str = "echo", remote: bool = False
+        self,
+        home: Path,
+        *options: str,
+        engine: str = "echo",
+        remote: bool = False,
+        first: int = 0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        home.mkdir(exist_ok=True)
         self.home, self.engine, self.remote = home, engine, remote
         self._order = home / "order"
         self._log = Log(home / "probe.jsonl")
@@ -68,13 +72,14 @@ class Rig:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         self._environment = {
             "PYTHONPATH": path, ENGINE_VARIABLE: engine, FAULT_VARIABLE: str(self._order),
-            LOG_VARIABLE: str(home / "probe.jsonl"),
+            LOG_VARIABLE: str(home / "probe.jsonl"), LOST_VARIABLE: str(home / "lost.jsonl"),
         }  # fmt: skip
-        self._options = options
-        self.begun_s = time.monotonic()
+        self._options, self._first = options, first
+        self._environment.update(environment or {})
+        self.engine_delay_ms = echo_delay_ms()  # of the embedded model: see settle
 
     def __enter__(self) -> Rig:
-        self.obs = FakeObs(self.home / "run", RATE_FPS)
+        self.obs = FakeObs(self.home / "run", RATE_FPS, self._first)
         try:
             self.obs.plays(SOURCE)
             self.run = ObsRun(
@@ -177,8 +182,6 @@ class Rig:
 
     def spare(self) -> None:
         """Until a spare worker stands by, warm: its processor time no longer grows."""
-        from tests.faults.processes import cpu_s
-
         pid = self.pid("spare")
         before = -1.0
         while (now := cpu_s(pid)) is not None and now - before > 0.02:
@@ -191,18 +194,21 @@ class Rig:
             return self.run.state()
         return {}
 
-    def reconnects(self) -> int:
-        """How often the bridge has lost a worker so far."""
-        return int(self.state().get("worker", {}).get("reconnects", 0))
+    def lost_ns(self) -> list[int]:
+        """When the bridge lost a worker, or gave it up, so far."""
+        try:
+            lines = (self.home / "lost.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [int(json.loads(line)["at_ns"]) for line in lines if line.endswith("}")]
 
-    def noticed(self, since_ns: int, reconnects: int, patience_s: float = 30) -> float:
-        """Until the panel says that a worker was lost: ms since then. reconnects: before. The panel
-        hears of it four times a second, so up to 250 ms of it are the panel's."""
+    def noticed(self, since_ns: int, patience_s: float = 30) -> float:
+        """Until the bridge knows that the worker is lost: ms since then."""
         self.until(
-            lambda: self.reconnects() > reconnects, patience_s,
-            "the panel to say that the worker is lost",
+            lambda: any(at_ns >= since_ns for at_ns in self.lost_ns()), patience_s,
+            "the bridge to lose the worker",
         )  # fmt: skip
-        return (time.monotonic_ns() - since_ns) / 1e6
+        return (next(at_ns for at_ns in self.lost_ns() if at_ns >= since_ns) - since_ns) / 1e6
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[Callable[[], Verdict]]:
@@ -220,21 +226,48 @@ class Rig:
         most_ms = LIVE_REMOTE_MS if self.remote else LIVE_LOCAL_MS
         return judge(
             stretch,
-            made_ns=self.obs.made_ns.get if echo else None,
-            live_most_ms=most_ms + (ECHO_DELAY_MS if echo else self.engine_delay_ms()),
+            made_ns=self.obs.made_ns.get,
+            live_most_ms=most_ms + self.engine_delay_ms,
             leak_most=LEAK_MOST_ECHO if echo else LEAK_MOST,
         )
 
-    def engine_delay_ms(self) -> float:
-        """Of the embedded model on this machine, as the product measures it: a chunk is collected,
-        then computed."""
-        fps = self.state().get("worker", {}).get("fps") or 12.0
-        return 2 * 4 * 1000 / max(4.0, float(fps))
+    def settle(self, seconds: float = 4.0) -> None:
+        """Until it is live and has been for a while; what the engine's own delay is, is known
+        then."""
+        self.live()
+        time.sleep(seconds)
+        fps = self.state().get("worker", {}).get("fps")
+        if self.engine != "echo" and fps:
+            picture_s = 1 / max(1.0, float(fps))
+            self.engine_delay_ms = 1000 * ((ECHO_CHUNK - 1) / RATE_FPS + ECHO_CHUNK * picture_s)
+
+    def restarted(self, pid: int, patience_s: float = 30) -> int:
+        """Until that process is gone; when, in monotonic ns."""
+        self.until(lambda: not is_there(pid), patience_s, f"the end of process {pid}")
+        return time.monotonic_ns()
 
     def raw_in_obs(self) -> int:
         """Pictures of OBS's own ring with the secret in them."""
         most = LEAK_MOST_ECHO if self.engine == "echo" else LEAK_MOST
         return sum(seen.leak > most for seen in list(self.obs.seen))
+
+    def end(self) -> Row:
+        """The run is over: what it leaves behind."""
+        children = [pid for role, pid in self.pids().items() if role != "supervisor"]
+        code, _, errors = self.run.hang_up()
+        time.sleep(0.5)
+        left = sum(is_there(pid) for pid in children)
+        return Row(
+            fault="the end of the run",
+            promise="exit code 0, no process and no file of the exchange is left",
+            checks=(
+                count("exit code", code, 0),
+                count("processes left", left, 0),
+                count("files left", len(os.listdir(self.obs.folder)), 0),
+                count("raw in OBS's ring", self.raw_in_obs(), 0),
+            ),
+            note="" if code == 0 else errors[-300:],
+        )
 
     def report(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.run.report_file.read_text())
