@@ -317,6 +317,10 @@ class Bridge:
                 self._pace.worker_needs(
                     event.status.step_ms * 1e6, event.round_trip_ns, event.status.held_frames
                 )
+                self._playout.engine_needs(
+                    event.status.step_ms * 1e6, self._pace.chunk_frames, event.status.held_frames,
+                    remote=self._config.remote,
+                )  # fmt: skip
         elif isinstance(event, Faulted):
             self._board.faulted(event.message)
 
