@@ -8,6 +8,7 @@ sessions are the product's own. Each step first reads the file that BRUSHCAST_TE
 
 loop: never comes back. slow N: takes N times as long. crash: dies of a segmentation fault.
 raise: RuntimeError. memory: OutOfMemory. nan, constant: pictures that nobody must see.
+What each step with real pictures took is appended to BRUSHCAST_TEST_STEPS: the engine's own delay.
 BRUSHCAST_TEST_ENGINE=echo takes `Echo` instead of the model that --engine names.
 """
 
@@ -22,6 +23,7 @@ from typing import Any
 
 FAULT_VARIABLE = "BRUSHCAST_TEST_FAULT"
 ENGINE_VARIABLE = "BRUSHCAST_TEST_ENGINE"
+STEPS_VARIABLE = "BRUSHCAST_TEST_STEPS"
 ECHO_PICTURE_S = 0.02  # what the embedded model takes for one on two cores: docs/BENCHMARKS.md
 ECHO_CHUNK = 4
 
@@ -37,7 +39,7 @@ def main() -> None:
 
     def load(*given: Any, **named: Any) -> Any:
         echo = os.environ.get(ENGINE_VARIABLE) == "echo"
-        return Faulty(Echo() if echo else real(*given, **named), _order_file())
+        return Faulty(Echo() if echo else real(*given, **named), _order_file(), _steps_file())
 
     with patch.object(engine, "load_engine", load):
         worker_main()
@@ -45,6 +47,12 @@ def main() -> None:
 
 def _order_file() -> Path:
     return Path(os.environ.get(FAULT_VARIABLE, os.devnull))
+
+
+def _steps_file() -> int | None:
+    """Open for appending: a line is written whole or not at all."""
+    path = os.environ.get(STEPS_VARIABLE)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if path else None
 
 
 class Order:
@@ -72,8 +80,9 @@ class Order:
 class Faulty:
     """Implements `brushcast_worker.engine.Engine`: `inner`, until there is an order."""
 
-    def __init__(self, inner: Any, order_file: Path) -> None:
+    def __init__(self, inner: Any, order_file: Path, steps_file: int | None = None) -> None:
         self._inner = inner
+        self._steps_file = steps_file
         self._order_file = order_file
         self.info = inner.info
 
@@ -110,6 +119,10 @@ class Faulty:
         else:
             self._inner.step(jobs, put)
             time.sleep((order.factor - 1) * (time.monotonic() - begun_s))
+        if is_real and self._steps_file is not None:
+            now_ns = time.monotonic_ns()
+            line = f"{now_ns} {1000 * (time.monotonic() - begun_s):.1f}\n"
+            os.write(self._steps_file, line.encode())
 
 
 def _spoilt(chunk: Any, kind: str) -> Any:

@@ -37,7 +37,13 @@ VERSION = "worker of another version"
 
 def play(home: Path, scale: Scale) -> Iterator[Row]:
     with RemoteWorker(home) as worker, Relay(worker.address) as relay:
-        with Rig(home / "one", "--worker", f"tcp://127.0.0.1:{relay.port}", remote=True) as rig:
+        with Rig(
+            home / "one",
+            "--worker",
+            f"tcp://127.0.0.1:{relay.port}",
+            remote=True,
+            steps=worker.steps,
+        ) as rig:
             rig.settle()
             yield _slow_link(rig, relay, scale, FAR, latency_s=0.06, jitter_s=0.02)
             yield _slow_link(
@@ -50,6 +56,12 @@ def play(home: Path, scale: Scale) -> Iterator[Row]:
             yield _flood(worker, rig, scale)
         yield from _kernel(home / "three", worker, scale)
     yield _version(home / "four")
+
+
+def _rig(home: Path, port: int, worker: RemoteWorker, first: int = 0) -> Rig:
+    """A product whose worker is that one, reached by that port."""
+    address = f"tcp://127.0.0.1:{port}"
+    return Rig(home, "--worker", address, remote=True, first=first, steps=worker.steps)
 
 
 def _slow_link(
@@ -145,7 +157,9 @@ def _kernel(home: Path, worker: RemoteWorker, scale: Scale) -> Iterator[Row]:
             yield Row(fault=fault, promise="as above", skipped=reason)
         return
     with Network(worker.address) as network:
-        with Rig(home, "--worker", f"tcp://127.0.0.1:{network.port}", remote=True) as rig:
+        with Rig(
+            home, "--worker", f"tcp://127.0.0.1:{network.port}", remote=True, steps=worker.steps
+        ) as rig:
             rig.settle()
             for share, fault in zip((0.01, 0.05), faults, strict=False):
                 rig.live()
@@ -176,16 +190,15 @@ def _kernel(home: Path, worker: RemoteWorker, scale: Scale) -> Iterator[Row]:
 
 def _two(home: Path, worker: RemoteWorker, one: Rig, scale: Scale) -> Row:
     """The other one's pictures have other numbers: none of them may come to us."""
-    address = f"tcp://{worker.address[0]}:{worker.address[1]}"
-    with Rig(home, "--worker", address, remote=True, first=500_000) as two:
+    with _rig(home, worker.address[1], worker, first=500_000) as two:
         two.settle(2)
         # The echo engine takes them one after the other.
         for rig in (one, two):
-            rig.engine_delay_ms *= 2
+            rig.streams = 2
         with one.watch() as seen_one, two.watch() as seen_two:
             time.sleep(scale.watch_s)
         other = seen_two()
-    one.engine_delay_ms /= 2
+    one.streams = 1
     return Row(
         fault=TWO,
         promise="both are painted, each with its own pictures",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect, bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ LIVE_LOCAL_MS, LIVE_REMOTE_MS = 250.0, 500.0  # beside the engine's own delay
 # it keeps none, and the cards have below 0.05.
 LEAK_MOST = 0.6
 LEAK_MOST_ECHO = 0.06
+STEPS_NS = 2_000_000_000  # for so long a slow step excuses
 BLANK = 3.0  # of 255, the deviation of a picture's values; the cards have above 10
 
 
@@ -58,17 +60,19 @@ class Log:
 
     def new(self) -> list[Seen]:
         """The whole lines since the last call."""
-        try:
-            with open(self._path, "rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        whole = data.rpartition(b"\n")[0]
-        if not whole:
-            return []
-        self._offset += len(whole) + 1
-        return [parse(line) for line in whole.split(b"\n")]
+        lines, self._offset = _whole_lines(self._path, self._offset)
+        return [parse(line) for line in lines]
+
+
+def _whole_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
+    """Those from `offset` on, and where the next one begins."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            whole = file.read().rpartition(b"\n")[0]
+    except FileNotFoundError:
+        return [], offset
+    return (whole.split(b"\n"), offset + len(whole) + 1) if whole else ([], offset)
 
 
 def parse(line: bytes) -> Seen:
@@ -108,17 +112,18 @@ def judge(
     seen: Sequence[Seen],
     *,
     made_ns: Callable[[int], int | None] | None = None,
-    live_most_ms: float = math.inf,
+    live_most_ms: Callable[[Seen], float] = lambda _: math.inf,
     leak_most: float = LEAK_MOST,
 ) -> Verdict:
     """seen: the last picture before the stretch, then all of it, at least two. made_ns: when the
     source picture of that number was made (None: unknown); without it the product's word is taken.
-    live_most_ms: the oldest that may be called live. A gap at which the process changed counts.
+    live_most_ms: how old that picture may be and still be called live. A gap at which the process
+    changed counts.
     """
     assert len(seen) >= 2, f"{len(seen)} pictures are none to judge"
     gaps_ms = [(b.at_ns - a.at_ns) / NS_PER_MS for a, b in pairwise(seen)]
     judged = seen[1:]
-    ages_ms = [age for one in judged if (age := age_ms(one, made_ns)) is not None]
+    aged = [(one, age) for one in judged if (age := age_ms(one, made_ns)) is not None]
     live = [one for one in judged if one.kind is Kind.LIVE]
     unread = foreign = 0
     if made_ns is not None:
@@ -133,8 +138,8 @@ def judge(
         raw=sum(one.leak > leak_most for one in judged),
         leak=max(one.leak for one in judged),
         shown=dict(Counter(one.kind.name.lower() for one in judged)),
-        live_age_ms=max(ages_ms, default=0.0),
-        stale=sum(age > live_most_ms for age in ages_ms),
+        live_age_ms=max((age for _, age in aged), default=0.0),
+        stale=sum(age > live_most_ms(one) for one, age in aged),
         unread=unread,
         foreign=foreign,
         blank=sum(one.contrast < BLANK for one in judged),
@@ -142,6 +147,33 @@ def judge(
         stolen_ms=1000 * (seen[-1].stolen_s - seen[0].stolen_s),
         waited_ms=sum(_waited_ms(a, b) for a, b in pairwise(seen)),
     )
+
+
+class Steps:
+    """What the engine's steps took, from its own log: the engine's own delay at a time."""
+
+    def __init__(self, path: Path, *, chunk_frames: int, rate_fps: float) -> None:
+        self._path, self._chunk_frames, self._rate_fps = path, chunk_frames, rate_fps
+        self._offset = 0
+        self._ended_ns: list[int] = []
+        self._took_ms: list[float] = []
+
+    def read(self) -> None:
+        """What was written since the last call."""
+        data, self._offset = _whole_lines(self._path, self._offset)
+        for line in data:
+            ended, took = line.split()
+            self._ended_ns.append(int(ended))
+            self._took_ms.append(float(took))
+
+    def own_delay_ms(self, at_ns: int) -> float:
+        """A chunk is collected, its pictures as far apart as the source gives them or the engine
+        takes them, then computed. Of the slowest step that ended within `STEPS_NS` before; of the
+        fastest of all where there was none."""
+        first, last = bisect_left(self._ended_ns, at_ns - STEPS_NS), bisect(self._ended_ns, at_ns)
+        took_ms = max(self._took_ms[first:last], default=min(self._took_ms, default=0.0))
+        apart_ms = max(1000 / self._rate_fps, took_ms / self._chunk_frames)
+        return (self._chunk_frames - 1) * apart_ms + took_ms
 
 
 def age_ms(one: Seen, made_ns: Callable[[int], int | None] | None = None) -> float | None:

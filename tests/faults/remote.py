@@ -20,7 +20,7 @@ from types import TracebackType
 import zmq
 
 from brushcast.wire.messages import MAX_PAYLOAD_BYTES, PROTOCOL
-from tests.faults.faulty_worker import ENGINE_VARIABLE, FAULT_VARIABLE
+from tests.faults.faulty_worker import ENGINE_VARIABLE, FAULT_VARIABLE, STEPS_VARIABLE
 from tests.faults.rig import ROOT
 
 START_S = 90.0
@@ -36,12 +36,14 @@ class RemoteWorker:
         environment = {
             **os.environ, "PYTHONPATH": path, ENGINE_VARIABLE: "echo",
             FAULT_VARIABLE: str(home / "order"), "XDG_CONFIG_HOME": str(home),
+            STEPS_VARIABLE: str(home / "steps"),
         }  # fmt: skip
         command = [sys.executable, "-m", "tests.faults.faulty_worker", "serve", "--json"]
         self.process = subprocess.Popen(
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self.address = ("127.0.0.1", 0)
+        self.steps = home / "steps"
 
     def __enter__(self) -> RemoteWorker:
         watch = threading.Timer(START_S, self.process.kill)

@@ -17,7 +17,12 @@ from typing import Any
 from brushcast.frame import Size
 from tests.e2e.obs_rig import FakeObs, ObsRun
 from tests.faults.bridge_tap import LOST_VARIABLE
-from tests.faults.faulty_worker import ECHO_CHUNK, ECHO_PICTURE_S, ENGINE_VARIABLE, FAULT_VARIABLE
+from tests.faults.faulty_worker import (
+    ECHO_CHUNK,
+    ENGINE_VARIABLE,
+    FAULT_VARIABLE,
+    STEPS_VARIABLE,
+)
 from tests.faults.oracle import (
     LEAK_MOST,
     LEAK_MOST_ECHO,
@@ -25,6 +30,7 @@ from tests.faults.oracle import (
     LIVE_REMOTE_MS,
     Log,
     Seen,
+    Steps,
     Verdict,
     judge,
     live_again_ns,
@@ -44,15 +50,11 @@ ROLES = {
 }  # fmt: skip
 
 
-def echo_delay_ms(slower: float = 1.0) -> float:
-    """The engine's own: a chunk is collected, then computed picture by picture."""
-    return 1000 * ((ECHO_CHUNK - 1) / RATE_FPS + slower * ECHO_CHUNK * ECHO_PICTURE_S)
-
-
 class Rig:
     """One run of the product, entered and left. engine: `pocket`, or `echo` (see faulty_worker).
     options: of `brushcast run`, beside those of the rig. first: the number before the source's
-    first picture. environment: of the product, beside what the rig needs.
+    first picture. environment: of the product, beside what the rig needs. steps: the log of an
+    engine that is not of this product's own worker.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Rig:
         remote: bool = False,
         first: int = 0,
         environment: Mapping[str, str] | None = None,
+        steps: Path | None = None,
     ) -> None:
         home.mkdir(exist_ok=True)
         self.home, self.engine, self.remote = home, engine, remote
@@ -76,7 +79,10 @@ class Rig:
         }  # fmt: skip
         self._options, self._first = options, first
         self._environment.update(environment or {})
-        self.engine_delay_ms = echo_delay_ms()  # of the embedded model: see settle
+        steps = steps or home / "steps"
+        self._environment[STEPS_VARIABLE] = str(steps)
+        self._steps = Steps(steps, chunk_frames=ECHO_CHUNK, rate_fps=RATE_FPS)
+        self.streams = 1  # of the worker: each waits for the others' steps
 
     def __enter__(self) -> Rig:
         self.obs = FakeObs(self.home / "run", RATE_FPS, self._first)
@@ -221,25 +227,26 @@ class Rig:
         start = stretch.index(mark) if mark is not None else 0
         found.append(self.judged(stretch[start:]))
 
+    def own_delay_ms(self, at_ns: int) -> float:
+        """The engine's own delay at that time. With several streams a chunk waits for the other
+        streams' steps."""
+        return self.streams * self._steps.own_delay_ms(at_ns)
+
     def judged(self, stretch: list[Seen]) -> Verdict:
+        self._steps.read()
         echo = self.engine == "echo"
         most_ms = LIVE_REMOTE_MS if self.remote else LIVE_LOCAL_MS
         return judge(
             stretch,
             made_ns=self.obs.made_ns.get,
-            live_most_ms=most_ms + self.engine_delay_ms,
+            live_most_ms=lambda one: most_ms + self.own_delay_ms(one.at_ns),
             leak_most=LEAK_MOST_ECHO if echo else LEAK_MOST,
         )
 
     def settle(self, seconds: float = 4.0) -> None:
-        """Until it is live and has been for a while; what the engine's own delay is, is known
-        then."""
+        """Until it is live and has been for a while."""
         self.live()
         time.sleep(seconds)
-        fps = self.state().get("worker", {}).get("fps")
-        if self.engine != "echo" and fps:
-            picture_s = 1 / max(1.0, float(fps))
-            self.engine_delay_ms = 1000 * ((ECHO_CHUNK - 1) / RATE_FPS + ECHO_CHUNK * picture_s)
 
     def restarted(self, pid: int, patience_s: float = 30) -> int:
         """Until that process is gone; when, in monotonic ns."""

@@ -6,12 +6,11 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from tests.faults.oracle import Verdict
 from tests.faults.processes import cpu_with_children_s
-from tests.faults.rig import SOURCE, Rig, echo_delay_ms
+from tests.faults.rig import SOURCE, Rig
 from tests.faults.rows import Check, Row, Scale, Scene, count, holds, ms, said, seen_checks
 
 NOTICED_MS, NOTICED_IDLE_MS = 1000.0, 4000.0  # design.md, "Promises"
@@ -173,14 +172,12 @@ def _once_loop(rig: Rig) -> Row:
 def _slow(rig: Rig, scale: Scale) -> Row:
     rig.settle(2)
     before, pid = len(rig.lost_ns()), rig.pid("worker")
-    rig.engine_delay_ms = echo_delay_ms(SLOWER)
     with rig.watch() as seen:
         rig.order(f"slow {SLOWER}")
         time.sleep(2 * scale.watch_s)
         shown = rig.live()
     rig.order("")
     rig.live()
-    rig.engine_delay_ms = echo_delay_ms()
     return Row(
         fault=SLOW,
         promise="fewer pictures, never older ones; it is not taken for dead",
@@ -257,7 +254,7 @@ def _crashes(rig: Rig, scale: Scale) -> Row:
         fault=f"{crashes} {CRASHES}",
         promise="the breaker opens after five; the card, the cause on the panel, Retry",
         checks=(
-            *seen_checks(replace(seen(), stale=0)),
+            *seen_checks(seen()),
             Check(
                 figure="processor while open", value=100 * max(open_share), bar=100 * BREAKER_CPU,
                 unit="% of a core",
