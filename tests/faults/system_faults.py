@@ -66,7 +66,7 @@ def _fill(folder: Path) -> None:
 
 
 def _run(home: Path, *options: str) -> tuple[int, str, float]:
-    """`brushcast run` for a second at most: exit code, standard error, ms."""
+    """`brushcast run` with these options: exit code, standard error, ms."""
     home.mkdir(exist_ok=True)
     environment = {
         **os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home),
@@ -75,7 +75,7 @@ def _run(home: Path, *options: str) -> tuple[int, str, float]:
     command = [sys.executable, "-m", "brushcast", "run", "--source", "testcard", "--sink", "null"]
     begun_s = time.monotonic()
     done = subprocess.run(
-        [*command, "--for", "1", *options], env=environment, capture_output=True, text=True,
+        [*command, *options], env=environment, capture_output=True, text=True,
         timeout=60,
     )  # fmt: skip
     return done.returncode, done.stderr, 1000 * (time.monotonic() - begun_s)
@@ -84,7 +84,7 @@ def _run(home: Path, *options: str) -> tuple[int, str, float]:
 def _port(home: Path) -> Row:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        code, errors, took_ms = _run(home, "--panel", address)
+        code, errors, took_ms = _run(home, "--panel", address, "--for", "40")
     return Row(
         fault=PORT,
         promise="one line that names it, exit code 2",
@@ -105,9 +105,9 @@ def _first_start(disk: Path) -> Row:
     home.mkdir(exist_ok=True)
     (home / "brushcast").mkdir(exist_ok=True)
     _fill(disk)
-    code, errors, _ = _run(home, "--panel", "127.0.0.1:0")
+    code, errors, _ = _run(home, "--panel", "127.0.0.1:0", "--for", "1")
     (disk / "filling").unlink()
-    again, later, _ = _run(home, "--panel", "127.0.0.1:0")
+    again, later, _ = _run(home, "--panel", "127.0.0.1:0", "--for", "1")
     return Row(
         fault=FIRST_START,
         promise="one line; nothing half written: the next start is as good as new",
