@@ -55,7 +55,7 @@ def play(home: Path, scale: Scale) -> Iterator[Row]:
             yield _two(home / "two", worker, rig, scale)
             yield _flood(worker, rig, scale)
         yield from _kernel(home / "three", worker, scale)
-    yield _version(home / "four")
+    yield another_version(home / "four")
 
 
 def _rig(home: Path, port: int, worker: RemoteWorker, first: int = 0) -> Rig:
@@ -247,7 +247,7 @@ def _flood(worker: RemoteWorker, rig: Rig, scale: Scale) -> Row:
     )  # fmt: skip
 
 
-def _version(home: Path) -> Row:
+def another_version(home: Path) -> Row:
     with OtherVersion() as worker:
         address = f"tcp://{worker.address[0]}:{worker.address[1]}"
         with Rig(home, "--worker", address, remote=True) as rig:
