@@ -299,7 +299,8 @@ class Playout(Generic[Picture]):
         if gap_ns > BLUR_AFTER_NS:
             return Kind.BLURRED
         held_after_ns = max(HELD_AFTER_LEAST_NS, HELD_AFTER_PERIODS * self._rhythm.styled_period_ns)
-        too_old = now_ns - self._newest.captured_ns > self._live_age_ns
+        until_ns = now_ns + self._config.period_ns  # it stands until the next tick
+        too_old = until_ns - self._newest.captured_ns > self._live_age_ns
         return Kind.HELD if too_old or gap_ns > held_after_ns else Kind.LIVE
 
     def _show_as(self, kind: Kind, now_ns: int) -> None:

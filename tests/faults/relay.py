@@ -249,7 +249,6 @@ class Relay:
             while True:
                 await room.open()
                 chunk = await self._loop.sock_recv(source, CHUNK_BYTES)
-                await room.open()  # it may have begun while we waited
                 await room.serialise(len(chunk))
                 conditions = self._conditions
                 delay_s = conditions.latency_s + self._rng.uniform(0, conditions.jitter_s)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.faults.relay import Relay
+from tests.faults.relay import CHUNK_BYTES, Relay
 
 PATIENCE_S = 20.0
 
@@ -107,13 +107,11 @@ def test_a_goodbye_passes_after_what_was_said_before_it(echo: Echo) -> None:
 def test_latency_holds_each_way_and_bytes_are_under_way_together(echo: Echo) -> None:
     with Relay(echo.address, latency_s=0.15) as relay, connected(relay) as client:
         begun_s = time.monotonic()
-        for _ in range(40):
-            client.sendall(b"x" * 100)
-            time.sleep(0.002)  # so that they are chunks of their own
-        take(client, 4000)
+        client.sendall(bytes(60 * CHUNK_BYTES))
+        take(client, 60 * CHUNK_BYTES)
         took_s = time.monotonic() - begun_s
     assert took_s >= 0.3
-    assert took_s < 40 * 0.15  # stop and wait would take twice that
+    assert took_s < 60 * 0.15  # stop and wait: no less, and as much on the way back
 
 
 def test_jitter_changes_the_delay_and_never_the_order(echo: Echo) -> None:
@@ -208,6 +206,18 @@ def test_a_black_hole_passes_nothing_and_keeps_the_connection(echo: Echo) -> Non
             relay.black_hole(False)
             assert take(client, 6) == b"inside"
             assert take(other, 5) == b"other"
+
+
+def test_what_is_under_way_stays_in_the_black_hole_until_it_is_over(echo: Echo) -> None:
+    with Relay(echo.address, latency_s=0.1) as relay, connected(relay) as client:
+        client.sendall(b"under way")
+        time.sleep(0.03)
+        relay.black_hole(True)
+        readable, _, _ = select.select([client], [], [], 0.5)
+        assert not readable
+        assert relay.bytes_up == 0
+        relay.black_hole(False)
+        assert take(client, 9) == b"under way"
 
 
 def test_a_target_that_is_not_there_resets_the_client() -> None:
