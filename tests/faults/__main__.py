@@ -19,7 +19,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.faults import link_faults, process_faults, system_faults, worker_faults
@@ -50,27 +50,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def play(scene: Scene, scale: Scale) -> list[Row]:
-    """All of a scene's faults. One that breaks the scene itself is told, and so are those that were
-    not reached for it."""
+    """All of a scene's faults. One that cannot be made to its end is a row that missed, and so are
+    those that were not reached for what broke the scene."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="brushcast-faults-") as folder:
         try:
-            for row in scene.play(Path(folder), scale):
-                rows.append(row)
-                _say(("met     " if row.met else "skipped " if row.skipped else "MISSED  ")
-                     + f"{row.fault}: {'; '.join(check.measured() for check in row.checks)}"
-                     + row.skipped)  # fmt: skip
+            for fault, make in scene.play(Path(folder), scale):
+                rows.append(_made(fault, make))
+                _say(_line(rows[-1]))
         except Exception as error:  # noqa: BLE001 - whatever broke the scene is a row of the table
-            _say(f"BROKEN  scene {scene.name}: {type(error).__name__}: {error}")
             for fault in scene.faults:
-                if not any(fault in row.fault for row in rows):
+                if not any(row.fault.startswith(fault) for row in rows):
                     rows.append(_broken(fault, error))
+                    _say(_line(rows[-1]))
     return rows
+
+
+def _made(fault: str, make: Callable[[], Row]) -> Row:
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001 - the next one may still work
+        return _broken(fault, error)
 
 
 def _broken(fault: str, error: Exception) -> Row:
     why = f"{type(error).__name__}: {error}"[:300]
     return Row(fault=fault, promise="", checks=(holds("was made to its end", False),), note=why)
+
+
+def _line(row: Row) -> str:
+    word = "met" if row.met else "skipped" if row.skipped else "MISSED"
+    values = "; ".join(check.measured() for check in row.checks)
+    why = row.skipped or ("" if row.met else f" ({row.note})" if row.note else "")
+    return f"{word:8}{row.fault}: {values}{why}"
 
 
 def _soak(asked: argparse.Namespace) -> int:

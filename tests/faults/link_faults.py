@@ -6,15 +6,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from brushcast.playout import Kind
 from tests.faults.namespaces import Network, why_not
+from tests.faults.oracle import Verdict
 from tests.faults.processes import weight_of
 from tests.faults.relay import Relay
 from tests.faults.remote import OtherVersion, RemoteWorker, flood
 from tests.faults.rig import Rig
-from tests.faults.rows import Check, Row, Scale, Scene, count, holds, ms, said, seen_checks
+from tests.faults.rows import Check, Made, Row, Scale, Scene, count, holds, ms, said, seen_checks
 
 NOT_LIVE_MS = 1000.0  # design.md: noticed within 1 s while frames flow
 GIVEN_UP_MS = 4000.0  # and by the heartbeat at the latest
@@ -35,7 +37,7 @@ FLOOD = "malformed and oversize messages"
 VERSION = "worker of another version"
 
 
-def play(home: Path, scale: Scale) -> Iterator[Row]:
+def play(home: Path, scale: Scale) -> Iterator[Made]:
     with RemoteWorker(home) as worker, Relay(worker.address) as relay:
         with Rig(
             home / "one",
@@ -44,18 +46,21 @@ def play(home: Path, scale: Scale) -> Iterator[Row]:
             remote=True,
             steps=worker.steps,
         ) as rig:
-            rig.settle()
-            yield _slow_link(rig, relay, scale, FAR, latency_s=0.06, jitter_s=0.02)
-            yield _slow_link(
-                rig, relay, scale, NARROW, latency_s=0.05, bytes_per_s=NARROW_BYTES_PER_S
+            yield FAR, lambda: _slow_link(rig, relay, scale, FAR, latency_s=0.06, jitter_s=0.02)
+            yield (
+                NARROW,
+                lambda: _slow_link(
+                    rig, relay, scale, NARROW, latency_s=0.05, bytes_per_s=NARROW_BYTES_PER_S
+                ),
             )
-            yield _cut(rig, relay)
+            yield CUT, lambda: _cut(rig, relay)
             for outage_s in scale.outages_s:
-                yield _half_open(rig, relay, outage_s)
-            yield _two(home / "two", worker, rig, scale)
-            yield _flood(worker, rig, scale)
+                fault = f"{HALF_OPEN}, {outage_s:.0f} s"
+                yield fault, partial(_half_open, rig, relay, outage_s, fault)
+            yield TWO, lambda: _two(home / "two", worker, rig, scale)
+            yield FLOOD, lambda: _flood(worker, rig, scale)
         yield from _kernel(home / "three", worker, scale)
-    yield another_version(home / "four")
+    yield VERSION, lambda: another_version(home / "four")
 
 
 def _rig(home: Path, port: int, worker: RemoteWorker, first: int = 0) -> Rig:
@@ -115,24 +120,26 @@ def _cut(rig: Rig, relay: Relay) -> Row:
     )
 
 
-def _half_open(rig: Rig, relay: Relay, outage_s: float) -> Row:
+def _half_open(rig: Rig, relay: Relay, outage_s: float, fault: str) -> Row:
     """Nothing passes and nothing says so. Seen from outside: no longer called live, then given
     up."""
     rig.settle(3)
     with rig.watch() as seen:
         begun_ns = time.monotonic_ns()
         relay.black_hole(True)
-        given_up_ms = rig.noticed(begun_ns)
-        time.sleep(max(0.0, outage_s - given_up_ms / 1000))
-        relay.black_hole(False)
-        back_ns = time.monotonic_ns()
-        back_ms = rig.live_since(back_ns)
+        try:
+            given_up_ms = rig.noticed(begun_ns)
+            time.sleep(max(0.0, outage_s - given_up_ms / 1000))
+        finally:
+            relay.black_hole(False)
+        back_ms = rig.live_since(time.monotonic_ns())
         time.sleep(0.5)
-    return _outage(rig, seen, f"{HALF_OPEN}, {outage_s:.0f} s", begun_ns, given_up_ms, back_ms)
+    return _outage(rig, seen(), fault, begun_ns, given_up_ms, back_ms)
 
 
-def _outage(rig: Rig, seen: object, fault: str, begun_ns: int, up_ms: float, back_ms: float) -> Row:
-    verdict = seen()  # type: ignore[operator]
+def _outage(
+    rig: Rig, verdict: Verdict, fault: str, begun_ns: int, up_ms: float, back_ms: float
+) -> Row:
     not_live_ns = next(
         one.at_ns for one in rig.seen if one.at_ns > begun_ns and one.kind is not Kind.LIVE
     )
@@ -149,43 +156,51 @@ def _outage(rig: Rig, seen: object, fault: str, begun_ns: int, up_ms: float, bac
     )
 
 
-def _kernel(home: Path, worker: RemoteWorker, scale: Scale) -> Iterator[Row]:
+def _kernel(home: Path, worker: RemoteWorker, scale: Scale) -> Iterator[Made]:
     """The same with the kernel's own TCP between two network namespaces."""
-    faults = [f"{LOSS}, {percent} %" for percent in (1, 5)] + [f"{KERNEL}, 6 s"]
+    shares = {f"{LOSS}, 1 %": 0.01, f"{LOSS}, 5 %": 0.05}
+    swallowed = f"{KERNEL}, 6 s"
     if reason := why_not():
-        for fault in faults:
-            yield Row(fault=fault, promise="as above", skipped=reason)
+        for fault in [*shares, swallowed]:
+            yield fault, partial(Row, fault=fault, promise="as above", skipped=reason)
         return
-    with Network(worker.address) as network:
-        with Rig(
-            home, "--worker", f"tcp://127.0.0.1:{network.port}", remote=True, steps=worker.steps
-        ) as rig:
-            rig.settle()
-            for share, fault in zip((0.01, 0.05), faults, strict=False):
-                rig.live()
-                with rig.watch() as seen:
-                    network.drop(share)
-                    time.sleep(2 * scale.watch_s)
-                    network.drop(0)
-                    rig.live()
-                yield Row(
-                    fault=fault,
-                    promise="the picture keeps coming; what is called live is not too old",
-                    checks=(
-                        *seen_checks(seen()), said("oldest live", seen().live_age_ms, "ms"),
-                        said("shown", seen().shown),
-                    ),
-                    verdict=seen(),
-                )  # fmt: skip
-            rig.settle(2)
-            with rig.watch() as seen:
-                begun_ns = time.monotonic_ns()
-                network.drop(1)
-                given_up_ms = rig.noticed(begun_ns)
-                time.sleep(max(0.0, 6 - given_up_ms / 1000))
-                network.drop(0)
-                back_ms = rig.live_since(time.monotonic_ns())
-            yield _outage(rig, seen, faults[2], begun_ns, given_up_ms, back_ms)
+    with Network(worker.address) as network, _rig(home, network.port, worker) as rig:
+        for fault, share in shares.items():
+            yield fault, partial(_loss, rig, network, share, fault, scale)
+        yield swallowed, lambda: _swallowed(rig, network, swallowed)
+
+
+def _loss(rig: Rig, network: Network, share: float, fault: str, scale: Scale) -> Row:
+    rig.settle(2)
+    with rig.watch() as seen:
+        network.drop(share)
+        time.sleep(2 * scale.watch_s)
+        network.drop(0)
+        rig.live()
+    return Row(
+        fault=fault,
+        promise="the picture keeps coming; what is called live is not too old",
+        checks=(
+            *seen_checks(seen()),
+            said("oldest live", seen().live_age_ms, "ms"),
+            said("shown", seen().shown),
+        ),
+        verdict=seen(),
+    )
+
+
+def _swallowed(rig: Rig, network: Network, fault: str) -> Row:
+    rig.settle(2)
+    with rig.watch() as seen:
+        begun_ns = time.monotonic_ns()
+        network.drop(1)
+        try:
+            given_up_ms = rig.noticed(begun_ns)
+            time.sleep(max(0.0, 6 - given_up_ms / 1000))
+        finally:
+            network.drop(0)
+        back_ms = rig.live_since(time.monotonic_ns())
+    return _outage(rig, seen(), fault, begun_ns, given_up_ms, back_ms)
 
 
 def _two(home: Path, worker: RemoteWorker, one: Rig, scale: Scale) -> Row:
@@ -232,7 +247,7 @@ def _flood(worker: RemoteWorker, rig: Rig, scale: Scale) -> Row:
     assert after is not None
     taken, cut = done[0]
     return Row(
-        fault=f"{taken} {FLOOD}, {OVERSIZE} of them above 64 MiB",
+        fault=f"{FLOOD}, x{taken}, and {OVERSIZE} above 64 MiB",
         promise="rejected and counted; memory flat, another client undisturbed",
         checks=(
             *seen_checks(seen()),

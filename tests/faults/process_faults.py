@@ -11,7 +11,7 @@ from pathlib import Path
 from brushcast.frame import Size
 from tests.faults.processes import is_there
 from tests.faults.rig import SOURCE, Rig
-from tests.faults.rows import Row, Scale, Scene, count, holds, ms, said, seen_checks
+from tests.faults.rows import Made, Row, Scale, Scene, count, holds, ms, said, seen_checks
 
 BACK_MS = 3000.0  # design.md: of a worker's restart; a bridge is held to the same
 SIZE_MS = 3000.0
@@ -27,21 +27,20 @@ SUPERVISOR = "supervisor SIGKILL"
 END = "the end of the run"
 
 
-def play(home: Path, scale: Scale) -> Iterator[Row]:
+def play(home: Path, scale: Scale) -> Iterator[Made]:
     with Rig(home / "one") as rig:
-        rig.settle()
-        yield _bridge(rig)
-        yield _camera(rig)
-        yield _sizes(rig)
-        yield _unplugged(rig)
-        yield _obs(rig)
-        yield rig.end()
-    with Rig(home / "two") as rig:
-        rig.live()
-        yield _supervisor(rig)
+        yield BRIDGE, lambda: _bridge(rig)
+        yield CAMERA, lambda: _camera(rig)
+        yield SIZES, lambda: _sizes(rig)
+        yield UNPLUGGED, lambda: _unplugged(rig)
+        yield OBS, lambda: _obs(rig)
+        yield END, rig.end
+    with Rig(home / "two") as other:
+        yield SUPERVISOR, lambda: _supervisor(other)
 
 
 def _bridge(rig: Rig) -> Row:
+    rig.settle()
     back_ms = []
     with rig.watch() as seen:
         for _ in range(SHOTS):
@@ -143,6 +142,7 @@ def _obs(rig: Rig) -> Row:
 
 
 def _supervisor(rig: Rig) -> Row:
+    rig.live()
     children = [pid for role, pid in rig.pids().items() if role != "supervisor"]
     shot_s = time.monotonic()
     os.kill(rig.run.process.pid, signal.SIGKILL)
@@ -170,5 +170,4 @@ SCENE = Scene(
     name="processes",
     faults=(BRIDGE, CAMERA, SIZES, UNPLUGGED, OBS, END, SUPERVISOR),
     play=play,
-    is_short=True,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,16 +115,17 @@ class Scale:
     watch_s: float = 6.0
 
 
+Made = tuple[str, Callable[[], Row]]  # a fault's name, and what makes it
 FULL = Scale()
 SHORT = Scale(kills=5, outages_s=(6,), messages=5_000, crashes=5, watch_s=3.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Faults that are made one after the other in one run of the product. play: yields a row after
-    each; faults: what it will yield, so that one that was never reached is told."""
+    """Faults that are made one after the other, most of them in one run of the product. play:
+    yields each with what makes it; whoever plays it calls that, and goes on if one fails. faults:
+    how those begin that must come, so that one that was never reached is told."""
 
     name: str
     faults: tuple[str, ...]
-    play: Callable[[Path, Scale], Iterator[Row]]
-    is_short: bool = field(default=False)
+    play: Callable[[Path, Scale], Iterator[Made]]

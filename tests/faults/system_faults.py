@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.faults.clock import MovedClock
 from tests.faults.rig import Rig
-from tests.faults.rows import Row, Scale, Scene, count, holds, ms, said, seen_checks
+from tests.faults.rows import Made, Row, Scale, Scene, count, holds, ms, said, seen_checks
 
 DISK_BYTES = 4 * 2**20
 HOUR_S = 3600
@@ -23,16 +24,16 @@ DISK, FIRST_START = "disk full while recording", "disk full at the first start"
 CLOCK, PORT = "wall clock moved by an hour, there and back", "port of the panel in use"
 
 
-def play(home: Path, scale: Scale) -> Iterator[Row]:
-    yield _port(home / "port")
+def play(home: Path, scale: Scale) -> Iterator[Made]:
+    yield PORT, lambda: _port(home / "port")
     with _small_disk(home / "disk") as why_not:
-        if why_not:
-            yield Row(fault=DISK, promise="", skipped=why_not)
-            yield Row(fault=FIRST_START, promise="", skipped=why_not)
-        else:
-            yield _first_start(home / "disk")
-            yield _recording(home / "two", home / "disk")
-    yield _clock(home / "three", scale)
+        for fault, make in (
+            (FIRST_START, lambda: _first_start(home / "disk")),
+            (DISK, lambda: _recording(home / "two", home / "disk")),
+        ):
+            left_out = partial(Row, fault=fault, promise="", skipped=why_not)
+            yield fault, left_out if why_not else make
+    yield CLOCK, lambda: _clock(home / "three", scale)
 
 
 @contextlib.contextmanager
@@ -186,4 +187,4 @@ def _clock(home: Path, scale: Scale) -> Row:
         )
 
 
-SCENE = Scene(name="system", faults=(PORT, FIRST_START, DISK, CLOCK), play=play, is_short=True)
+SCENE = Scene(name="system", faults=(PORT, FIRST_START, DISK, CLOCK), play=play)

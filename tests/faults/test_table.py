@@ -13,7 +13,7 @@ import pytest
 from tests.faults import __main__ as command
 from tests.faults import table
 from tests.faults.oracle import Verdict, judge
-from tests.faults.rows import Check, Row, Scale, Scene, count, holds, ms, said, seen_checks
+from tests.faults.rows import Check, Made, Row, Scale, Scene, count, holds, ms, said, seen_checks
 from tests.faults.soak import slope
 from tests.faults.table import DOCUMENT, faults_table, overall, soak_table, written_into
 from tests.faults.test_oracle import seen
@@ -104,23 +104,32 @@ def test_the_table_goes_between_its_markers_alone() -> None:
         written_into(DOCUMENT.read_text(encoding="utf-8"), part, "new")
 
 
-def test_a_scene_that_breaks_is_red_and_so_is_what_it_did_not_reach() -> None:
-    def play(_: Path, __: Scale) -> Iterator[Row]:
-        yield Row(fault="first, x5", promise="p", checks=(count("raw", 0, 0),))
+def test_a_fault_that_breaks_is_red_and_the_next_one_is_made() -> None:
+    def fail() -> Row:
         raise AssertionError("waited in vain")
 
-    rows = command.play(Scene(name="s", faults=("first", "second"), play=play), Scale())
-    assert [(row.fault, row.met) for row in rows] == [("first, x5", True), ("second", False)]
-    assert "waited in vain" in rows[1].note
+    def play(_: Path, __: Scale) -> Iterator[Made]:
+        yield "first", fail
+        yield "second", lambda: Row(fault="second", promise="p", checks=(count("raw", 0, 0),))
+        raise OSError("the scene itself")
+
+    scene = Scene(name="s", faults=("first", "second", "third"), play=play)
+    rows = command.play(scene, Scale())
+    met = [(row.fault, row.met) for row in rows]
+    assert met == [("first", False), ("second", True), ("third", False)]
+    assert "waited in vain" in rows[0].note
+    assert "the scene itself" in rows[2].note
 
 
 @pytest.mark.parametrize("raw", [0, 1])
 def test_the_command_fails_with_a_missed_bar_and_writes_everything(
     raw: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def play(_: Path, __: Scale) -> Iterator[Row]:
-        verdict = replace(steady(), raw=raw)
-        yield Row(fault="one", promise="p", checks=seen_checks(verdict), verdict=verdict)
+    verdict = replace(steady(), raw=raw)
+    row = Row(fault="one", promise="p", checks=seen_checks(verdict), verdict=verdict)
+
+    def play(_: Path, __: Scale) -> Iterator[Made]:
+        yield "one", lambda: row
 
     document = tmp_path / "RELIABILITY.md"
     document.write_text("<!-- faults -->\n<!-- /faults -->\n")

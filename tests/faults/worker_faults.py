@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.faults.oracle import Verdict
 from tests.faults.processes import cpu_with_children_s
 from tests.faults.rig import SOURCE, Rig
-from tests.faults.rows import Check, Row, Scale, Scene, count, holds, ms, said, seen_checks
+from tests.faults.rows import Check, Made, Row, Scale, Scene, count, holds, ms, said, seen_checks
 
 NOTICED_MS, NOTICED_IDLE_MS = 1000.0, 4000.0  # design.md, "Promises"
 RESTYLED_MS = 3000.0
@@ -32,21 +32,24 @@ CRASHES = "crashes in a row"
 END = "the end of the run"
 
 
-def play_shots(home: Path, scale: Scale) -> Iterator[Row]:
+def play_shots(home: Path, scale: Scale) -> Iterator[Made]:
     """With the embedded model: what is promised of its restart."""
     with Rig(home, engine="pocket") as rig:
-        rig.settle()
-        with rig.watch() as seen:
-            time.sleep(scale.watch_s)
-        yield Row(
-            fault=NOTHING, promise="a picture at every tick", checks=seen_checks(seen()),
-            verdict=seen(),
-        )  # fmt: skip
-        yield _shot(rig)
-        yield _stopped(rig)
-        yield _stopped_idle(rig)
-        yield _shot_often(rig, scale)
-        yield rig.end()
+        yield NOTHING, lambda: _nothing(rig, scale)
+        yield SHOT, lambda: _shot(rig)
+        yield STOPPED, lambda: _stopped(rig)
+        yield STOPPED_IDLE, lambda: _stopped_idle(rig)
+        yield SHOT_OFTEN, lambda: _shot_often(rig, scale)
+        yield END, rig.end
+
+
+def _nothing(rig: Rig, scale: Scale) -> Row:
+    rig.settle()
+    with rig.watch() as seen:
+        time.sleep(scale.watch_s)
+    return Row(
+        fault=NOTHING, promise="a picture at every tick", checks=seen_checks(seen()), verdict=seen()
+    )
 
 
 def _shot(rig: Rig) -> Row:
@@ -141,21 +144,23 @@ def _stopped_idle(rig: Rig) -> Row:
     )
 
 
-def play_engine(home: Path, scale: Scale) -> Iterator[Row]:
+def play_engine(home: Path, scale: Scale) -> Iterator[Made]:
     """With the echo engine: ages are read from the pictures."""
     with Rig(home, engine="echo") as rig:
-        rig.settle()
-        yield _once_loop(rig)
-        yield _slow(rig, scale)
-        yield _once(rig, "memory", MEMORY, "one retry with a smaller picture in the same process")
-        yield _once(rig, "raise", RAISES, "the stream starts anew in the same process")
-        for kind, fault in (("nan", NAN), ("constant", CONSTANT)):
-            yield _bad_pictures(rig, kind, fault, scale)
-        yield _crashes(rig, scale)
-        yield rig.end()
+        smaller = "one retry with a smaller picture in the same process"
+        anew = "the stream starts anew in the same process"
+        yield LOOP, lambda: _once_loop(rig)
+        yield SLOW, lambda: _slow(rig, scale)
+        yield MEMORY, lambda: _once(rig, "memory", MEMORY, smaller)
+        yield RAISES, lambda: _once(rig, "raise", RAISES, anew)
+        yield NAN, lambda: _bad_pictures(rig, "nan", NAN, scale)
+        yield CONSTANT, lambda: _bad_pictures(rig, "constant", CONSTANT, scale)
+        yield CRASHES, lambda: _crashes(rig, scale)
+        yield END, rig.end
 
 
 def _once_loop(rig: Rig) -> Row:
+    rig.settle()
     rig.spare()
     pid = rig.pid("worker")
     with rig.watch() as seen:
@@ -251,7 +256,7 @@ def _crashes(rig: Rig, scale: Scale) -> Row:
         rig.retry()
         back_ms = rig.live()
     return Row(
-        fault=f"{crashes} {CRASHES}",
+        fault=f"{CRASHES}, x{crashes}",
         promise="the breaker opens after five; the card, the cause on the panel, Retry",
         checks=(
             *seen_checks(seen()),
