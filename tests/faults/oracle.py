@@ -168,10 +168,10 @@ class Steps:
 
     def own_delay_ms(self, at_ns: int) -> float:
         """A chunk is collected, its pictures as far apart as the source gives them or the engine
-        takes them, then computed. Of the slowest step that ended within `STEPS_NS` before; of the
-        fastest of all where there was none."""
+        takes them, then computed. Of the slowest step that ended within `STEPS_NS` before; where
+        there was none, of the last one before that."""
         first, last = bisect_left(self._ended_ns, at_ns - STEPS_NS), bisect(self._ended_ns, at_ns)
-        took_ms = max(self._took_ms[first:last], default=min(self._took_ms, default=0.0))
+        took_ms = max(self._took_ms[max(0, first - (first == last)) : last], default=0.0)
         apart_ms = max(1000 / self._rate_fps, took_ms / self._chunk_frames)
         return (self._chunk_frames - 1) * apart_ms + took_ms
 

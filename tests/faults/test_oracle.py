@@ -124,7 +124,10 @@ def test_the_engines_own_delay_is_of_its_slowest_recent_step(tmp_path: Path) -> 
     assert steps.own_delay_ms(10 * 10**9) == pytest.approx(180)
     assert steps.own_delay_ms(12 * 10**9) == pytest.approx(3 * 60 + 240)
     assert steps.own_delay_ms(21 * 10**9) == pytest.approx(190)
-    assert steps.own_delay_ms(15 * 10**9) == pytest.approx(180), "the fastest, where there was none"
+    assert steps.own_delay_ms(15 * 10**9) == pytest.approx(420), (
+        "the last one, where there was none"
+    )
+    assert steps.own_delay_ms(9 * 10**9) == pytest.approx(100), "none at all"
 
 
 def test_percentiles_are_exact() -> None:
