@@ -199,7 +199,9 @@ class ObsRun:
     def ended(self, patience_s: float = 40) -> tuple[int, str, str]:
         """By itself: exit code, output, errors."""
         self.process.wait(patience_s)
-        return self.process.returncode, *self.words()
+        words = self.words()
+        self.kill()
+        return self.process.returncode, *words
 
     def child(self, kind: str) -> int:
         """The process id of our child whose command line holds `kind`."""
