@@ -1,7 +1,7 @@
 # The same commands as `python3 -m installer test`; Windows has no make.
 PYTHON ?= python3
 
-.PHONY: all setup style types tests
+.PHONY: all setup style types tests faults
 all: style types tests
 
 setup:
@@ -9,3 +9,7 @@ setup:
 
 style types tests:
 	$(PYTHON) -m installer $@
+
+# Every fault of docs/RELIABILITY.md, 12 minutes; wants a quiet machine. For developers: not in the wheel.
+faults:
+	$(PYTHON) -m tests.faults --write --json faults.json

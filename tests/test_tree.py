@@ -24,7 +24,9 @@ PACKAGES = {
     "obs_scripts": ("obs_scripts", "tests/obs_scripts"),
 }
 # Test folders that mirror nothing: they drive several parts at once.
-FREE_TESTS = ("tests/e2e", "tests/system", "tests/gpu", "tests/training", "tests/fuzz")
+FREE_TESTS = (
+    *("tests/e2e", "tests/faults", "tests/fuzz", "tests/system", "tests/gpu", "tests/training"),
+)
 
 STDLIB = frozenset(sys.stdlib_module_names)
 

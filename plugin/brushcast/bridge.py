@@ -61,7 +61,7 @@ from brushcast.wire.link import (
     Result,
     StatusReceived,
 )
-from brushcast.wire.messages import Flags, Header, StreamState, Welcome
+from brushcast.wire.messages import Flags, Header, Welcome
 from brushcast.wire.sockets import Dialler, Waker, open_context, parse_endpoint
 
 log = logging.getLogger(__name__)
@@ -80,19 +80,7 @@ class Bridge:
         self._preset_watch = PresetWatch(Path(config.user_presets) if config.user_presets else None)
         presets = self._preset_watch.presets
         look = find_preset(config.preset, presets)
-        self._state = StreamState(
-            revision=1,
-            preset=look.name,
-            prompt=look.prompt,
-            strength=look.strength,
-            seed=look.seed,
-            width=config.model_size.width,
-            height=config.model_size.height,
-            steps=config.steps,
-            fixed_size=config.fixed_size,
-            mode=config.mode,
-            target_fps=config.target_fps,
-        )
+        self._state = config.first_state(look)
         self._notice = Notice(Path(config.user_folder) if config.user_folder else None)
         self._desk = Desk(
             presets, look, badge=config.badge, corner=config.badge_corner,
@@ -352,6 +340,10 @@ class Bridge:
                 self._pace.worker_needs(
                     event.status.step_ms * 1e6, event.round_trip_ns, event.status.held_frames
                 )
+                self._playout.engine_needs(
+                    event.status.step_ms * 1e6, self._pace.chunk_frames, event.status.held_frames,
+                    remote=self._config.remote,
+                )  # fmt: skip
         elif isinstance(event, Faulted):
             self._board.faulted(event.message)
 

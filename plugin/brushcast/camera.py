@@ -42,6 +42,7 @@ NS_PER_MS = 1e6
 # later costs every picture its delay, earlier would find the last one more often.
 TICK_PHASE = 0.3
 STALE_NS = 1 * NS_PER_S  # design.md: held up to 1 s, then the card
+HELD_AFTER_NS = NS_PER_S // 4  # a bridge writes every 200 ms at least: this one is silent
 ATTACH_EVERY_NS = NS_PER_S // 4
 REPORT_S = 1.0
 OPEN_PATIENCE_S = 10.0
@@ -228,6 +229,8 @@ class _Camera:
         number = self._tick_number(now_ns)
         if fresh and self._newest is not None:
             picture, self._kind = self._newest, self._newest.kind
+            if self._kind is Kind.LIVE and now_ns - picture.written_ns > HELD_AFTER_NS:
+                self._kind = Kind.HELD  # the bridge, who says it, is gone
             badge = self._badge if self._kind in PAINTED else None
             self._output = OutputPicture(
                 picture.pixels_HWC, number, picture.seq, picture.captured_ns, badge

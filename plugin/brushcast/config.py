@@ -13,7 +13,8 @@ from brushcast.badge import CORNERS, DEFAULT_CORNER, Corner
 from brushcast.errors import ConfigError
 from brushcast.frame import Fit, Size
 from brushcast.link_rate import CODEC_WISHES, CodecWish
-from brushcast.wire.bodies import MAX_TARGET_FPS, MODES
+from brushcast.presets import Preset
+from brushcast.wire.bodies import MAX_TARGET_FPS, MODES, StreamState
 
 DEFAULT_OUTPUT = Size(1280, 720)
 DEFAULT_RATE_FPS = 30
@@ -123,6 +124,22 @@ class BridgeConfig:
     def to_json(self) -> dict[str, Any]:
         table = dataclasses.asdict(self)
         return {**table, "output_size": str(self.output_size), "model_size": str(self.model_size)}
+
+    def first_state(self, look: Preset) -> StreamState:
+        """What the worker is asked for before anything is changed."""
+        return StreamState(
+            revision=1,
+            preset=look.name,
+            prompt=look.prompt,
+            strength=look.strength,
+            seed=look.seed,
+            width=self.model_size.width,
+            height=self.model_size.height,
+            steps=self.steps,
+            fixed_size=self.fixed_size,
+            mode=self.mode,
+            target_fps=self.target_fps,
+        )
 
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> BridgeConfig:

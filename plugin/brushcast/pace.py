@@ -64,7 +64,7 @@ class Pace:
     @property
     def _inside(self) -> int:
         """Pictures of the worker's chunk that it still owes."""
-        return self._chunk_frames - self._results
+        return self.chunk_frames - self._results
 
     def worker_needs(self, chunk_ns: float, round_trip_ns: int = 0, held: int = 0) -> None:
         """The worker's own word: how long it computes a chunk, and how many pictures its engine
@@ -90,14 +90,14 @@ class Pace:
             gap_ns = min(captured_ns - self._last_capture_ns, LONGEST_GAP_NS)
             self._source_period_ns += SOURCE_SMOOTHING * (gap_ns - self._source_period_ns)
         self._last_capture_ns = captured_ns
-        period_ns = self._chunk_ns / self._chunk_frames
+        period_ns = self._chunk_ns / self.chunk_frames
         waiting = self._owed(in_flight) - self._inside
         if self._begun_ns is None or waiting < 0:
             return True  # the worker has nothing to do until its chunk is full
         if period_ns <= self._source_period_ns:
             return True
         full_ns = self._begun_ns + self._chunk_ns - self._lead_ns
-        missing = self._chunk_frames - 1 - waiting  # behind this one, in its chunk
+        missing = self.chunk_frames - 1 - waiting  # behind this one, in its chunk
         due_ns = full_ns - missing * (self._spacing_ns(period_ns) if missing > 0 else period_ns)
         return now_ns + self._source_period_ns > due_ns
 
@@ -122,7 +122,7 @@ class Pace:
             return period_ns
         even = period_ns / self._source_period_ns  # in the camera's periods
         longest = math.ceil(even - ROUNDING)
-        within = (even * self._chunk_frames - longest) / (self._chunk_frames - 1)
+        within = (even * self.chunk_frames - longest) / (self.chunk_frames - 1)
         return max(math.floor(even + ROUNDING), within) * self._source_period_ns
 
     def sent(self, now_ns: int, in_flight: int) -> None:
@@ -141,9 +141,9 @@ class Pace:
         self._result_ns = now_ns
         self._results += 1
         owed = self._owed(in_flight)
-        if self._results == self._chunk_frames or not owed:
+        if self._results == self.chunk_frames or not owed:
             self._results = 0
-            self._begun_ns = now_ns if owed >= self._chunk_frames else None
+            self._begun_ns = now_ns if owed >= self.chunk_frames else None
 
     def _owed(self, in_flight: int) -> int:
         """Of those, what waits for its chunk or is in the one that is painted."""

@@ -32,6 +32,8 @@ NS_PER_MS = 1_000_000
 
 FADE_NS = 300 * NS_PER_MS
 LIVE_AGE_NS = 1 * NS_PER_S  # nothing older than this is called live, whatever the delay
+# design.md, "Promises": so much beside the engine's own delay, from a worker here or elsewhere.
+LIVE_LOCAL_NS, LIVE_REMOTE_NS = 250 * NS_PER_MS, 500 * NS_PER_MS
 BLUR_AFTER_NS = 1 * NS_PER_S  # design.md, "What is shown"
 # two seconds of blur: long enough for a restarted worker to come back under it
 CARD_AFTER_NS = 3 * NS_PER_S
@@ -174,6 +176,7 @@ class Playout(Generic[Picture]):
         self._changed_ns = 0  # when it came on
         self._fresh = True  # the next picture is faded in
         self._holding = False  # the worker says that it computes nothing
+        self._live_age_ns = LIVE_AGE_NS
         self._card = "starting"
         self._layer: Layer[Picture] = Layer(Kind.CARD, None)
         self._under: Layer[Picture] | None = None
@@ -254,6 +257,17 @@ class Playout(Generic[Picture]):
             self._changed_ns, self._fresh = now_ns, True
         self._holding = on
 
+    def engine_needs(
+        self, step_ns: float, chunk_frames: int, held_frames: int, *, remote: bool
+    ) -> None:
+        """How long the engine takes for a chunk, whose pictures come as far apart as it can take
+        them, and how many it keeps for a later one: its own delay, and with it the age up to which
+        a picture may be called live."""
+        apart_ns = max(self._config.period_ns, step_ns / chunk_frames)
+        own_ns = (chunk_frames - 1 + held_frames) * apart_ns + step_ns
+        most_ns = round(own_ns) + (LIVE_REMOTE_NS if remote else LIVE_LOCAL_NS)
+        self._live_age_ns = min(most_ns, LIVE_AGE_NS)
+
     def name_card(self, card: str) -> None:
         """Which card is shown when one is: `starting`, `reconnecting`, `failed`, `paused`."""
         self._card = card
@@ -298,7 +312,8 @@ class Playout(Generic[Picture]):
         if gap_ns > BLUR_AFTER_NS:
             return Kind.BLURRED
         held_after_ns = max(HELD_AFTER_LEAST_NS, HELD_AFTER_PERIODS * self._rhythm.styled_period_ns)
-        too_old = now_ns - self._newest.captured_ns > LIVE_AGE_NS
+        until_ns = now_ns + self._config.period_ns  # it stands until the next tick
+        too_old = until_ns - self._newest.captured_ns > self._live_age_ns
         return Kind.HELD if too_old or gap_ns > held_after_ns else Kind.LIVE
 
     def _show_as(self, kind: Kind, now_ns: int) -> None:

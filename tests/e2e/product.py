@@ -1,7 +1,8 @@
 """The whole product as a user starts it, on a source that no painted picture looks like.
 
-The source is saturated colour in every pixel; the preset is ink, which has none. So the sink's file
-is the oracle: a picture as colourful as the source is a raw picture that leaked.
+The source carries a secret in its colours (`tests.faults.watermark`); the preset is ink, which
+leaves a third of it. So the sink's file is the oracle: a picture with more of the secret in it is a
+raw picture that leaked.
 """
 
 import json
@@ -14,32 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 
 from brushcast.frame import Pixels, Size
 from brushcast.recording import Recording
+from tests.faults.watermark import source_picture
 
 SIZE = Size(640, 360)
-RAW_SATURATION = 150  # of the source: above 200; of ink and of the cards: far below
-
-
-def source_picture(index: int) -> Pixels:
-    """Moving bars of pure red, green and blue."""
-    columns = (np.arange(SIZE.width) + 6 * index) // 40 % 3
-    row = np.eye(3, dtype=np.uint8)[columns] * 255
-    return np.ascontiguousarray(np.broadcast_to(row, (SIZE.height, SIZE.width, 3)))
+LEAK_MOST = 0.6  # of a raw picture; one has 1, ink at its strength of 0.6 has 0.31 to 0.34
 
 
 def write_source(path: Path) -> None:
-    """Three seconds of `source_picture`, for a source that plays it in a loop."""
+    """Three seconds of `watermark.source_picture`, for a source that plays them in a loop."""
     with Recording(path, SIZE, Fraction(30)) as recording:
         for index in range(90):
-            recording.write(source_picture(index), Fraction(index, 30))
-
-
-def saturation(pixels_HWC: Pixels) -> float:
-    """The mean spread of the channels, 0..255: 0 for grey."""
-    return float(np.ptp(pixels_HWC, axis=2).mean())
+            recording.write(source_picture(index, SIZE), Fraction(index, 30))
 
 
 def pictures(path: Path) -> list[Pixels]:

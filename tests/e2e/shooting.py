@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.product import RAW_SATURATION, Product, pictures, saturation, write_source
+from tests.e2e.product import LEAK_MOST, Product, pictures, write_source
+from tests.faults.watermark import leak
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ def shoot(product: Product, *, times: int, every_s: float) -> Verdict:
     return Verdict(
         gap_ms=report["output_gap_ms"],
         pictures=len(seen),
-        raw_pictures=sum(saturation(pixels_HWC) >= RAW_SATURATION for pixels_HWC in seen),
+        raw_pictures=sum(leak(pixels_HWC) > LEAK_MOST for pixels_HWC in seen),
         restyled_after_ms=report["restyled_after_ms"],
         worker_restarts=report["worker_restarts"],
         styled_fps=report["styled_fps"],

@@ -1,6 +1,6 @@
 """The whole product, live, with the embedded model: card first, then painted, whatever dies.
 
-What a leaked raw picture looks like: `product`.
+What a leaked raw picture looks like: `tests.faults.watermark`.
 """
 
 import os
@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.product import RAW_SATURATION, Product, pictures, saturation, write_source
+from tests.e2e.product import LEAK_MOST, Product, pictures, write_source
 from tests.e2e.shooting import shoot
+from tests.faults.watermark import leak
 
 pytest.importorskip("torch", reason="the light install has no worker")
 
@@ -37,7 +38,7 @@ def test_a_run_paints_live_and_ends_with_a_report(tmp_path: Path, source: Path) 
     assert {"p50", "p95", "p99"} <= set(report["capture_to_sink_ms"])
     seen = pictures(product.output)
     assert len(seen) > 200
-    assert max(map(saturation, seen)) < RAW_SATURATION, "a raw picture reached the sink"
+    assert max(map(leak, seen)) < LEAK_MOST, "a raw picture reached the sink"
     assert not np.array_equal(seen[-1], seen[0]), "the card only"
 
 
@@ -68,7 +69,7 @@ def test_any_other_child_may_die_too(tmp_path: Path, source: Path, victim: str) 
     if victim == "camera-process":
         files.append(product.output.with_name("out-2.mp4"))
     seen = [picture for file in files for picture in pictures(file)]
-    assert max(map(saturation, seen)) < RAW_SATURATION
+    assert max(map(leak, seen)) < LEAK_MOST
     assert not np.array_equal(seen[-1], seen[0])
 
 

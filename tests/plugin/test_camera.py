@@ -165,6 +165,16 @@ def test_the_ring_is_found_shown_and_missed(rig: Rig) -> None:
             assert is_card(picture.pixels_HWC, "reconnecting")
 
 
+def test_what_a_dead_bridge_called_live_is_held(rig: Rig) -> None:
+    rig.make_ring()
+    for number in range(15):
+        rig.clock.at(number / 30, lambda number=number: rig.write(number))  # type: ignore[misc]
+    rig.run(1.2)
+    stopped = rig.events[-1][1]
+    assert 20 <= stopped["shown"]["live"] <= 23  # half a second, and a quarter more
+    assert 13 <= stopped["shown"]["held"] <= 16  # the rest
+
+
 def test_a_bridge_that_comes_back_is_shown_at_once(rig: Rig) -> None:
     rig.make_ring()
     for step in range(150):
@@ -244,7 +254,7 @@ def test_it_says_ready_and_stopped_with_the_figures(rig: Rig) -> None:
     assert stopped["fps"] == pytest.approx(30, abs=0.6)
     assert stopped["seconds"] == pytest.approx(2, abs=0.05)
     assert stopped["pace_ms"]["max"] == pytest.approx(1000 / 30, abs=1)
-    assert stopped["shown"]["live"] + stopped["shown"]["card"] == stopped["frames_out"]
+    assert sum(stopped["shown"].values()) == stopped["frames_out"]
     assert stopped["repeats"] > 0
     assert list(stopped["spreads"].values()) == [rig.recorder.spreads()]
     json.dumps(stopped)

@@ -252,6 +252,41 @@ def test_pictures_later_than_the_longest_delay_are_shown_at_once() -> None:
     assert len({answer.seq for _, answer in shown[150:]}) > 20
 
 
+@pytest.mark.parametrize(
+    ("step_ms", "chunk", "held", "remote", "most_ms"),
+    [
+        (80, 4, 0, False, 250 + 3 * 33.3 + 80),  # it keeps up with the camera
+        (240, 4, 0, False, 250 + 3 * 60 + 240),  # it cannot: the pictures come as it takes them
+        (80, 4, 4, False, 250 + 7 * 33.3 + 80),  # a stream batch of two steps
+        (80, 4, 0, True, 500 + 3 * 33.3 + 80),
+        (600, 4, 0, False, 1000),  # never more than a second
+    ],
+)
+def test_old_is_not_called_live_what_the_engine_itself_takes_aside(
+    step_ms: float, chunk: int, held: int, remote: bool, most_ms: float
+) -> None:
+    """The results stop: the last picture is held, and called so as soon as it is too old."""
+    playout: Playout[str] = Playout()
+    playout.engine_needs(step_ms * MS, chunk, held, remote=remote)
+    arrivals = camera(chunk=chunk, work_ns=round(step_ms * MS), seconds=4)
+    shown = play(arrivals, until_ns=START + 6 * S, playout=playout)
+    ages_ms = [
+        (now_ns - answer.captured_ns) / MS for now_ns, answer in shown if answer.kind is Kind.LIVE
+    ]
+    held_ms = [
+        (now_ns - answer.captured_ns) / MS for now_ns, answer in shown if answer.kind is Kind.HELD
+    ]
+    assert max(ages_ms) <= most_ms
+    assert min(held_ms) > min(most_ms, max(ages_ms))
+    assert len(ages_ms) > 60, "most of it was live"
+    for age_ms, kind in ((most_ms - 35, Kind.LIVE), (most_ms - 30, Kind.HELD)):
+        fresh: Playout[str] = Playout()  # its only picture is judged by its age alone
+        fresh.engine_needs(step_ms * MS, chunk, held, remote=remote)
+        now_ns = START + round(age_ms * MS)
+        fresh.put(styled(1, START), now_ns - 5 * MS)
+        assert fresh.pick(now_ns).kind is kind, "it stands for 33 ms more"
+
+
 def test_what_was_not_shown_is_counted_with_its_reason() -> None:
     playout: Playout[str] = Playout()
     playout.put(styled(5, START), START + 50 * MS)

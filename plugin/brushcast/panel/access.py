@@ -39,8 +39,12 @@ def read_or_make_token(path: Path) -> str:
         except FileExistsError:
             token = path.read_text(encoding="ascii").strip()
         else:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(token + "\n")
+            try:
+                with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                    file.write(token + "\n")
+            except OSError:
+                path.unlink(missing_ok=True)  # a full disk: no half token for the next start
+                raise
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it holds no text"
         raise ConfigError(

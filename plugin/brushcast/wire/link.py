@@ -128,8 +128,7 @@ class ClientLink:
         """How many frames may be sent now."""
         if self.welcome is None or not self.ready:
             return 0
-        credit = min(self.welcome.credit(self.status), self._window)
-        return max(0, credit - len(self._in_flight))
+        return max(0, min(self.welcome.credit(self.status), self._window) - len(self._in_flight))
 
     @property
     def in_flight(self) -> int:

@@ -39,6 +39,23 @@ def test_a_token_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         access.read_or_make_token(tmp_path / "file" / "panel-token")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no disk that is always full")
+def test_a_full_disk_leaves_no_half_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room again the next start must find nothing wrong."""
+
+    def on_a_full_disk(descriptor: int, *_: object, **__: object) -> object:
+        os.close(descriptor)
+        return open("/dev/full", "w", encoding="ascii")
+
+    path = tmp_path / "panel-token"
+    with monkeypatch.context() as patched:
+        patched.setattr(access.os, "fdopen", on_a_full_disk)
+        with pytest.raises(ConfigError, match="No space left"):
+            access.read_or_make_token(path)
+    assert not path.exists()
+    assert len(access.read_or_make_token(path)) == 43
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
 def test_loopback_is_taken(host: str) -> None:
     access.check_loopback(host)
