@@ -333,17 +333,15 @@ class Bridge:
             self._board.refused(event.message)
             self._playout.name_card("failed")
         elif isinstance(event, StatusReceived):
+            status, step_ns = event.status, event.status.step_ms * 1e6
             self._telemetry.status(event, now_ns)
-            self._pace.worker_takes(event.status.takes, event.status.chunk_frames)
-            self._playout.hold(not event.status.takes, now_ns)
-            if event.status.step_ms:
-                self._pace.worker_needs(
-                    event.status.step_ms * 1e6, event.round_trip_ns, event.status.held_frames
-                )
+            self._pace.worker_takes(status.takes, status.chunk_frames)
+            self._playout.hold(not status.takes, now_ns)
+            if step_ns:
+                self._pace.worker_needs(step_ns, event.round_trip_ns, status.held_frames)
                 self._playout.engine_needs(
-                    event.status.step_ms * 1e6, self._pace.chunk_frames, event.status.held_frames,
-                    remote=self._config.remote,
-                )  # fmt: skip
+                    step_ns, self._pace.chunk_frames, status.held_frames, remote=self._config.remote
+                )
         elif isinstance(event, Faulted):
             self._board.faulted(event.message)
 
