@@ -185,6 +185,7 @@ def test_the_worker_asks_for_a_keyframe_and_gets_one_for_all_that_it_refused(
 
 def test_results_that_cannot_be_decoded_are_asked_for_anew(rigs: list[Rig]) -> None:
     rig = rig_of(rigs, codec="h264")
+    rig.send()
     packer = Packer()
     pictures = clip_pictures(SIZE, 8)
     payloads = [packer.pack(picture_HWC, Codec.H264) for picture_HWC in pictures[:4]]
@@ -205,6 +206,7 @@ def test_results_that_cannot_be_decoded_are_asked_for_anew(rigs: list[Rig]) -> N
 
 def test_a_result_that_is_no_picture_is_refused_and_a_keyframe_asked_for(rigs: list[Rig]) -> None:
     rig = rig_of(rigs, codec="h264")
+    rig.send()
     rig.changes()
     with pytest.raises(MalformedMessage):
         rig.exchange.put(result(1, Codec.JPEG), b"no picture")
@@ -216,6 +218,7 @@ def test_a_result_that_is_no_picture_is_refused_and_a_keyframe_asked_for(rigs: l
 
 def test_what_was_under_way_in_another_connection_is_forgotten(rigs: list[Rig]) -> None:
     rig = rig_of(rigs, codec="jpeg")
+    rig.send()
     rig.exchange.put(result(1, Codec.JPEG), Packer().pack(clip_pictures(SIZE, 1)[0], Codec.JPEG))
     rig.connect()
     assert rig.exchange.take(rig.now) == []
@@ -262,3 +265,12 @@ def test_the_size_that_the_user_chose_and_the_workers_own_wish(rigs: list[Rig]) 
         Connected(1, welcome(codecs="raw jpeg h264", default_width=1024)), fixed.now
     )
     assert "width" not in fixed.changes()
+
+
+def test_a_result_that_is_larger_than_anything_asked_for_is_refused(rigs: list[Rig]) -> None:
+    rig = rig_of(rigs, codec="jpeg")
+    picture = Packer().pack(clip_pictures(SIZE, 1)[0], Codec.JPEG)
+    with pytest.raises(MalformedMessage, match="wanted no more than the 0 pixels"):
+        rig.exchange.put(result(1, Codec.JPEG), picture)
+    rig.send()
+    rig.exchange.put(result(1, Codec.JPEG), picture)

@@ -91,7 +91,9 @@ def site_matches(fetch_site: str | None) -> bool:
 
 def token_matches(given: str, wanted: str) -> bool:
     """Compared in constant time. Never true for an empty token."""
-    return bool(wanted) and hmac.compare_digest(given.encode(), wanted.encode())
+    return bool(wanted) and hmac.compare_digest(
+        given.encode("utf-8", "surrogateescape"), wanted.encode()
+    )
 
 
 def security_headers(host: str) -> dict[str, str]:

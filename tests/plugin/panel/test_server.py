@@ -279,5 +279,5 @@ def test_a_client_that_sends_nothing_does_not_hold_up_the_others(panel: Panel) -
 )
 def test_a_token_of_any_bytes_opens_nothing_and_ends_nothing(panel: Panel, given: str) -> None:
     answer = panel.ask("GET", "/api/v1/state", headers={"Authorization": given})
-    assert answer.status in (400, 401, 500)
+    assert answer.status in (400, 401)
     assert panel.ask("GET", "/api/v1/state").status == 200
