@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from brushcast.wire.messages import Codec
-from tests.e2e.product import RAW_SATURATION, Product, pictures, saturation, write_source
+from tests.e2e.product import LEAK_MOST, Product, pictures, write_source
 from tests.faults.relay import Relay
+from tests.faults.watermark import leak
 from tests.plugin.grey_worker import GreyWorker
 from tests.plugin.test_bridge import Stage
 
@@ -167,4 +168,4 @@ def test_the_product_over_ten_megabits_and_a_tenth_of_a_second(tmp_path: Path) -
     assert link["worker_ms"] > 0
     assert json.dumps(link)
     seen = pictures(product.output)
-    assert max(map(saturation, seen)) < RAW_SATURATION, "a raw picture reached the sink"
+    assert max(map(leak, seen)) < LEAK_MOST, "a raw picture reached the sink"

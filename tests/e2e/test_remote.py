@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.machines import Machine, Serving, free_port, own_address, pair_machines
-from tests.e2e.product import RAW_SATURATION, Product, pictures, saturation, write_source
+from tests.e2e.product import LEAK_MOST, Product, pictures, write_source
+from tests.faults.watermark import leak
 
 pytest.importorskip("torch", reason="the light install has no worker")
 
@@ -84,5 +85,5 @@ def test_paired_painted_revoked_and_never_the_camera(tmp_path: Path) -> None:
     assert report["frames_styled"] > 0
     assert report["reconnects"] == 0, "revoked is no reason to come back"
     seen = pictures(product.output)
-    assert max(map(saturation, seen)) < RAW_SATURATION, "a raw picture reached the sink"
+    assert max(map(leak, seen)) < LEAK_MOST, "a raw picture reached the sink"
     assert serving.process.returncode == 0, "the worker serves on"
