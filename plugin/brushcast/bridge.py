@@ -253,6 +253,7 @@ class Bridge:
         if back is not None:
             self._desk.go_back(back.asked.look)
             self._change_state(now_ns, **back.asked.parts())
+            self._exchange.fitted(Size(self._state.width, self._state.height))  # no larger again
             self._board.went_back(self._state, back.message)
 
     def _paused(self, on: bool, now_ns: int) -> None:
