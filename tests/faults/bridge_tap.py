@@ -20,7 +20,7 @@ from unittest.mock import patch
 import cv2
 import numpy as np
 
-from brushcast import bridge, codec
+from brushcast import bridge_process, codec
 from brushcast.board import Board
 from brushcast.frame import Pixels
 from brushcast.wire.link import Lost
@@ -48,7 +48,7 @@ def main() -> None:
         patch.object(codec, "encode", encode),
         patch.object(codec, "decode", decode),
     ):
-        bridge.main()
+        bridge_process.main()
 
 
 def _leaking(share: float) -> tuple[Callable[..., Any], Callable[..., Pixels]]:
