@@ -50,7 +50,9 @@ def test_a_fresh_clone_in_an_empty_home_is_set_up_once(tmp_path: Path) -> None:
     assert ", because " in device
     if device.startswith("Device: CPU"):
         packages = {path.name.lower() for path in clone.glob(".venv/lib/python3*/site-packages/*")}
-        assert not {name for name in packages if name.startswith(("nvidia", "cuda", "triton"))}
+        large = {name for name in packages if name.startswith(("nvidia", "cuda", "triton"))}
+        # the one that asks a driver how busy its GPU is: pure Python, 50 kB
+        assert not {name for name in large if not name.startswith("nvidia_ml_py")}
     status = subprocess.run(
         ["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True
     )

@@ -8,7 +8,7 @@ import pytest
 from brushcast.presets import Preset
 from brushcast_worker.pulse import IDLE_LIMIT_NS, KNOWN_MOST, SLOW_STEPS, WARM_LIMIT_NS, Pulse
 from brushcast_worker.session import Session
-from tests.worker.conftest import Clock
+from tests.worker.conftest import AtOnce, Clock
 from tests.worker.loop_rig import STATE, A, B, FakeEngine, Rig
 
 SLOW_START_S = 7.0
@@ -21,7 +21,7 @@ def pulse(clock: Clock) -> Pulse:
 
 
 def session(clock: Clock, stream: Any = A, **changes: Any) -> Session:
-    made = Session(stream, dataclasses.replace(STATE, **changes), FakeEngine(clock).info)
+    made = Session(stream, dataclasses.replace(STATE, **changes), FakeEngine(clock).info, AtOnce())
     made.preset = Preset(name="ink", title="Ink", prompt="ink")
     made.engine_state = []
     return made
