@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from brushcast.errors import ConfigError
@@ -37,7 +37,7 @@ class EngineInfo:
     what a layer's attention takes. Empty where none was: torch chooses.
     warm_up_chunks: of one stream, until everything that it needs was built once.
     slow_start_s: what a stream's first chunk of a size or a look may take; longer is taken for a
-    hang.
+    hang. trained: False for random weights, which may well paint one colour.
     """
 
     name: str
@@ -54,6 +54,7 @@ class EngineInfo:
     warm_up_chunks: int = 2  # the first builds, the second tells the cost
     slow_start_s: float = 120.0  # graphs are recorded, and a text encoder may have to run
     attention_ms: Mapping[str, float] = field(default_factory=dict)
+    trained: bool = True
 
     @property
     def attention(self) -> str:
@@ -151,7 +152,7 @@ def load_engine(
 
         if name in RANDOM:
             name = name.removesuffix("-random")
-            return random_wan(name, device, 0, timer, quirks, decoder=decoder)
+            return _untrained(random_wan(name, device, 0, timer, quirks, decoder=decoder))
         return load_wan(name, device, timer, quirks, decoder=decoder)
     if decoder != DECODERS[0]:
         raise ConfigError(f"--decoder {decoder}: {name} has none; wanted one of the Wan engines")
@@ -159,4 +160,9 @@ def load_engine(
 
     if name == "pocket":
         return load_pocket(device, timer, quirks)
-    return random_pocket(device, 0, timer, quirks)
+    return _untrained(random_pocket(device, 0, timer, quirks))
+
+
+def _untrained(engine: Engine) -> Engine:
+    engine.info = replace(engine.info, trained=False)
+    return engine

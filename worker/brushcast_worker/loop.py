@@ -81,6 +81,7 @@ class Loop:
         self._landed_ns = 0  # the last one
         self._failures_in_a_row = 0
         self._status_ns = 0
+        self._trained = engine.info.trained
         self._useless = ""  # why this process is not worth keeping
         self._memory_share = 0.0
         self._hands = ThreadPoolExecutor(HANDS, "between")
@@ -278,7 +279,9 @@ class Loop:
             return
         session, turn.came_out, turn.reused = turn.session, True, result.reused
         back = read_back(result)
-        turn.wrong = turn.wrong or what_is_wrong(back, session.sources(result.seqs))
+        turn.wrong = turn.wrong or what_is_wrong(
+            back, session.sources(result.seqs), trained=self._trained
+        )
         if turn.wrong:
             turn.rejected += result.seqs
             return

@@ -17,11 +17,16 @@ ALIVE_LEVELS = 48  # the same result is right for a source that spans less than 
 GRID_PX = 16  # a picture whose every 16th pixel differs need not be looked at any closer
 
 
-def what_is_wrong(back: ReadBack, sources: Sequence[Pixels | None]) -> str | None:
+def what_is_wrong(
+    back: ReadBack, sources: Sequence[Pixels | None], *, trained: bool = True
+) -> str | None:
     """Why these results must not be shown, or None. sources: the picture that each was made from,
-    None where nobody waits for it."""
+    None where nobody waits for it. trained: False for random weights, which may well paint one
+    colour."""
     if not (back.low >= -REACH and back.high <= REACH):  # False for NaN too
         return "not finite"
+    if not trained:
+        return None
     for picture_HWC, source_HWC in zip(back.pictures, sources, strict=True):
         if source_HWC is not None and _blank(picture_HWC) and _span(source_HWC) >= ALIVE_LEVELS:
             return "one colour"
