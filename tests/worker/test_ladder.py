@@ -240,14 +240,14 @@ def test_pressure_never_stops_the_picture() -> None:
     assert stream.ladder.rung.takes == 3
 
 
-def test_out_of_memory_goes_to_a_smaller_picture_alone_and_never_back() -> None:
+def test_out_of_memory_goes_to_a_smaller_picture_and_one_step_and_never_back() -> None:
     ladder = Ladder(2)
     rung = ladder.out_of_memory(0)
     assert rung is not None
-    assert (rung.area, rung.steps, rung.every, rung.name) == (0.62, 2, 1, "smaller picture")
+    assert (rung.area, rung.steps, rung.every, rung.name) == (0.62, 1, 1, "smaller picture")
     for i in range(1000):
         ladder.observe(i * S, Outcome(age=0.05))
-    assert ladder.rung.area == 0.62
+    assert (ladder.rung.area, ladder.rung.steps) == (0.62, 1)
     assert ladder.out_of_memory(1000 * S) is not None
     assert ladder.out_of_memory(1001 * S) is None
     assert ladder.rung.area == 0.38

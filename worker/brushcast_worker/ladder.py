@@ -14,7 +14,7 @@ helped OBS is known only when its ten calm seconds are over, so that pressure co
 another one only when it outlasts that.
 
 Beside the rungs stand two things that are short on their own: memory, which a smaller picture
-alone relieves, and the network, which takes smaller and fewer pictures, but as many steps as ever.
+relieves, and the network, which takes smaller and fewer pictures, but as many steps as ever.
 Out of memory waits for nothing (the picture cannot be painted at all), and is never tried again.
 """
 
@@ -161,6 +161,7 @@ class Ladder:
         self.rungs = rungs_for(steps, fixed_size=fixed_size, told=told, waits=waits)
         self._fixed_size, self._told = fixed_size, told
         self._at = 0
+        self._at_least = 0  # better ones did not fit into memory
         self._area = 0  # of AREAS: what memory and the network leave
         self._area_least = 0  # larger ones did not fit into memory
         self._rate = 0  # of RATES: what the network leaves
@@ -218,12 +219,14 @@ class Ladder:
         return self._move(now_ns, self._at - 1, went_up=True)
 
     def out_of_memory(self, now_ns: int) -> Rung | None:
-        """A smaller picture, for good; None when there is none."""
+        """A smaller picture and one step (each has a cache of its own), for good; None when there
+        is no smaller one."""
         area = self._smaller_area()
         if area is None:
             return None
         self._area = self._area_least = area
-        return self._move(now_ns, self._at)
+        self._at_least = sum(rung.kind == "steps" for rung in self.rungs)
+        return self._move(now_ns, max(self._at, self._at_least))
 
     # ------------------------------------------------------------------ what a chunk means
 
@@ -368,7 +371,7 @@ class Ladder:
             self._rate -= 1
         elif self._area > self._area_least and memory_calm:
             self._area -= 1
-        elif self._at:
+        elif self._at > self._at_least:
             self._at -= 1
         else:
             return None
