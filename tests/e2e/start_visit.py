@@ -19,12 +19,10 @@ import argparse  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
-import queue  # noqa: E402
 import shutil  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
-import threading  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
@@ -94,7 +92,7 @@ def start(folder: Path, engine_name: str, size_text: str, device: str) -> dict[s
     from brushcast_worker.bench import StageClock, moving_pictures
     from brushcast_worker.engines import wan
     from brushcast_worker.engines.devices import choose_device
-    from brushcast_worker.loop import Loop
+    from brushcast_worker.warm_up import warm_up
 
     class Words:
         """Stands for the text encoder's cache on disk."""
@@ -124,15 +122,8 @@ def start(folder: Path, engine_name: str, size_text: str, device: str) -> dict[s
     wait()
     parts.end("load")
     size = Size.parse(size_text) if size_text else engine.info.default_size
-    loop = Loop(
-        engine,
-        inbox=queue.Queue(),
-        post=lambda _: None,
-        clock_ns=time.monotonic_ns,
-        stop=threading.Event(),
-    )
     looks = list(load_presets().values())
-    loop.warm_up(looks[0], size)
+    warm_up(engine, looks[0], size, time.monotonic_ns)
     wait()
     parts.end("warm up")
     pictures = moving_pictures(size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,11 +25,10 @@ from brushcast_worker.engines.attention_choice import BACKENDS, AttentionChoice
 from brushcast_worker.engines.causal import CausalEngine
 from brushcast_worker.engines.causal_state import CausalState
 from brushcast_worker.engines.wan import ROWS, check_room, random_wan, wan_from_files
-from brushcast_worker.loop import Loop
-from brushcast_worker.mail import new_inbox
 from brushcast_worker.quirks import DEFAULT, Quirks, Rope
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.resident import Resident
+from brushcast_worker.warm_up import warm_up
 from tests.worker.conftest import SIZE, chunks, moving
 from tests.worker.stages.recording import record
 
@@ -319,13 +317,7 @@ def test_a_warmed_engine_builds_nothing_more_for_the_next_stream(
     if device == "cpu":
         for graphs in of_networks:
             record(graphs)
-    Loop(
-        engine,
-        inbox=new_inbox(),
-        post=lambda _: None,
-        clock_ns=time.monotonic_ns,
-        stop=threading.Event(),
-    ).warm_up(presets["neon"], SIZE)
+    warm_up(engine, presets["neon"], SIZE, time.monotonic_ns)
     before = {key for graphs in of_networks for key in graphs._statics}
     assert {name for name, *_ in before} >= {
         "encode, 0",
