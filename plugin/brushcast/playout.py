@@ -34,6 +34,9 @@ FADE_NS = 300 * NS_PER_MS
 LIVE_AGE_NS = 1 * NS_PER_S  # nothing older than this is called live, whatever the delay
 # design.md, "Promises": so much beside the engine's own delay, from a worker here or elsewhere.
 LIVE_LOCAL_NS, LIVE_REMOTE_NS = 250 * NS_PER_MS, 500 * NS_PER_MS
+# The worker tells what a step takes once a second, and smoothed: so much shorter may its own delay
+# have become since.
+TOLD_LATE_NS = 50 * NS_PER_MS
 BLUR_AFTER_NS = 1 * NS_PER_S  # design.md, "What is shown"
 # two seconds of blur: long enough for a restarted worker to come back under it
 CARD_AFTER_NS = 3 * NS_PER_S
@@ -265,8 +268,8 @@ class Playout(Generic[Picture]):
         a picture may be called live."""
         apart_ns = max(self._config.period_ns, step_ns / chunk_frames)
         own_ns = (chunk_frames - 1 + held_frames) * apart_ns + step_ns
-        most_ns = round(own_ns) + (LIVE_REMOTE_NS if remote else LIVE_LOCAL_NS)
-        self._live_age_ns = min(most_ns, LIVE_AGE_NS)
+        beside_ns = (LIVE_REMOTE_NS if remote else LIVE_LOCAL_NS) - TOLD_LATE_NS
+        self._live_age_ns = min(round(own_ns) + beside_ns, LIVE_AGE_NS)
 
     def name_card(self, card: str) -> None:
         """Which card is shown when one is: `starting`, `reconnecting`, `failed`, `paused`."""

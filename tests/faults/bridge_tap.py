@@ -1,4 +1,5 @@
-"""The bridge process, which also writes down when it lost a worker.
+"""The bridge process, which also writes down when it lost a worker, and how many pictures the
+worker said that it collects for a chunk.
 
 `python -m tests.faults.bridge_tap` stands in for `brushcast bridge-process`. The panel tells the
 same, but four times a second only: too coarse for a promise of one second.
@@ -23,9 +24,11 @@ import numpy as np
 from brushcast import bridge_process, codec
 from brushcast.board import Board
 from brushcast.frame import Pixels
+from brushcast.pace import Pace
 from brushcast.wire.link import Lost
 
 LOST_VARIABLE = "BRUSHCAST_TEST_LOST"
+COLLECTS_VARIABLE = "BRUSHCAST_TEST_COLLECTS"
 LEAK_VARIABLE = "BRUSHCAST_TEST_LEAK"
 
 
@@ -41,10 +44,21 @@ def main() -> None:
                 file.write(json.dumps(line) + "\n")
         real(board, event, now_ns)
 
+    takes, collects = Pace.worker_takes, Path(os.environ[COLLECTS_VARIABLE])
+    told: list[int] = []
+
+    def worker_takes(pace: Pace, *given: int) -> None:
+        takes(pace, *given)
+        if told != [pace.chunk_frames]:
+            told[:] = [pace.chunk_frames]
+            with open(collects, "a", encoding="ascii") as file:
+                file.write(f"{time.monotonic_ns()} {pace.chunk_frames}\n")
+
     share = float(os.environ.get(LEAK_VARIABLE, 0))
     encode, decode = _leaking(share) if share else (codec.encode, codec.decode)
     with (
         patch.object(Board, "lost", lost),
+        patch.object(Pace, "worker_takes", worker_takes),
         patch.object(codec, "encode", encode),
         patch.object(codec, "decode", decode),
     ):

@@ -150,30 +150,56 @@ def judge(
 
 
 class Steps:
-    """What the engine's steps took, from its own log: the engine's own delay at a time."""
+    """The engine's own delay at a time: from what its steps took, in its own log, and how many
+    pictures it collected for one, as the worker said to the bridge."""
 
-    def __init__(self, path: Path, *, chunk_frames: int, rate_fps: float) -> None:
-        self._path, self._chunk_frames, self._rate_fps = path, chunk_frames, rate_fps
-        self._offset = 0
-        self._ended_ns: list[int] = []
-        self._took_ms: list[float] = []
+    def __init__(self, took: Path, collects: Path, *, chunk_frames: int, rate_fps: float) -> None:
+        """chunk_frames: pictures of a chunk, until the worker says another number: it collects
+        more of them where it interpolates some."""
+        self._rate_fps = rate_fps
+        self._took, self._collects = _Changes(took), _Changes(collects)
+        self._chunk_frames = chunk_frames
 
     def read(self) -> None:
         """What was written since the last call."""
-        data, self._offset = _whole_lines(self._path, self._offset)
-        for line in data:
-            ended, took = line.split()
-            self._ended_ns.append(int(ended))
-            self._took_ms.append(float(took))
+        self._took.read()
+        self._collects.read()
 
     def own_delay_ms(self, at_ns: int) -> float:
         """A chunk is collected, its pictures as far apart as the source gives them or the engine
-        takes them, then computed. Of the slowest step that ended within `STEPS_NS` before; where
-        there was none, of the last one before that."""
-        first, last = bisect_left(self._ended_ns, at_ns - STEPS_NS), bisect(self._ended_ns, at_ns)
-        took_ms = max(self._took_ms[max(0, first - (first == last)) : last], default=0.0)
-        apart_ms = max(1000 / self._rate_fps, took_ms / self._chunk_frames)
-        return (self._chunk_frames - 1) * apart_ms + took_ms
+        takes them, then computed. Of the slowest step that ended within `STEPS_NS` before, and the
+        most pictures collected in that time; where nothing was said then, of the last before."""
+        took_ms = self._took.most(at_ns, 0.0)
+        chunk_frames = self._collects.most_valid(at_ns, self._chunk_frames)
+        apart_ms = max(1000 / self._rate_fps, took_ms / chunk_frames)
+        return (chunk_frames - 1) * apart_ms + took_ms
+
+
+class _Changes:
+    """A growing file of lines `at_ns value`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+        self._at_ns: list[int] = []
+        self._values: list[float] = []
+
+    def read(self) -> None:
+        lines, self._offset = _whole_lines(self._path, self._offset)
+        for line in lines:
+            at_ns, value = line.split()
+            self._at_ns.append(int(at_ns))
+            self._values.append(float(value))
+
+    def most(self, at_ns: int, otherwise: float) -> float:
+        """Of those that happened within `STEPS_NS` before; where there is none, the last one."""
+        first, last = bisect_left(self._at_ns, at_ns - STEPS_NS), bisect(self._at_ns, at_ns)
+        return max(self._values[max(0, first - (first == last)) : last], default=otherwise)
+
+    def most_valid(self, at_ns: int, otherwise: float) -> float:
+        """Of those that held at some time within `STEPS_NS` before: each holds until the next."""
+        first, last = bisect_left(self._at_ns, at_ns - STEPS_NS), bisect(self._at_ns, at_ns)
+        before = self._values[first - 1] if first else otherwise
+        return max([before, *self._values[first:last]])
 
 
 def age_ms(one: Seen, made_ns: Callable[[int], int | None] | None = None) -> float | None:

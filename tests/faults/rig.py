@@ -16,7 +16,7 @@ from typing import Any
 
 from brushcast.frame import Size
 from tests.e2e.obs_rig import FakeObs, ObsRun
-from tests.faults.bridge_tap import LOST_VARIABLE
+from tests.faults.bridge_tap import COLLECTS_VARIABLE, LOST_VARIABLE
 from tests.faults.faulty_worker import (
     ECHO_CHUNK,
     ENGINE_VARIABLE,
@@ -76,12 +76,13 @@ class Rig:
         self._environment = {
             "PYTHONPATH": path, ENGINE_VARIABLE: engine, FAULT_VARIABLE: str(self._order),
             LOG_VARIABLE: str(home / "probe.jsonl"), LOST_VARIABLE: str(home / "lost.jsonl"),
+            COLLECTS_VARIABLE: str(home / "collects"),
         }  # fmt: skip
         self._options, self._first = options, first
         self._environment.update(environment or {})
         steps = steps or home / "steps"
         self._environment[STEPS_VARIABLE] = str(steps)
-        self._steps = Steps(steps, chunk_frames=ECHO_CHUNK, rate_fps=RATE_FPS)
+        self._steps = Steps(steps, home / "collects", chunk_frames=ECHO_CHUNK, rate_fps=RATE_FPS)
         self.streams = 1  # of the worker: each waits for the others' steps
 
     def __enter__(self) -> Rig:

@@ -116,8 +116,8 @@ def test_the_log_is_read_as_it_grows_by_whole_lines(tmp_path: Path) -> None:
 
 
 def test_the_engines_own_delay_is_of_its_slowest_recent_step(tmp_path: Path) -> None:
-    path = tmp_path / "steps"
-    steps = Steps(path, chunk_frames=4, rate_fps=30)
+    path, collects = tmp_path / "steps", tmp_path / "collects"
+    steps = Steps(path, collects, chunk_frames=4, rate_fps=30)
     assert steps.own_delay_ms(0) == pytest.approx(100), "collecting alone"
     path.write_text(f"{10 * 10**9} 80.0\n{11 * 10**9} 240.0\n{20 * 10**9} 90.0\n")
     steps.read()
@@ -128,6 +128,17 @@ def test_the_engines_own_delay_is_of_its_slowest_recent_step(tmp_path: Path) -> 
         "the last one, where there was none"
     )
     assert steps.own_delay_ms(9 * 10**9) == pytest.approx(100), "none at all"
+
+
+def test_interpolated_pictures_are_collected_too(tmp_path: Path) -> None:
+    path, collects = tmp_path / "steps", tmp_path / "collects"
+    steps = Steps(path, collects, chunk_frames=4, rate_fps=30)
+    path.write_text(f"{10 * 10**9} 90.0\n")
+    collects.write_text(f"{20 * 10**9} 8\n{30 * 10**9} 4\n")
+    steps.read()
+    for at_s, chunk_frames in ((19, 4), (20, 8), (25, 8), (31, 8), (33, 4)):
+        own_ms = (chunk_frames - 1) * 1000 / 30 + 90
+        assert steps.own_delay_ms(at_s * 10**9) == pytest.approx(own_ms), at_s
 
 
 def test_percentiles_are_exact() -> None:

@@ -78,12 +78,11 @@ def _shot_often(rig: Rig, scale: Scale) -> Row:
     retries = 0
     with rig.watch() as seen:
         for _ in range(scale.kills):
-            try:
-                os.kill(rig.pid("worker", patience_s=10), signal.SIGKILL)
-            except AssertionError:
-                retries += rig.state().get("state") == "FAILED"
+            rig.until(lambda: "worker" in rig.pids() or _failed(rig), 30, "a worker, or none again")
+            if "worker" not in rig.pids():
+                retries += 1
                 rig.retry()
-                os.kill(rig.pid("worker"), signal.SIGKILL)
+            os.kill(rig.pid("worker"), signal.SIGKILL)
             time.sleep(KILL_EVERY_S)
         rig.retry()
         back_ms = rig.live()
@@ -99,6 +98,10 @@ def _shot_often(rig: Rig, scale: Scale) -> Row:
         ),
         verdict=seen(),
     )
+
+
+def _failed(rig: Rig) -> bool:
+    return rig.state().get("state") == "FAILED"
 
 
 def _stopped(rig: Rig) -> Row:

@@ -38,12 +38,33 @@ def test_attempts_that_were_never_connected_do_not_count_as_hung() -> None:
     assert verdict(dog, 1) is None
 
 
+def unreachable(dog: Watchdog, seconds: float, *, begin_s: float = 0) -> str | None:
+    """What it says at the end of a time in which it was asked four times a second."""
+    found = None
+    for quarter in range(int(4 * seconds) + 1):
+        found = verdict(dog, begin_s + quarter / 4, connected=False)
+        assert found is None or quarter == int(4 * seconds)
+    return found
+
+
 def test_a_process_that_is_ready_but_answers_nothing_is_shot_in_the_end() -> None:
     dog = Watchdog()
+    assert unreachable(dog, UNREACHABLE_NS / SECOND_NS) is not None
+    assert unreachable(dog, 1, begin_s=60) is None
+
+
+def test_one_answer_gives_it_all_the_time_again() -> None:
+    dog = Watchdog()
     patience_s = UNREACHABLE_NS / SECOND_NS
+    assert unreachable(dog, patience_s - 0.25) is None
+    assert verdict(dog, patience_s, connected=True) is None
+    assert unreachable(dog, patience_s - 0.5, begin_s=patience_s + 0.25) is None
+
+
+def test_time_in_which_this_side_did_not_run_is_not_held_against_the_worker() -> None:
+    dog = Watchdog()
     assert verdict(dog, 0, connected=False) is None
-    assert verdict(dog, patience_s - 1, connected=False) is None
-    assert verdict(dog, patience_s, connected=False) is not None
+    assert verdict(dog, 3600, connected=False) is None  # the machine slept
 
 
 def test_a_worker_that_is_still_loading_has_all_the_time() -> None:
