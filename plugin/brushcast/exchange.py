@@ -2,7 +2,7 @@
 
 To a worker on this machine they go raw. To one elsewhere the link control (link_rate) says how, and
 this is where its answers are carried out: codec and quality of what is sent, the stream's state for
-what comes back, the size, and how many pictures may be on their way.
+what comes back and for the worker's ladder, the size, and how many pictures may be on their way.
 """
 
 from __future__ import annotations
@@ -168,12 +168,15 @@ class Exchange:
         source."""
         if self._rate is None:
             return {}
+        wanted_fps, fps = fps, fps / pace.takes
         if pace.chunk_ns:
-            fps = min(fps, pace.chunk_frames * NS_PER_S / pace.chunk_ns)
+            most_fps = pace.chunk_frames * NS_PER_S / pace.chunk_ns
+            wanted_fps, fps = min(wanted_fps, most_fps), min(fps, most_fps)
         before = self._rate.plan
         plan = self._rate.decide(
             now_ns,
             fps=fps,
+            wanted_fps=wanted_fps,
             worker_s=2 * pace.chunk_ns / NS_PER_S + self._worker_held / max(fps, 1.0),
             chunk_frames=pace.chunk_frames,
             ladder=self._ladder,
@@ -184,7 +187,7 @@ class Exchange:
         size = self.fitted(self._full_size)
         wanted = {
             "result_quality": plan.result_quality, "result_bytes": plan.result_bytes,
-            "width": size.width, "height": size.height,
+            "width": size.width, "height": size.height, "network_limited": plan.narrow,
         }  # fmt: skip
         if self._asks_for_key(now_ns):
             wanted["result_keys"] = state.result_keys + 1

@@ -11,8 +11,9 @@ A queue lowers a direction's budget below what was delivered, at once; without o
 again, as far as it is used (the same paper, section 4.3). Until the first queue there is no budget.
 
 Given up in this order: JPEG quality; JPEG for H.264, which takes a fifth of the bytes but needs
-every picture and a process that may die; H.264's bytes; the picture's size; and last the rate,
-which falls by itself, because no more pictures may be on their way than the link can hold.
+every picture and a process that may die; H.264's bytes; the picture's size; and last the rate. That
+falls by itself, because no more pictures may be on their way than the link can hold; where it lasts
+the worker's ladder is told (`Plan.narrow`), which takes every second or third picture, evenly.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ SMALLER = 0.6  # the area of a rung of sizes, of the one above it
 class Plan:
     """How pictures are packed from now on. quality, result_quality: of JPEG; picture_bytes,
     result_bytes: of H.264, in the mean; there, and back. rung: 0 is the full size. window: so many
-    pictures may be on their way; None: as many as the worker grants."""
+    pictures may be on their way; None: as many as the worker grants. narrow: the smallest and
+    poorest pictures are too much at the wanted rate."""
 
     codec: Codec
     quality: int = 0
@@ -84,6 +86,7 @@ class Plan:
     result_bytes: int = 0
     rung: int = 0
     window: int | None = None
+    narrow: bool = False
 
 
 def sizes(full: Size) -> tuple[Size, ...]:
@@ -116,6 +119,7 @@ class LinkRate:
         self._heard_ns = now_ns
         self._tight_ns: int | None = None  # since when JPEG does not do
         self._small_ns: int | None = None  # since when the size does not do
+        self._narrow_ns: int | None = None  # since when no size does
         self._sized_ns = self._bytes_ns = now_ns
         self.changes = 0  # of codec, quality, bytes and size, in this run
 
@@ -184,14 +188,16 @@ class LinkRate:
         now_ns: int,
         *,
         fps: float,
+        wanted_fps: float = 0.0,
         worker_s: float,
         chunk_frames: int,
         ladder: Sequence[Size],
         h264: bool,
     ) -> Plan:
-        """What to do from now on. fps: of the pictures that are wanted. worker_s: how long the
-        worker keeps one. chunk_frames: how many it eats at a time. ladder: the sizes there are,
-        largest first. h264: the worker knows it."""
+        """What to do from now on. fps: of the pictures that are sent; wanted_fps: so many would be
+        if the link were wide, 0: as many. worker_s: how long the worker keeps one. chunk_frames:
+        how many it eats at a time. ladder: the sizes there are, largest first. h264: the worker
+        knows it."""
         before = self._plan
         each = [direction.bytes_each(fps) for direction in (self._up, self._down)]
         self._choose_codec(now_ns, each, h264)
@@ -202,6 +208,7 @@ class LinkRate:
                 result_quality=self._jpeg_down.choose(now_ns, each[1]),
             )
         self._choose_size(now_ns, each, ladder)
+        self._choose_narrow(now_ns, each, ladder, fps / max(wanted_fps, fps, 1.0))
         if self._plan.codec is Codec.H264:
             self._choose_bytes(now_ns, each, ladder[self._plan.rung])
         self.changes += self._plan != replace(before, window=self._plan.window)
@@ -278,6 +285,20 @@ class LinkRate:
             self._jpeg_up.scaled(ladder[rung].area_px / ladder[self._plan.rung].area_px)
             self._jpeg_down.scaled(ladder[rung].area_px / ladder[self._plan.rung].area_px)
             self._plan = replace(self._plan, rung=rung)
+
+    def _choose_narrow(
+        self, now_ns: int, each: Sequence[float | None], ladder: Sequence[Size], share: float
+    ) -> None:
+        """share: of the wanted pictures, those that are sent."""
+        last = len(ladder) - 1
+        room = share * min((one for one in each if one is not None), default=math.inf)
+        least = self._least_bytes(ladder, last)
+        too_much = self._plan.rung >= last and room < least
+        self._narrow_ns = (self._narrow_ns or now_ns) if too_much else None
+        if self._narrow_ns is not None and now_ns - self._narrow_ns >= SIZE_DOWN_AFTER_NS:
+            self._plan = replace(self._plan, narrow=True)
+        elif self._plan.rung < last or room > SIZE_ROOM * least:
+            self._plan = replace(self._plan, narrow=False)
 
     def _least_bytes(self, ladder: Sequence[Size], rung: int) -> float:
         """What a picture of that rung takes at the poorest that is still good to look at."""

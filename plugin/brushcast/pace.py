@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-SMOOTHING = 0.5  # weight of the newest report, which is a mean already; they come once a second
+SMOOTHING = 0.2  # weight of the newest report, a mean already; they come four times a second
 SOURCE_SMOOTHING = 0.2
 LONGEST_GAP_NS = 200_000_000  # a longer one is a source that stopped, not its rate
 APART = 0.5  # of a chunk's time: results so far from each other are not of one chunk
@@ -55,6 +55,11 @@ class Pace:
     def chunk_frames(self) -> int:
         """Pictures that the worker eats at a time."""
         return self._chunk_frames
+
+    @property
+    def takes(self) -> int:
+        """Of so many of the source's pictures the worker takes one; 1 while it takes none."""
+        return max(self._takes, 1)
 
     @property
     def chunk_ns(self) -> float:

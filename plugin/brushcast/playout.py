@@ -34,7 +34,7 @@ FADE_NS = 300 * NS_PER_MS
 LIVE_AGE_NS = 1 * NS_PER_S  # nothing older than this is called live, whatever the delay
 # design.md, "Promises": so much beside the engine's own delay, from a worker here or elsewhere.
 LIVE_LOCAL_NS, LIVE_REMOTE_NS = 250 * NS_PER_MS, 500 * NS_PER_MS
-# The worker tells what a step takes once a second, and smoothed: so much shorter may its own delay
+# What a step takes is told smoothed and a little later: so much shorter may the engine's own delay
 # have become since.
 TOLD_LATE_NS = 50 * NS_PER_MS
 BLUR_AFTER_NS = 1 * NS_PER_S  # design.md, "What is shown"

@@ -256,6 +256,15 @@ def test_a_narrow_way_back_is_followed(rigs: list[Rig]) -> None:
     assert figures["network_ms"] > 0
 
 
+def test_the_workers_ladder_hears_of_a_link_that_nothing_fits(rigs: list[Rig]) -> None:
+    rig = rig_of(rigs, codec="jpeg", fixed_size=True)
+    assert not rig.link.stream_state.network_limited
+    narrow(rig, 12, 20_000)
+    assert rig.link.stream_state.network_limited
+    rig.pace.worker_takes(2)
+    assert "network_limited" not in rig.changes()
+
+
 def test_the_size_that_the_user_chose_and_the_workers_own_wish(rigs: list[Rig]) -> None:
     rig = rig_of(rigs)
     assert rig.exchange.fitted(Size(512, 288)) == Size(512, 288)

@@ -18,6 +18,7 @@ from brushcast.link_rate import (
     Direction,
     JpegRungs,
     LinkRate,
+    Plan,
     sizes,
 )
 from brushcast.wire.messages import Codec
@@ -124,6 +125,30 @@ def test_where_h264_does_not_fit_the_picture_gets_smaller_and_large_again() -> N
     assert tiny.rate.plan.rung == 0
     changed = [when_s for when_s, _ in _rung_changes(tiny)]
     assert all(b - a >= 2.0 for a, b in zip(changed, changed[1:], strict=False))
+
+
+def test_where_nothing_is_small_enough_the_worker_is_told_until_there_is_room() -> None:
+    """As many as are sent come from the worker's answer to it; then three of four are missing."""
+    rate, ladder = LinkRate("h264", 0), (FULL,)
+    least = bytes_a_picture(FULL, LEAST_BITS_A_PIXEL)
+
+    def plan(now_s: float, budget: float, fps: float = 25.0) -> Plan:
+        rate._up.budget = budget
+        return rate.decide(
+            round(now_s * NS), fps=fps, wanted_fps=25, worker_s=0.1, chunk_frames=4,
+            ladder=ladder, h264=True,
+        )  # fmt: skip
+
+    enough = 25 * least / 0.9
+    assert not plan(0, 1.1 * enough).narrow
+    assert not plan(10, 0.8 * enough).narrow, "it may be over in a moment"
+    assert plan(12.1, 0.8 * enough).narrow
+    assert plan(20, 0.8 * enough, fps=12.5).narrow, "fewer are sent, but for that reason"
+    assert plan(30, 1.1 * enough, fps=12.5).narrow, "with room to spare only"
+    assert not plan(40, 1.6 * enough, fps=12.5).narrow
+    ladder = sizes(FULL)
+    for now_s in (50, 53):
+        assert not plan(now_s, 0.8 * enough).narrow, "there are smaller ones"
 
 
 def _rung_changes(narrow: NarrowLink) -> list[tuple[float, int]]:

@@ -339,13 +339,13 @@ def test_a_closed_stream_is_forgotten_and_its_late_mail_ignored(clock: Clock) ->
     assert rig.engine.batches == []
 
 
-def test_the_status_is_told_about_twice_a_second(clock: Clock) -> None:
+def test_the_status_is_told_about_four_times_a_second(clock: Clock) -> None:
     rig = Rig(clock).open()
     for _ in range(40):
         rig.turn()
         clock.sleep_ms(100)
     told = [letter for letter in rig.posted if isinstance(letter, Status)]
-    assert 7 <= len(told) <= 9
+    assert 12 <= len(told) <= 16
     assert told[-1].status.memory_bytes > 0
 
 

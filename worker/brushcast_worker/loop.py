@@ -47,7 +47,7 @@ from brushcast_worker.worker_figures import WorkerFigures
 
 log = logging.getLogger(__name__)
 
-STATUS_EVERY_NS = 500_000_000
+STATUS_EVERY_NS = 250_000_000
 LONGEST_WAIT_NS = 250_000_000  # how long stopping may take, and how old a status may get
 HANDS = 2  # interpolate, beside this thread
 FAILURES_IN_A_ROW = 3  # of the engine, for reasons unknown: then this process is not worth keeping

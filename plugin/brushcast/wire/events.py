@@ -31,8 +31,8 @@ class LinkTimes:
     refused_retry_ms: the slow retry of a refused link.
     """
 
-    heartbeat_ms: int = 1000
-    liveness: int = 3
+    heartbeat_ms: int = 250  # what a step takes must be known when pictures are called live
+    liveness: int = 12
     handshake_ms: int = 1500
     progress_ms: int = 600
     lossless_ms: int = 60_000
@@ -52,9 +52,7 @@ class LinkTimes:
 
 LOCAL_TIMES = LinkTimes()
 # Four questions a second: what the link control measures a network by (link_rate).
-REMOTE_TIMES = LinkTimes(
-    heartbeat_ms=250, liveness=12, handshake_ms=4000, progress_ms=2500, backoff_limit_ms=8000
-)
+REMOTE_TIMES = LinkTimes(handshake_ms=4000, progress_ms=2500, backoff_limit_ms=8000)
 
 
 class ClientState(Enum):
