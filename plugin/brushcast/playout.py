@@ -99,7 +99,8 @@ class Layer(Generic[Picture]):
 
 @dataclass(frozen=True, slots=True)
 class Shown(Generic[Picture]):
-    """The answer for one tick: `top` over `under`. kind, picture: those of `top`.
+    """The answer for one tick: `top` over `under`. picture: that of `top`. kind: its kind too, but
+    what is fresh is called live only when more of it is seen than of the old picture below.
 
     under: what is being faded from, None outside fades. mix: the weight of `top`, 1 outside fades.
     card: which card, when `top` or `under` is one. seq, captured_ns: of the picture in `top`; -1
@@ -343,9 +344,12 @@ class Playout(Generic[Picture]):
             mix = passed_ns / (FADE_NS + self._config.period_ns)
             if mix >= 1.0:
                 mix, self._under = 1.0, None
-        newest = self._newest
+        newest, kind = self._newest, self._layer.kind
+        below = self._under.kind if self._under is not None and mix < 0.5 else kind
+        if kind is Kind.LIVE and below in (Kind.HELD, Kind.BLURRED):
+            kind = Kind.HELD
         return Shown(
-            kind=self._layer.kind,
+            kind=kind,
             picture=self._layer.picture,
             under=self._under,
             mix=mix,
