@@ -31,6 +31,7 @@ NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 
 FADE_NS = 300 * NS_PER_MS
+SEEN_MORE = 2 / 3  # of a fade: before that a strong old picture below may be what one sees
 LIVE_AGE_NS = 1 * NS_PER_S  # nothing older than this is called live, whatever the delay
 # design.md, "Promises": so much beside the engine's own delay, from a worker here or elsewhere.
 LIVE_LOCAL_NS, LIVE_REMOTE_NS = 250 * NS_PER_MS, 500 * NS_PER_MS
@@ -100,7 +101,7 @@ class Layer(Generic[Picture]):
 @dataclass(frozen=True, slots=True)
 class Shown(Generic[Picture]):
     """The answer for one tick: `top` over `under`. picture: that of `top`. kind: its kind too, but
-    what is fresh is called live only when more of it is seen than of the old picture below.
+    what is fresh is called live only when twice as much of it is seen as of the old picture below.
 
     under: what is being faded from, None outside fades. mix: the weight of `top`, 1 outside fades.
     card: which card, when `top` or `under` is one. seq, captured_ns: of the picture in `top`; -1
@@ -345,7 +346,7 @@ class Playout(Generic[Picture]):
             if mix >= 1.0:
                 mix, self._under = 1.0, None
         newest, kind = self._newest, self._layer.kind
-        below = self._under.kind if self._under is not None and mix < 0.5 else kind
+        below = self._under.kind if self._under is not None and mix < SEEN_MORE else kind
         if kind is Kind.LIVE and below in (Kind.HELD, Kind.BLURRED):
             kind = Kind.HELD
         return Shown(

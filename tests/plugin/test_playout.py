@@ -18,6 +18,7 @@ from brushcast.playout import (
     CARD_AFTER_NS,
     FADE_NS,
     LIVE_AGE_NS,
+    SEEN_MORE,
     Kind,
     Playout,
     PlayoutConfig,
@@ -165,7 +166,7 @@ def test_another_epoch_is_cross_faded_from_the_held_picture() -> None:
     assert answer.under is not None
     assert answer.under.kind is Kind.HELD
     for _, fading in shown[first:]:
-        seen_more = fading.mix >= 0.5
+        seen_more = fading.mix >= SEEN_MORE
         assert fading.kind is (Kind.LIVE if seen_more else Kind.HELD), "of what is seen more of"
     assert answer.under.picture == "picture 59"
     faded_ns = next(now for now, a in shown[first:] if a.under is None) - shown[first][0]
