@@ -2,7 +2,7 @@
 
     python -m tests.faults                          all of them, 12 minutes
     python -m tests.faults --short                  some of each kind, 4 minutes
-    python -m tests.faults --only link,engine       some scenes
+    python -m tests.faults --only link,engine       some scenes; of the others what --json FILE has
     python -m tests.faults --soak 7200 --every 20   two hours of them
 
 Exit code 1 when a bar was missed. --write puts the table into docs/RELIABILITY.md; --json FILE
@@ -19,11 +19,11 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.faults import link_faults, process_faults, system_faults, worker_faults
-from tests.faults.rows import FULL, SHORT, Row, Scale, Scene, holds
+from tests.faults.rows import FULL, SHORT, Row, Scale, Scene, holds, row_from_json
 from tests.faults.soak import soak
 from tests.faults.table import DOCUMENT, faults_table, overall, soak_table, written_into
 
@@ -43,10 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scale = SHORT if asked.short else FULL
     chosen = [scene for scene in SCENES if not asked.only or scene.name in asked.only.split(",")]
     begun_s = time.monotonic()
-    rows = [row for scene in chosen for row in play(scene, scale)]
+    by_scene = _known(asked.json) if asked.only and asked.json else {}
+    by_scene |= {scene.name: play(scene, scale) for scene in chosen}
+    rows = [row for scene in SCENES for row in by_scene.get(scene.name, [])]
     rows.append(overall(rows))
     _say(f"{time.monotonic() - begun_s:.0f} s; {_sum_up(rows)}")
-    return _finish(asked, rows, faults_table(rows), "faults")
+    return _finish(asked, rows, faults_table(rows), "faults", by_scene)
+
+
+def _known(file: str) -> dict[str, list[Row]]:
+    """Of an earlier run, by scene; nothing where there was none."""
+    path = Path(file)
+    if not path.exists():
+        return {}
+    scenes = json.loads(path.read_text(encoding="utf-8"))["scenes"]
+    return {name: [row_from_json(row) for row in rows] for name, rows in scenes.items()}
 
 
 def play(scene: Scene, scale: Scale) -> list[Row]:
@@ -91,14 +102,21 @@ def _soak(asked: argparse.Namespace) -> int:
             Path(folder), seconds=asked.soak, every_s=asked.every, seed=asked.seed, tell=_say
         )
     _say("; ".join(check.measured() for check in row.checks))
-    return _finish(asked, [row], soak_table(row), "soak")
+    return _finish(asked, [row], soak_table(row), "soak", {"soak": [row]})
 
 
-def _finish(asked: argparse.Namespace, rows: list[Row], table: str, part: str) -> int:
+def _finish(
+    asked: argparse.Namespace,
+    rows: list[Row],
+    table: str,
+    part: str,
+    by_scene: Mapping[str, Sequence[Row]],
+) -> int:
     if asked.json:
         found = {
             "machine": platform.platform(), "cores": os.cpu_count(), "python": sys.version,
-            "rows": [row.as_json() for row in rows],
+            "scenes": {name: [row.as_json() for row in made] for name, made in by_scene.items()},
+            "together": rows[-1].as_json(),
         }  # fmt: skip
         Path(asked.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if asked.write:
@@ -134,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--soak", type=float, default=0, metavar="SECONDS", help="instead")
     parser.add_argument("--every", type=float, default=20, metavar="SECONDS", help="of --soak")
     parser.add_argument("--seed", type=int, default=0, help="of --soak")
-    parser.add_argument("--json", default="", metavar="FILE", help="every figure")
+    parser.add_argument("--json", default="", metavar="FILE", help="every figure, by scene")
     parser.add_argument("--write", action="store_true", help="the table into docs/RELIABILITY.md")
     return parser
 

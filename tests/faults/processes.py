@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def is_there(pid: int) -> bool:
     """Running or stopped: not gone, and no zombie."""
     fields = _stat(pid)
     return fields is not None and fields[0] != "Z"
+
+
+def started_ns(pid: int) -> int | None:
+    """When it began, monotonic, to a hundredth of a second; None: it is gone."""
+    fields = _stat(pid)
+    if fields is None:
+        return None
+    slept_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    return int(fields[19]) * 1_000_000_000 // _TICKS - slept_ns
 
 
 def cpu_s(pid: int) -> float | None:

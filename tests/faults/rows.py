@@ -66,6 +66,18 @@ class Row:
         ]}  # fmt: skip
 
 
+def row_from_json(table: dict[str, Any]) -> Row:
+    """What `as_json` made."""
+    known = {field.name for field in dataclasses.fields(Check)}
+    checks = tuple(
+        Check(**{name: value for name, value in check.items() if name in known})
+        for check in table["checks"]
+    )
+    verdict = table["verdict"] and Verdict(**table["verdict"])
+    rest = {name: table[name] for name in ("fault", "promise", "skipped", "note")}
+    return Row(checks=checks, verdict=verdict, **rest)
+
+
 def seen_checks(verdict: Verdict, *, gap_most_ms: float | None = GAP_MOST_MS) -> tuple[Check, ...]:
     """What holds under every fault. gap_most_ms: None where the process that keeps the pace is
     itself the victim: then its gap is told without a bar."""

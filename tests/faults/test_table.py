@@ -138,9 +138,36 @@ def test_the_command_fails_with_a_missed_bar_and_writes_everything(
     code = command.main(["--write", "--json", str(tmp_path / "found.json")])
     assert code == raw
     found: dict[str, Any] = json.loads((tmp_path / "found.json").read_text())
-    assert [row["met"] for row in found["rows"]] == [raw == 0, raw == 0]
+    assert [row["met"] for row in found["scenes"]["s"]] == [raw == 0]
+    assert found["together"]["met"] is (raw == 0)
     assert ("**raw 1**" in document.read_text()) is bool(raw)
     assert ("missed: one" in capsys.readouterr().out) is bool(raw)
+
+
+def test_some_scenes_anew_leave_the_others_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict, gaps_ms = steady(), {"a": 40.0, "b": 60.0}
+
+    def scene(name: str) -> Scene:
+        def play(_: Path, __: Scale) -> Iterator[Made]:
+            now = replace(verdict, gap_most_ms=gaps_ms[name])
+            yield name, lambda: Row(fault=name, promise="p", checks=seen_checks(now), verdict=now)
+
+        return Scene(name=name, faults=(name,), play=play)
+
+    document = tmp_path / "RELIABILITY.md"
+    document.write_text("<!-- faults -->\n<!-- /faults -->\n")
+    monkeypatch.setattr(command, "DOCUMENT", document)
+    monkeypatch.setattr(command, "SCENES", (scene("a"), scene("b")))
+    file = ["--write", "--json", str(tmp_path / "found.json")]
+    assert command.main([*file, "--only", "a"]) == 0, "the other one is not there yet"
+    assert "60 ms" not in document.read_text()
+    assert command.main(file) == 0
+    before = document.read_text()
+    gaps_ms.update(a=45.0, b=65.0)
+    assert command.main([*file, "--only", "b"]) == 0
+    assert document.read_text() == before.replace("60 ms", "65 ms").replace("| 60,", "| 65,")
 
 
 def test_every_scene_has_its_faults_by_name() -> None:

@@ -15,6 +15,7 @@ import brushcast
 from brushcast.config import RunConfig, check_model_size, parse_address
 from brushcast.errors import BrushcastError, ConfigError, MalformedMessage, PresetError
 from brushcast.frame import Size
+from brushcast.h264_sps import check_picture, sps_size, units
 from brushcast.panel.api import parse_control, parse_event, parse_look, parse_object, parse_sink
 from brushcast.presets import parse_preset, write_preset
 from brushcast.presets.mixture import parse_mixture
@@ -31,9 +32,15 @@ from brushcast.wire.messages import (
     parse,
     parse_header,
 )
+from brushcast.wire.pairing import parse_invitation
 from brushcast.wire.sockets import parse_endpoint
 
 Target = Callable[[bytes], None]
+# Of x264 at 128x80, as our encoder sets it, without its remarks; the slices are cut off.
+KEY_PICTURE = (
+    "0000016764000cacb4105d08000003000800000301e478a15500000168ef3cb00000016588840dff95294def5ce8c5"
+)
+PICTURE = "000001419a26217ffde1016d"
 CONTROL = (Kind.HELLO, Kind.WELCOME, Kind.SET, Kind.PONG, Kind.FAULT)
 
 
@@ -83,11 +90,13 @@ def preset(data: bytes) -> None:
 
 
 def configuration(data: bytes) -> None:
-    """Everything that a command line, the panel's API or a parent process may say."""
+    """Everything that a command line, the panel's API, a parent process or an invitation to pair
+    may say."""
     text = data.decode(errors="replace")
     readers: list[Callable[[], object]] = [
         lambda: parse_address(text),
         lambda: parse_endpoint(text),
+        lambda: parse_invitation(text),
         lambda: check_model_size(Size.parse(text)),
         lambda: RunConfig(source=text),
         lambda: RunConfig(sinks=(text,)),
@@ -125,15 +134,33 @@ def picture(data: bytes) -> None:
     assert pixels_HWC.dtype == "uint8"
 
 
+def h264(data: bytes) -> None:
+    """What is read of an H.264 picture before a decoder sees it: the first four bytes are the
+    declared size. What is let through is of that size, or says none."""
+    if len(data) < 4:
+        return
+    size = Size(*(2 + 2 * (int.from_bytes(data[at : at + 2], "big") % 4096) for at in (0, 2)))
+    stream = data[4:]
+    try:
+        is_key = check_picture(stream, size)
+    except MalformedMessage as error:
+        one_sentence(error)
+        return
+    said = [sps_size(unit) for unit in units(stream) if unit[0] & 0x1F == 7]
+    assert set(said) <= {size}, (said, size)
+    assert said or not is_key
+
+
 TARGETS: dict[str, Target] = {
     function.__name__: function
-    for function in (wire_header, control_message, preset, configuration, picture)
+    for function in (wire_header, control_message, preset, configuration, picture, h264)
 }
 MOST_BYTES = {
     "wire_header": HEADER_BYTES + 1,
     "preset": 2000,
     "configuration": 400,
     "picture": 3000,
+    "h264": 600,
 }
 """Of a target's input: what is larger is refused elsewhere, or says nothing new."""
 
@@ -160,11 +187,14 @@ def seeds(name: str) -> list[bytes]:
         return [bytes([5 + at]) + pack_body(body) for at, body in enumerate(bodies)]
     if name == "configuration":
         texts = ["127.0.0.1:8787", "tcp://[::1]:7171", "ipc:///run/x", "512x288", "camera:0", "off",
+                 f"brushcast-pair:192.0.2.7:7172/7171/{'a' * 43}/{'b' * 22}",
                  "file:/a.mp4", "testcard", "obs", "local"]  # fmt: skip
         tables = [{"preset": "ink", "strength": 0.5, "seed": 7}, {"prompt": "oil"}, {"on": True},
                   {"action": "pause"}, {"watch": ["before", "after"]}, {"shown": "after"},
                   {"command": "stop"}]  # fmt: skip
         return [text.encode() for text in texts] + [json.dumps(t).encode() for t in tables]
+    if name == "h264":
+        return [bytes.fromhex("003f0027" + units) for units in (KEY_PICTURE, PICTURE)]
     import numpy as np
 
     from brushcast import codec

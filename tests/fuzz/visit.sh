@@ -2,7 +2,7 @@
 # Every fuzz target with three processes, on a machine with many cores: tests/fuzz/visit.sh SECONDS OUT
 set -u
 seconds=$1 out=$2 logs=$(mktemp -d)
-names="wire_header control_message preset configuration"
+names="wire_header control_message preset configuration h264"
 python3 -c "import cv2" 2> /dev/null && names="$names picture"
 for name in $names; do
     for copy in 1 2 3; do
