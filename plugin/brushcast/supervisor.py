@@ -8,7 +8,6 @@ report. The main thread owns everything here; the children's events reach it thr
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import random
 import time
@@ -16,21 +15,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import brushcast
 from brushcast.badge import Corner
 from brushcast.child import Child, ChildEvent
 from brushcast.config import DEFAULT_AREA_PX, BridgeConfig, RunConfig
-from brushcast.errors import BrushcastError, ChildError, ConfigError, InputError
-from brushcast.folders import obs_audio_record, runtime_folder
+from brushcast.errors import BrushcastError, ChildError, InputError
+from brushcast.folders import obs_audio_record
 from brushcast.frame import model_size
 from brushcast.life import Happening, Life, after
-from brushcast.obs_rings import remove_obs_rings
+from brushcast.meeting import Meeting
 from brushcast.patience import Patience
 from brushcast.provenance import Origin
 from brushcast.report import build_report
 from brushcast.restart import RestartPolicy
 from brushcast.ring import Ring
-from brushcast.run_file import NAME, RunFile, remove_run_file, write_run_file
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +81,11 @@ class Supervisor:
         self._told: set[str] = set()
         self._stop_asked = False
         self._size = config.model_size or model_size(config.output_size, DEFAULT_AREA_PX)
-        self._runtime: Path | None = None  # set once something of this run is in that folder
-        self._run_file: RunFile | None = None
+        self._meeting = Meeting(
+            config.source,
+            config.panel_token,
+            with_obs=config.source == "obs" or "obs" in config.sinks,
+        )
 
     @property
     def local(self) -> bool:
@@ -102,8 +102,7 @@ class Supervisor:
     def run(self) -> dict[str, Any]:
         """Run until the time is over or `stop`. Raises what made the start impossible (InputError,
         ChildError)."""
-        if self._with_obs:
-            self._runtime = runtime_folder()
+        self._meeting.prepare()
         self._ring = Ring.create(self._config.output_size)
         try:
             self._start()
@@ -121,7 +120,7 @@ class Supervisor:
                 child.join()
             self._ring.close()
             self._ring.unlink()
-            self._withdraw()
+            self._meeting.end()
         if self._failure is not None:
             raise self._failure
         return build_report(self._config, self._size, self._stats, self._worker_state)
@@ -286,7 +285,7 @@ class Supervisor:
 
     def _bridge_said(self, event: ChildEvent) -> None:
         if event.kind == "stats":
-            self._stay_known()
+            self._meeting.stay_known()
             self._patience.expect("bridge", SILENCE_S)
             self._stats["bridge"][-1] = event.data
             self._policies["bridge"].good_output(time.monotonic_ns())
@@ -294,7 +293,7 @@ class Supervisor:
                 self._policies["worker"].good_output(time.monotonic_ns())
         elif event.kind == "panel":
             self._tell_once(f"Panel:  {event.data['url']}")
-            self._publish(str(event.data["url"]))
+            self._meeting.announce(str(event.data["url"]))
         elif event.kind == "source":
             self._tell_once(f"Source: {event.data['title']}")
         elif event.kind == "stuck" and self.local and "worker" in self._children:
@@ -337,7 +336,7 @@ class Supervisor:
             if delay_s is None:
                 log.warning("no spare worker any more, it fails again and again: %.300s",
                             _last_line(data))  # fmt: skip
-            else:
+            elif self._worker_state["state"] != Life.FAILED:
                 self._due["spare"] = time.monotonic() + SPARE_DELAY_S + delay_s
             return
         log.warning("the %s ended with code %s", child.name, data.get("code"))
@@ -353,6 +352,9 @@ class Supervisor:
         elif child.name == "worker":
             cause = _last_line(data) or f"exit code {data.get('code')}"
             self._worker_happened(Happening.GAVE_UP, cause)
+            self._due.pop("spare", None)  # nothing is tried until somebody asks
+            if self._spare is not None and not self._spare_is_warm:
+                self._spare.kill()
             self._tell(f"The worker failed again and again: {cause}")
         else:
             self._failure = ChildError(f"the {child.name} keeps failing: {_last_line(data)}")
@@ -360,10 +362,16 @@ class Supervisor:
     def _child_failed(self, child: Child, data: Mapping[str, Any]) -> None:
         """The child says that what it was asked cannot work: for the user, in one sentence."""
         message = str(data.get("message", "unknown error"))
-        if child is self._spare or (child.name == "worker" and self._worker_state["restarts"]):
+        if child is self._spare or self._worked_before(child.name):
             log.error("the %s says: %s", child.name, message)
-            return  # one worked before: its exit follows, and the policy decides
+            return  # its exit follows, and the policy decides
         self._failure = InputError(message)
+
+    def _worked_before(self, name: str) -> bool:
+        """What is asked for can work: another one did it, or this one has done it until now."""
+        if name == "worker":
+            return self._worker_state["restarts"] > 0 or Life(self._worker_state["state"]).serves
+        return len(self._stats[name]) > 1 or bool(self._stats[name][-1])
 
     def _worker_happened(self, happening: Happening, message: str) -> None:
         """The worker's next state, for the bridge."""
@@ -376,44 +384,6 @@ class Supervisor:
         if line not in self._told:
             self._told.add(line)
             self._tell(line)
-
-    # ------------------------------------------------------------------ meeting the OBS script
-
-    @property
-    def _with_obs(self) -> bool:
-        return self._config.source == "obs" or "obs" in self._config.sinks
-
-    def _publish(self, url: str) -> None:
-        """Say in the runtime folder where the panel is, again whenever the bridge was restarted.
-        Nobody but the OBS script misses it, so a run without OBS goes on when it cannot be said."""
-        self._run_file = RunFile(
-            pid=os.getpid(),
-            url=url.partition("/?")[0],
-            token=self._config.panel_token,
-            source=self._config.source,
-            version=brushcast.__version__,
-        )
-        try:
-            self._runtime = runtime_folder()
-            write_run_file(self._run_file, self._runtime)
-        except ConfigError as error:
-            log.warning("the OBS script will not find this run: %s", error)
-
-    def _stay_known(self) -> None:
-        """A later run that ended took its own file with it, and ours had been replaced by it."""
-        if self._run_file is None or self._runtime is None or (self._runtime / NAME).exists():
-            return
-        try:
-            write_run_file(self._run_file, self._runtime)
-        except ConfigError as error:
-            log.debug("%s", error)
-
-    def _withdraw(self) -> None:
-        """Leave nothing of this run in the runtime folder, however its children ended."""
-        if self._runtime is not None:
-            remove_run_file(self._runtime, os.getpid())
-            if self._with_obs:
-                remove_obs_rings(self._runtime)
 
     # ------------------------------------------------------------------ stopping
 

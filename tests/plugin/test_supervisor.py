@@ -14,7 +14,7 @@ from brushcast.child import ChildEvent
 from brushcast.config import RunConfig
 from brushcast.errors import ChildError, ConfigError, InputError
 from brushcast.frame import Size
-from brushcast.run_file import RunFile, read_run_file, write_run_file
+from brushcast.run_file import read_run_file
 from brushcast.supervisor import Supervisor
 
 
@@ -207,6 +207,25 @@ def test_a_spare_that_takes_over_after_a_retry_is_no_failed_worker(tmp_path: Pat
     assert bridge.states()[-2:] == ["LOADING", "READY"]
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_given_up_no_spare_is_loaded_and_a_warm_one_is_kept(tmp_path: Path, warm: bool) -> None:
+    run = Run(tmp_path)
+    for _ in range(4):
+        run.worker_is_up()
+        run.dies("worker")
+        run.supervisor._due.pop("spare", None)
+        run.later()
+    run.supervisor._start_worker(spare=True)
+    if warm:
+        run.event(run.child("spare"), "standby")
+    run.dies("worker")
+    assert run.child("spare").killed is not warm
+    if not warm:
+        run.dies("spare")
+    run.later()
+    assert "spare" not in run.supervisor._due
+
+
 def test_a_retry_does_not_wait_for_the_back_off(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for _ in range(4):
@@ -303,6 +322,22 @@ def test_what_cannot_work_at_the_start_ends_the_run_with_its_sentence(tmp_path: 
     assert str(run.supervisor._failure) == "sink x: wanted y"
 
 
+@pytest.mark.parametrize("name", ["worker", "bridge", "camera"])
+def test_what_has_worked_and_fails_later_is_started_again(tmp_path: Path, name: str) -> None:
+    """The first worker too: its model may be damaged after an hour."""
+    run = Run(tmp_path)
+    run.worker_is_up()
+    run.event(run.child("bridge"), "stats", live=True)
+    run.event(run.child("camera"), "stats", frames_out=1)
+    run.event(run.child(name), "error", message="no usable picture any more")
+    assert run.supervisor._failure is None
+    starts = len(PaperChild.made)
+    run.dies(name)
+    run.later()
+    assert run.supervisor._failure is None
+    assert len(PaperChild.made) > starts
+
+
 def test_a_camera_process_that_keeps_failing_ends_the_run(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for _ in range(5):
@@ -362,37 +397,13 @@ def test_the_end_leaves_nothing_where_the_obs_script_looks(
     tmp_path: Path, meeting: Path, options: dict[str, Any]
 ) -> None:
     supervisor = Supervisor(RunConfig(**options), user_presets=tmp_path, tell=lambda line: None)
-    supervisor._publish(PANEL)
+    supervisor._meeting.announce(PANEL)
     (meeting / "obs-in").touch()
     (meeting / "obs-out").touch()
     supervisor.stop()
     supervisor.run()
     left = [] if options else ["obs-in", "obs-out"]  # of a run that has nothing to do with OBS
     assert sorted(path.name for path in meeting.iterdir()) == left
-
-
-def test_the_end_leaves_a_later_runs_file(tmp_path: Path, meeting: Path) -> None:
-    supervisor = Supervisor(RunConfig(), user_presets=tmp_path, tell=lambda line: None)
-    supervisor._publish(PANEL)
-    later = RunFile(pid=1, url="http://127.0.0.1:1", token="t", source="obs", version="1")
-    write_run_file(later, meeting)
-    supervisor.stop()
-    supervisor.run()
-    assert read_run_file(meeting) == later
-
-
-def test_a_run_is_found_again_when_a_later_one_has_ended(tmp_path: Path, meeting: Path) -> None:
-    run = Run(tmp_path)
-    run.event(run.child("bridge"), "panel", url=PANEL)
-    later = RunFile(pid=1, url="http://127.0.0.1:1", token="t", source="obs", version="1")
-    write_run_file(later, meeting)
-    run.event(run.child("bridge"), "stats", live=True)
-    assert read_run_file(meeting) == later
-    (meeting / "run.json").unlink()
-    run.event(run.child("bridge"), "stats", live=True)
-    found = read_run_file(meeting)
-    assert found is not None
-    assert found.pid == os.getpid()
 
 
 def test_a_runtime_folder_that_cannot_be_ends_a_run_with_obs_alone(
