@@ -346,9 +346,8 @@ class Playout(Generic[Picture]):
             if mix >= 1.0:
                 mix, self._under = 1.0, None
         newest, kind = self._newest, self._layer.kind
-        below = self._under.kind if self._under is not None and mix < SEEN_MORE else kind
-        if kind is Kind.LIVE and below in (Kind.HELD, Kind.BLURRED):
-            kind = Kind.HELD
+        if kind is Kind.LIVE and self._under is not None and mix < SEEN_MORE:
+            kind = Kind.LIVE if self._under.kind is Kind.CARD else Kind.HELD
         return Shown(
             kind=kind,
             picture=self._layer.picture,

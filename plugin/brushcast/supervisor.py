@@ -36,9 +36,8 @@ SILENCE_S = 10.0  # they report once a second
 LOAD_PATIENCE_S = 120.0  # the embedded model takes 3 s, on two busy cores 30
 LONG_LOAD_PATIENCE_S = 1800.0  # others read tens of gigabytes, and compile
 WORKER_NICENESS = 5  # the picture's pace comes before the painting
-SPARE_DELAY_S = (
-    3.0  # the spare starts when the worker that replaced a dead one is past its own start
-)
+# The spare starts when the worker that replaced a dead one is past its own start.
+SPARE_DELAY_S = 3.0
 
 
 class Supervisor:
@@ -209,7 +208,9 @@ class Supervisor:
         now = time.monotonic()
         for name in [name for name, when in self._due.items() if when <= now]:
             del self._due[name]
-            if name == "spare":
+            if name == "spare" and not Life(self._worker_state["state"]).serves:
+                self._due[name] = now + SPARE_DELAY_S  # a worker that starts has the cores first
+            elif name == "spare":
                 self._start_worker(spare=True)
             elif name == "worker":
                 self._replace_worker()

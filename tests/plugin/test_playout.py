@@ -377,6 +377,9 @@ def test_a_picture_of_another_size_is_faded_in_and_so_is_the_way_back() -> None:
         if answer.under is not None and before.under is None
     ]
     assert fades[1:] == [(f"picture {n - 1}", f"picture {n}") for n in (60, 120, 180, 240)]
+    for _, answer in shown:
+        if answer.under is not None and answer.under.kind is not Kind.CARD:
+            assert answer.kind is (Kind.LIVE if answer.mix >= SEEN_MORE else Kind.HELD)
     mixes = [answer.mix for _, answer in shown if answer.under is not None][10:]
     assert max(b - a for a, b in zip(mixes, mixes[1:], strict=False)) < 0.15, "no step is large"
 

@@ -1,94 +1,18 @@
 """The supervisor's decisions, with children that are only notebooks."""
 
 import os
-import queue
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import brushcast.supervisor as module
-from brushcast.child import ChildEvent
 from brushcast.config import RunConfig
 from brushcast.errors import ChildError, ConfigError, InputError
-from brushcast.frame import Size
 from brushcast.run_file import read_run_file
 from brushcast.supervisor import Supervisor
-
-
-class PaperChild:
-    """Looks like a Child; everything it is told is written down."""
-
-    made: list["PaperChild"] = []  # noqa: RUF012
-
-    def __init__(
-        self,
-        name: str,
-        arguments: Sequence[str],
-        events: "queue.Queue[ChildEvent]",
-        *,
-        first_line: Mapping[str, Any] | None = None,
-        niceness: int = 0,
-    ) -> None:
-        self.name, self.arguments, self.first_line = name, list(arguments), first_line
-        self.alive, self.heard, self.killed = True, list[Mapping[str, Any]](), False
-        self.niceness = niceness
-        self.made.append(self)
-
-    def give_way(self, niceness: int) -> None:
-        self.niceness = niceness
-
-    def send(self, message: Mapping[str, Any]) -> None:
-        self.heard.append(message)
-
-    def hang_up(self) -> None:
-        self.alive = False
-
-    def kill(self) -> None:
-        self.killed, self.alive = True, False
-
-    def join(self, patience_s: float = 0) -> None:
-        pass
-
-    def states(self) -> list[str]:
-        return [str(m["state"]) for m in self.heard if m.get("command") == "worker"]
-
-
-class Run:
-    """A supervisor that was started, and the events that the test makes up."""
-
-    def __init__(self, tmp_path: Path, **options: Any) -> None:
-        PaperChild.made = []
-        self.now_s = 1000.0
-        self.told: list[str] = []
-        self.supervisor = Supervisor(
-            RunConfig(**options), user_presets=tmp_path, tell=self.told.append
-        )
-        self.supervisor._ring = module.Ring.create(Size(64, 48), tmp_path / "ring")
-        self.supervisor._start()
-
-    def child(self, name: str) -> Any:
-        return next(child for child in reversed(PaperChild.made) if child.name == name)
-
-    def event(self, child: Any, kind: str, **data: Any) -> None:
-        self.supervisor._handle(ChildEvent(child, kind, data))
-
-    def dies(self, name: str) -> None:
-        child = self.child(name)
-        child.alive = False
-        self.event(child, "exited", code=-9, last_words="boom")
-
-    def later(self) -> None:
-        """Whatever is due in the next while is due now."""
-        self.supervisor._due = {name: 0.0 for name in self.supervisor._due}
-        self.supervisor._start_what_is_due()
-
-    def worker_is_up(self) -> None:
-        worker = self.child("worker")
-        self.event(worker, "listening", endpoint="tcp://127.0.0.1:7000")
-        self.event(worker, "ready", engine="pocket", device="cpu", device_name="a CPU")
+from tests.plugin.paper_run import PaperChild, Run
 
 
 @pytest.fixture(autouse=True)
@@ -205,6 +129,19 @@ def test_a_spare_that_takes_over_after_a_retry_is_no_failed_worker(tmp_path: Pat
     assert bridge.states()[-2:] == ["FAILED", "STARTING"]
     run.worker_is_up()
     assert bridge.states()[-2:] == ["LOADING", "READY"]
+
+
+def test_a_spare_does_not_load_beside_a_worker_that_starts(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.worker_is_up()
+    assert "spare" in run.supervisor._due
+    run.dies("worker")
+    run.later()
+    run.later()
+    assert [child.name for child in PaperChild.made].count("spare") == 0
+    run.worker_is_up()
+    run.later()
+    assert [child.name for child in PaperChild.made].count("spare") == 1
 
 
 @pytest.mark.parametrize("warm", [False, True])
