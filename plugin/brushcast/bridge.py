@@ -39,7 +39,7 @@ from brushcast.panel.backend import (
     SwitchSink,
 )
 from brushcast.panel.server import PanelServer
-from brushcast.playout import PAINTED, Playout, PlayoutConfig, Shown, Styled, next_tick_ns
+from brushcast.playout import PAINTED, Kind, Playout, PlayoutConfig, Styled, next_tick_ns
 from brushcast.poison import PoisonGuard, Return
 from brushcast.preset_watch import PresetWatch
 from brushcast.presets import find_preset
@@ -99,7 +99,7 @@ class Bridge:
         self._link: ClientLink | None = None
         self._dialler: Dialler | None = None
         self._waiting: Frame | None = None  # newest frame, not sent yet for want of credit
-        self._written: Pixels | None = None  # what the ring shows
+        self._written: tuple[Pixels, Kind] | None = None  # what the ring shows, and as what
         self._written_ns = 0
         self._tick_ns = 0
         self._report_ns = 0
@@ -377,13 +377,12 @@ class Bridge:
         shown = self._playout.pick(now_ns)
         picture = self._composer.compose(shown)
         self._telemetry.shown(shown, now_ns)
-        if picture is self._written and now_ns - self._written_ns < KEEP_ALIVE_NS:
+        last, last_kind = self._written or (None, None)
+        same = picture is last and shown.kind is last_kind
+        if same and now_ns - self._written_ns < KEEP_ALIVE_NS:
             return
-        self._write(picture, shown, now_ns)
-
-    def _write(self, picture: Pixels, shown: Shown[Pixels], now_ns: int) -> None:
         self._ring.write(picture, shown.kind, seq=shown.seq, captured_ns=shown.captured_ns)
-        self._written, self._written_ns = picture, now_ns
+        self._written, self._written_ns = (picture, shown.kind), now_ns
         if self._desk.watched:
             painted = shown.kind in PAINTED
             self._desk.show("after", picture, self._ring.written, painted=painted)
