@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from brushcast.frame import Frame, Pixels, Size, model_size
 from brushcast.link_rate import CodecWish
 from brushcast.notice import Notice
 from brushcast.panel.backend import ObsState
-from brushcast.playout import Kind
+from brushcast.playout import Kind, Shown
 from brushcast.ring import Ring
 from brushcast.wire.messages import WorkerStatus
 from tests.plugin.grey_worker import GreyWorker
@@ -109,9 +110,12 @@ class Stage:
     def figures(self) -> dict[str, Any]:
         return self.bridge._board.statistics()
 
-    def close(self) -> None:
+    def stop(self) -> None:
         self.messages.put(None)
         self._thread.join(10)
+
+    def close(self) -> None:
+        self.stop()
         self.ring.close()
         self.ring.unlink()
 
@@ -214,6 +218,24 @@ def test_a_worker_that_is_gone_is_held_then_carded_and_comes_back(
     finally:
         second.die()
     assert not stage.leaked
+
+
+def test_what_the_ring_calls_a_picture_changes_at_once_though_the_picture_does_not(
+    monkeypatch: pytest.MonkeyPatch, stage: Stage
+) -> None:
+    stage.stop()
+    bridge, now_ns = stage.bridge, time.monotonic_ns()
+    same = np.zeros((OUTPUT.height, OUTPUT.width, 3), np.uint8)
+    kinds = [Kind.LIVE, Kind.LIVE, Kind.HELD, Kind.HELD, Kind.HELD]
+    answers = [Shown(kind, same, None, 1.0, "", 7, now_ns) for kind in kinds]
+    written: list[Kind] = []
+    ring = SimpleNamespace(write=lambda _, kind, **__: written.append(kind), written=1)
+    monkeypatch.setattr(bridge, "_ring", ring)
+    monkeypatch.setattr(bridge._playout, "pick", lambda _: answers.pop(0))
+    monkeypatch.setattr(bridge._composer, "compose", lambda _: same)
+    for tick in range(1, len(kinds) + 1):
+        bridge._show(now_ns + tick * 40_000_000)
+    assert written == [Kind.LIVE, Kind.HELD]
 
 
 def test_a_worker_that_hangs_is_reported_though_its_process_lives(
