@@ -1,7 +1,7 @@
 """How a worker elsewhere is lived with: the product over a relay, and the figures of its report.
 
     python -m tests.e2e.far_visit [--mbits 10] [--latency-ms 100] [--jitter-ms 0] [--seconds 40]
-        [--codec auto] [--size WxH] [--narrow-at S --narrow-mbits M] [--cut-at S]
+        [--codec auto] [--size WxH] [--narrow-at S --narrow-mbits M] [--cut-at S] [--keep FILE.mp4]
 
 latency-ms: one way. The worker is a process of its own, as `brushcast-worker serve` starts it.
 Needs a quiet machine; prints one JSON object.
@@ -58,6 +58,7 @@ def _run(options: argparse.Namespace, folder: Path, port: int) -> dict[str, Any]
         command += ["--sink", "null", "--panel", "off", "--preset", options.preset]
         command += ["--for", str(options.seconds), "--report", str(report)]
         command += ["--size", options.size] if options.size else []
+        command += ["--sink", f"file:{options.keep.absolute()}"] if options.keep else []
         home = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
         with subprocess.Popen(command, env={**os.environ, **home}) as product:
             begun_s = time.monotonic()
@@ -87,6 +88,7 @@ def main() -> None:
     parser.add_argument("--narrow-at", type=float, default=0.0)
     parser.add_argument("--narrow-mbits", type=float, default=2.0)
     parser.add_argument("--cut-at", type=float, default=0.0)
+    parser.add_argument("--keep", type=Path, help="what was shown")
     with tempfile.TemporaryDirectory() as folder:
         sys.stdout.write(json.dumps(visit(parser.parse_args(), Path(folder)), indent=2) + "\n")
 
