@@ -24,7 +24,7 @@ from tests.faults.rows import Check, Row, count, said
 
 SAMPLE_S = 5.0
 LOOK_S = 0.5
-LOOK_LEAST_S = 0.2  # two pictures and more, whatever the rate
+LOOK_LEAST_S = 0.1
 WARM_UP_SHARE = 0.2  # of the time, and ten minutes at most: no slope is taken from it
 WARM_UP_MOST_S = 600.0
 SLOPE_MOST_MB_PER_H = 1.0  # reliability.md; the measured one has an error of its own
@@ -79,7 +79,9 @@ def soak(home: Path, *, seconds: float, every_s: float, seed: int, tell: Callabl
                 tell(f"{now_s - begun_s:7.0f} s  {name}: again after {found.back_ms[name]:.0f} ms")
             else:
                 with rig.watch() as seen:
+                    before = rig.read()[-1]
                     time.sleep(max(LOOK_LEAST_S, min(LOOK_S, next_s - now_s)))
+                    rig.until(lambda last=before: rig.read()[-1] is not last, 10, "a picture")
                 found.saw(seen())
         raw = rig.raw_in_obs()
     return _row(found, seconds=seconds, raw_in_obs=raw)
