@@ -17,7 +17,7 @@ from brushcast.config import BridgeConfig
 from brushcast.delay_split import DelaySplit
 from brushcast.errors import MalformedMessage
 from brushcast.frame import Frame, Pixels, Size, fit
-from brushcast.h264 import begins_chain
+from brushcast.h264_chain import begins_chain
 from brushcast.link_rate import NS_PER_S, LinkRate, sizes
 from brushcast.pace import Pace
 from brushcast.packing import Packer, Unpacker

@@ -1,14 +1,10 @@
-"""H.264 for live pictures: one picture in, one payload out, at once.
-
-No picture refers to a later one, so nothing waits in the encoder. What comes out is a byte stream
-(ITU-T H.264, annex B) with four bytes before it: the picture's number since the last keyframe,
-which has 0. A receiver that finds a number missing knows that it cannot decode what follows.
+"""H.264 for live pictures: one picture in, one payload (h264_chain) out, at once. No picture refers
+to a later one, so nothing waits in the encoder.
 """
 
 from __future__ import annotations
 
 import logging
-import struct
 from fractions import Fraction
 
 import av
@@ -19,15 +15,12 @@ from av.video.frame import VideoFrame
 
 from brushcast.errors import WireError
 from brushcast.frame import Pixels, Size
+from brushcast.h264_chain import MOST_BITS_A_PIXEL, NUMBER, bytes_a_picture
 from brushcast.h264_child import MATRIX
 from brushcast.wire.messages import Payload
 
 log = logging.getLogger(__name__)
 
-NUMBER = struct.Struct("!I")
-MOST_BITS_A_PIXEL = 0.35  # 6.4 kB a picture of 512x288: 39.4 dB on the bundled clip, no more beyond
-LEAST_BITS_A_PIXEL = 0.06  # 1.1 kB: 36 dB there; below, faces smear
-LEAST_BYTES = 400  # below, flat surfaces come out in another grey
 # The receiver's buffer: a keyframe may take as much as so many pictures, and no more.
 BUFFER_PICTURES = 4
 ANEW = 0.1  # another wish than this much does not cost a keyframe
@@ -46,16 +39,6 @@ _ENCODERS: dict[str, dict[str, str]] = {
     },
     "libx264": {"preset": "superfast", "tune": "zerolatency", "sc_threshold": "0"},
 }
-
-
-def bytes_a_picture(size: Size, bits_a_pixel: float) -> int:
-    """What a picture of that size takes at so many bits a pixel."""
-    return max(LEAST_BYTES, round(size.area_px * bits_a_pixel / 8))
-
-
-def begins_chain(payload: Payload) -> bool:
-    """Whether this picture needs none before it."""
-    return bytes(payload[: NUMBER.size]) == NUMBER.pack(0)
 
 
 class Encoder:

@@ -21,7 +21,7 @@ import numpy as np
 
 from brushcast.errors import MalformedMessage
 from brushcast.frame import Pixels, Size
-from brushcast.h264 import NUMBER
+from brushcast.h264_chain import NUMBER
 from brushcast.h264_sps import check_picture
 from brushcast.wire.messages import Payload
 

@@ -27,7 +27,7 @@ from typing import Literal, get_args
 
 from brushcast.codec import JPEG_QUALITY
 from brushcast.frame import Size
-from brushcast.h264 import LEAST_BITS_A_PIXEL, MOST_BITS_A_PIXEL, bytes_a_picture
+from brushcast.h264_chain import LEAST_BITS_A_PIXEL, MOST_BITS_A_PIXEL, bytes_a_picture
 from brushcast.wire.messages import Codec
 
 CodecWish = Literal["auto", "jpeg", "h264"]

@@ -8,7 +8,8 @@ import pytest
 from brushcast import h264
 from brushcast.errors import WireError
 from brushcast.frame import Size
-from brushcast.h264 import LEAST_BITS_A_PIXEL, NUMBER, Encoder, begins_chain, bytes_a_picture
+from brushcast.h264 import Encoder
+from brushcast.h264_chain import LEAST_BITS_A_PIXEL, NUMBER, begins_chain, bytes_a_picture
 from brushcast.h264_child import decoded, new_decoder
 from brushcast.h264_sps import check_picture
 from tests.plugin.moving import clip_pictures, psnr_db

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from brushcast.frame import Size
-from brushcast.h264 import NUMBER, Encoder
+from brushcast.h264 import Encoder
+from brushcast.h264_chain import NUMBER
 from brushcast.h264_child import ANSWER, JOB, READY, decoded, new_decoder, serve
 from tests.plugin.moving import clip_pictures
 

@@ -15,7 +15,8 @@ import pytest
 from brushcast import h264_decoder
 from brushcast.errors import MalformedMessage
 from brushcast.frame import Pixels, Size
-from brushcast.h264 import NUMBER, Encoder
+from brushcast.h264 import Encoder
+from brushcast.h264_chain import NUMBER
 from brushcast.h264_decoder import WAITING_MOST, Decoder
 from tests.plugin.moving import clip_pictures, psnr_db
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from brushcast.errors import MalformedMessage
 from brushcast.frame import Size
-from brushcast.h264 import NUMBER, Encoder
+from brushcast.h264 import Encoder
+from brushcast.h264_chain import NUMBER
 from brushcast.h264_sps import MAX_UNITS, check_picture, sps_size, units
 from tests.plugin.moving import clip_pictures
 

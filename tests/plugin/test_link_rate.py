@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brushcast.frame import Size
-from brushcast.h264 import LEAST_BITS_A_PIXEL, MOST_BITS_A_PIXEL, bytes_a_picture
+from brushcast.h264_chain import LEAST_BITS_A_PIXEL, MOST_BITS_A_PIXEL, bytes_a_picture
 from brushcast.link_rate import (
     QUALITIES,
     START_WINDOW,

@@ -11,7 +11,7 @@ import pytest
 
 from brushcast.errors import MalformedMessage
 from brushcast.frame import Pixels, Size
-from brushcast.h264 import begins_chain
+from brushcast.h264_chain import begins_chain
 from brushcast.packing import CODECS, Packer, Unpacker
 from brushcast.wire.messages import Codec, Header, Kind, PixelFormat
 from tests.plugin.moving import clip_pictures, psnr_db

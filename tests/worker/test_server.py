@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from brushcast.frame import Pixels
-from brushcast.h264 import begins_chain
+from brushcast.h264_chain import begins_chain
 from brushcast.wire import events as wire
 from brushcast.wire.bodies import MODES
 from brushcast.wire.curve import BRIDGES, KeyList, Known
