@@ -55,7 +55,8 @@ def fuzz(name: str, options: list[str]) -> None:
 
     with atheris.instrument_imports(include=["brushcast", "tests", "tomllib", "json"]):
         from tests.fuzz import targets
-    atheris.Setup([sys.argv[0], *options], targets.TARGETS[name])
+    itself = f"{sys.executable} -m tests.fuzz {name} --inner"  # merging begins new ones of it
+    atheris.Setup([itself, *options], targets.TARGETS[name])
     atheris.Fuzz()
 
 
