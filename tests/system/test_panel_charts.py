@@ -126,3 +126,17 @@ def test_without_obs_its_line_says_why(window: Window) -> None:
     page = window.open()
     window.seen("document.querySelector('#obs').textContent === 'OBS is off'")
     assert page.inner_text("#obs") == "OBS is off"
+
+
+def test_the_delays_parts_are_told_when_the_worker_is_elsewhere(window: Window) -> None:
+    page = window.open()
+    assert page.is_hidden("#way-row")
+    worker = dataclasses.replace(
+        fake_state().worker,
+        delay_ms=456.4, network_ms=209.4, worker_ms=167.6, playout_ms=75.3, codec="h264",
+    )  # fmt: skip
+    window.backend.state = dataclasses.replace(fake_state(), worker=worker)
+    page.wait_for_selector("#way-row", state="visible")
+    assert page.inner_text("#way") == "network 209 ms · worker 168 ms · even pace 75 ms · H.264"
+    page.locator("#way-row").scroll_into_view_if_needed()
+    page.screenshot(path=window.pictures / "way.png")

@@ -70,6 +70,7 @@ export function makeStatus(change) {
     write(byId("fig-delay"), worker.delay_ms === null ? "" : number(worker.delay_ms, "ms"));
     write(byId("speed"), number(worker.fps, "fps", 1));
     write(byId("delay"), number(worker.delay_ms, "ms"));
+    showWay(worker);
     write(byId("rung"), worker.rung_name || (worker.rung ? `step ${worker.rung} down` : "full quality"));
     const steps = [...byId("rungs").children];
     steps.forEach((step, index) => step.classList.toggle("on", index < steps.length - worker.rung));
@@ -79,6 +80,16 @@ export function makeStatus(change) {
     note.hidden = !worker.message;
     note.classList.toggle("warn", ["failed", "reconnecting", "stalled"].includes(worker.state));
     write(note, worker.message);
+  }
+
+  /** Where the delay comes from, when the worker is elsewhere. */
+  function showWay(worker) {
+    const far = worker.codec !== "" && worker.codec !== "raw" && worker.network_ms !== null;
+    byId("way-row").hidden = !far;
+    if (!far) return;
+    const parts = [["network", worker.network_ms], ["worker", worker.worker_ms], ["even pace", worker.playout_ms]];
+    const known = parts.filter(([, ms]) => ms !== null).map(([what, ms]) => `${what} ${number(ms, "ms")}`);
+    write(byId("way"), joined(...known, worker.codec.toUpperCase().replace("H264", "H.264")));
   }
 
   function showPorts(state) {
