@@ -5,8 +5,17 @@ from typing import Any
 
 import pytest
 
+from brushcast.health import Verdict
 from brushcast.presets import Preset
-from brushcast_worker.pulse import IDLE_LIMIT_NS, KNOWN_MOST, SLOW_STEPS, WARM_LIMIT_NS, Pulse
+from brushcast_worker.mail import Closed
+from brushcast_worker.pulse import (
+    IDLE_LIMIT_NS,
+    KNOWN_MOST,
+    SLOW_STEPS,
+    WARM_LIMIT_NS,
+    Pulse,
+    Serving,
+)
 from brushcast_worker.session import Session
 from tests.worker.conftest import AtOnce, Clock
 from tests.worker.loop_rig import STATE, A, B, FakeEngine, Rig
@@ -118,7 +127,7 @@ def test_stalled_is_pictures_in_and_none_out_for_two_seconds(pulse: Pulse, clock
         clock.sleep_ms(100)
         pulse.arrived()
         assert not pulse.stalled
-    clock.sleep_ms(200)
+    clock.sleep_ms(300)
     pulse.arrived()
     assert pulse.stalled
     clock.sleep_ms(1500)
@@ -163,3 +172,52 @@ def test_a_step_that_fails_is_over_for_the_guard_too(clock: Clock) -> None:
     rig.engine.fails = [RuntimeError("a kernel")]
     rig.send(0, 1, 2, 3).turn()
     assert rig.loop.pulse.limit_ns == IDLE_LIMIT_NS
+
+
+def test_the_first_pictures_of_all_have_their_time(pulse: Pulse, clock: Clock) -> None:
+    pulse.arrived()
+    assert not pulse.stalled
+    clock.sleep_ms(60_000)
+    pulse.arrived()
+    assert not pulse.stalled, "what waited from before the pause is no stall"
+
+
+def test_loading_is_alive_and_not_ready(pulse: Pulse) -> None:
+    serving = Serving()
+    assert (serving.live(), serving.ready()) == (
+        Verdict(True, "loading"),
+        Verdict(False, "loading"),
+    )
+    serving.begins(pulse)
+    assert (serving.live(), serving.ready()) == (Verdict(True, "live"), Verdict(True, "idle"))
+
+
+def test_ready_is_a_finished_picture(pulse: Pulse, clock: Clock) -> None:
+    for _ in range(25):
+        pulse.arrived()
+        clock.sleep_ms(100)
+    assert pulse.ready() == Verdict(False, "stalled")
+    pulse.finished()
+    assert pulse.ready() == Verdict(True, "ready")
+    for _ in range(30):
+        clock.sleep_ms(100)
+        assert pulse.ready().good
+    assert pulse.ready() == Verdict(True, "idle"), "nobody waits for anything"
+
+
+def test_a_loop_that_hangs_is_stuck(pulse: Pulse, clock: Clock) -> None:
+    pulse.begins([session(clock)])
+    clock.sleep_ms(1 + COLD_NS / 1e6)
+    assert (pulse.live(), pulse.ready()) == (Verdict(False, "stuck"), Verdict(False, "stuck"))
+    pulse.ends()
+    assert (pulse.live(), pulse.ready()) == (Verdict(True, "live"), Verdict(True, "idle"))
+
+
+def test_a_stream_that_ends_owes_nothing(clock: Clock) -> None:
+    rig = Rig(clock).open().open(B).send(0).turn()
+    rig.inbox.put(Closed(A))
+    rig.inbox.put(Closed(B))
+    rig.turn()
+    clock.sleep_ms(5000)
+    rig.turn()
+    assert rig.loop.pulse.ready() == Verdict(True, "idle")

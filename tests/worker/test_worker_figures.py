@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from brushcast.health import Verdict
 from brushcast_worker.gpu_gauge import GpuReading
-from brushcast_worker.mail import Closed, Status
+from brushcast_worker.mail import Status
 from brushcast_worker.worker_figures import WorkerFigures
 from tests.worker.conftest import Clock
-from tests.worker.loop_rig import A, B, Rig
+from tests.worker.loop_rig import Rig
 
 MS, S = 1_000_000, 1_000_000_000
 READING = GpuReading(share=0.7, used_bytes=3, total_bytes=9)
@@ -86,7 +85,7 @@ def test_padding_is_no_efficiency(rig: Rig) -> None:
 
 def test_what_a_gpu_tells_reaches_the_status(rig: Rig) -> None:
     gauge = FakeGauge()
-    figures = WorkerFigures(0, gauge=lambda device: gauge)  # type: ignore[arg-type,return-value]
+    figures = WorkerFigures(gauge=lambda device: gauge)  # type: ignore[arg-type,return-value]
     figures.loaded(rig.engine.info)
     rig.loop._figures = figures
     rig.open().send(0, 1, 2, 3).turn()
@@ -119,58 +118,3 @@ def test_the_cache_share_is_the_engines_own_count(
     later(rig, 600)
     assert statuses(rig)[-1].status.cache_share == 0.875
     assert figures_of(rig).published.cache_share == 0.875
-
-
-def test_loading_is_alive_and_not_ready() -> None:
-    figures = WorkerFigures(0)
-    assert figures.live(600 * S) == Verdict(True, "loading")
-    assert figures.ready(600 * S) == Verdict(False, "loading")
-
-
-def test_without_a_stream_it_is_ready_and_idle(rig: Rig) -> None:
-    rig.turn()
-    assert figures_of(rig).ready(rig.clock.now_ns) == Verdict(True, "idle")
-
-
-def test_with_a_stream_ready_is_a_finished_picture(rig: Rig) -> None:
-    figures = figures_of(rig)
-    rig.open().send(0).turn()
-    assert figures.ready(rig.clock.now_ns).good, "it has just come"
-    for _ in range(25):  # the loop turns, and nothing is finished: one picture of four, not padded
-        rig.clock.sleep_ms(100)
-        figures.turned(rig.clock.now_ns, 1)
-    assert figures.ready(rig.clock.now_ns) == Verdict(False, "stalled")
-    rig.send(1, 2, 3).turn(3)
-    assert rig.painted() or rig.refused()
-
-
-def test_finished_pictures_make_it_ready_again(rig: Rig) -> None:
-    figures = figures_of(rig)
-    rig.open().send(0, 1, 2, 3).turn()
-    assert figures.ready(rig.clock.now_ns) == Verdict(True, "ready")
-    for _ in range(30):
-        later(rig, 100)
-    assert figures.ready(rig.clock.now_ns) == Verdict(True, "idle"), "nobody waits for anything"
-    figures.arrived(rig.clock.now_ns)
-    rig.clock.sleep_ms(2001)
-    assert figures.ready(rig.clock.now_ns) == Verdict(False, "stalled")
-    figures.painted([7], rig.clock.now_ns, reused=False)
-    assert figures.ready(rig.clock.now_ns) == Verdict(True, "ready")
-
-
-def test_a_stream_that_ends_owes_nothing(rig: Rig) -> None:
-    rig.open().open(B).send(0).turn()
-    rig.inbox.put(Closed(A))
-    rig.inbox.put(Closed(B))
-    rig.turn()
-    rig.clock.sleep_ms(5000)
-    rig.turn()
-    assert figures_of(rig).ready(rig.clock.now_ns) == Verdict(True, "idle")
-
-
-def test_a_loop_that_hangs_is_stuck(rig: Rig) -> None:
-    rig.open().send(0, 1, 2, 3).turn()
-    rig.clock.sleep_ms(10_001)
-    figures = figures_of(rig)
-    assert figures.live(rig.clock.now_ns) == Verdict(False, "stuck")
-    assert figures.ready(rig.clock.now_ns) == Verdict(False, "stuck")

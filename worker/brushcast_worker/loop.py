@@ -73,7 +73,7 @@ class Loop:
         self._post = post
         self._clock_ns = clock_ns
         self._stop = stop
-        self._figures = figures or WorkerFigures(clock_ns())
+        self._figures = figures or WorkerFigures()
         self._device = torch.device(engine.info.device)
         self._scheduler = Scheduler()
         self._sessions: dict[Hashable, Session] = {}  # by Stream
@@ -103,7 +103,6 @@ class Loop:
         """One round: waits for mail up to `wait_ns`, runs at most one batch. How long the next one
         may wait."""
         self._read_mail(wait_ns)
-        self._figures.turned(self._clock_ns(), len(self._sessions))
         choice = self._choose(self._clock_ns())
         sessions = [self._sessions[s] for s in choice.ids] if isinstance(choice, Batch) else []
         self.pulse.begins(sessions)
@@ -139,7 +138,6 @@ class Loop:
         elif isinstance(letter, Arrived):
             session.arrive(letter)
             self.pulse.arrived()
-            self._figures.arrived(letter.arrived_ns)
         elif isinstance(letter, Changed):
             self._follow(session, letter)
         elif isinstance(letter, Closed):
@@ -298,7 +296,7 @@ class Loop:
             )
         seqs = [seq for seq, _ in complete]
         session.painted(seqs, self._clock_ns(), reused=result.reused)
-        self._figures.painted(seqs, self._clock_ns(), reused=result.reused)
+        self._figures.painted(seqs, reused=result.reused)
         self.pulse.finished()
 
     def _close(self, turn: Turn) -> None:

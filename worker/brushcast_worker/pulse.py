@@ -2,13 +2,14 @@
 
 The GPU thread writes, other threads read: plain numbers, each of them whole at any time. What
 nobody can see from outside is here: whether a picture was finished lately, and whether the loop
-still turns. step_guard.StepGuard is who looks.
+still turns. step_guard.StepGuard looks, and whoever asks for /livez and /readyz.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 
+from brushcast.health import FRAME_WITHIN_NS, Verdict
 from brushcast_worker.session import Session
 
 MS = 1_000_000
@@ -27,8 +28,8 @@ class Pulse:
     """One of a worker. Written by the GPU thread, read by any; times are monotonic ns.
 
     marked_ns: the last sign of life. finished_ns: the last picture that was painted and posted;
-    arrived_ns: the last that came in; None: there was none. limit_ns: how long after the last sign
-    the next one must come.
+    arrived_ns: the last that came in; waiting_ns: the first of those since one was painted; None:
+    there was none. limit_ns: how long after the last sign the next one must come.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Pulse:
         self.marked_ns = clock_ns()
         self.finished_ns: int | None = None
         self.arrived_ns: int | None = None
+        self.waiting_ns: int | None = None
         self.limit_ns = IDLE_LIMIT_NS
         self._cold_limit_ns = round(slow_start_s * 1e9)
         self._usual_area_px = usual_area_px
@@ -52,12 +54,15 @@ class Pulse:
 
     def arrived(self) -> None:
         """A picture came in."""
-        self.arrived_ns = self._clock_ns()
+        now_ns, before_ns = self._clock_ns(), self.arrived_ns
+        if self.waiting_ns is None or before_ns is None or now_ns - before_ns > FLOWING_NS:
+            self.waiting_ns = now_ns
+        self.arrived_ns = now_ns
 
     def finished(self) -> None:
         """A picture was painted."""
         self._mark()
-        self.finished_ns = self.marked_ns
+        self.finished_ns, self.waiting_ns = self.marked_ns, None
 
     def warmed_up(self, took_ns: int) -> None:
         """The slowest chunk of warming up took so long: something new may take a multiple."""
@@ -111,10 +116,46 @@ class Pulse:
 
     @property
     def stalled(self) -> bool:
-        """There are pictures to paint, and none was finished for two seconds."""
-        now_ns, arrived_ns = self._clock_ns(), self.arrived_ns
+        """Pictures come and wait, and none was finished for two seconds."""
+        now_ns, arrived_ns, waiting_ns = self._clock_ns(), self.arrived_ns, self.waiting_ns
         if self.working and now_ns - self.marked_ns > STALLED_NS:
             return True
-        if arrived_ns is None or now_ns - arrived_ns > FLOWING_NS:
+        if arrived_ns is None or waiting_ns is None or now_ns - arrived_ns > FLOWING_NS:
             return False
-        return self.finished_ns is None or now_ns - self.finished_ns > STALLED_NS
+        return now_ns - waiting_ns > STALLED_NS
+
+    def live(self) -> Verdict:
+        """For /livez."""
+        return Verdict(True, "live") if self.alive else Verdict(False, "stuck")
+
+    def ready(self) -> Verdict:
+        """For /readyz: whether a stream would be served. What was finished within two seconds says
+        so, where there is anything to paint."""
+        if not self.alive:
+            return Verdict(False, "stuck")
+        if self.stalled:
+            return Verdict(False, "stalled")
+        finished_ns = self.finished_ns
+        if finished_ns is not None and self._clock_ns() - finished_ns <= FRAME_WITHIN_NS:
+            return Verdict(True, "ready")
+        return Verdict(True, "idle")
+
+
+class Serving:
+    """What /livez and /readyz say from the process's beginning on: first that it loads, then what
+    the pulse says."""
+
+    def __init__(self) -> None:
+        self._pulse: Pulse | None = None
+
+    def begins(self, pulse: Pulse) -> None:
+        """The model is there, and somebody may come."""
+        self._pulse = pulse
+
+    def live(self) -> Verdict:
+        """For /livez."""
+        return self._pulse.live() if self._pulse is not None else Verdict(True, "loading")
+
+    def ready(self) -> Verdict:
+        """For /readyz."""
+        return self._pulse.ready() if self._pulse is not None else Verdict(False, "loading")

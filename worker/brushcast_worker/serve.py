@@ -38,6 +38,7 @@ from brushcast_worker.engine import EngineInfo, load_engine
 from brushcast_worker.loop import Loop
 from brushcast_worker.mail import Outbox, new_inbox
 from brushcast_worker.metrics_server import MetricsServer
+from brushcast_worker.pulse import Serving
 from brushcast_worker.sd_notify import Notifier
 from brushcast_worker.server import Server
 from brushcast_worker.step_guard import STOP_PATIENCE_S, Watch
@@ -63,9 +64,9 @@ def run_worker(config: ServeConfig, tell: Tell, messages: Messages | None = None
     stop, waker, context = threading.Event(), Waker(), Context()
     _handle_signals(config, stop)
     socket = None
-    figures, metrics = WorkerFigures(time.monotonic_ns()), None
+    figures, serving, metrics = WorkerFigures(), Serving(), None
     try:
-        metrics = _open_metrics(config, figures, tell)
+        metrics = _open_metrics(config, figures, serving, tell)
         socket = None if config.standby else _listen(context, config.bind, config)
         torch.set_num_threads(config.threads or physical_cores())
         engine = load_engine(
@@ -119,6 +120,7 @@ def run_worker(config: ServeConfig, tell: Tell, messages: Messages | None = None
         guard = threading.Thread(target=watch.stand, name="guard")
         guard.start()
         try:
+            serving.begins(loop.pulse)
             tell("listening", endpoint=str(socket.endpoint))
             tell("ready", **_about(engine.info))
             notifier.ready(f"{engine.info.name} on {engine.info.device_name} at {socket.endpoint}")
@@ -165,7 +167,9 @@ def _warmed_up(warm: Callable[[], list[int]]) -> list[int]:
         return warm()
 
 
-def _open_metrics(config: ServeConfig, figures: WorkerFigures, tell: Tell) -> MetricsServer | None:
+def _open_metrics(
+    config: ServeConfig, figures: WorkerFigures, serving: Serving, tell: Tell
+) -> MetricsServer | None:
     """Before the model is loaded, so that "loading" can be asked for. Raises ConfigError."""
     if config.metrics is None:
         return None
@@ -176,8 +180,8 @@ def _open_metrics(config: ServeConfig, figures: WorkerFigures, tell: Tell) -> Me
         port,
         token=config.metrics_token,
         text=exposition.text,
-        live=lambda: figures.live(time.monotonic_ns()),
-        ready=lambda: figures.ready(time.monotonic_ns()),
+        live=serving.live,
+        ready=serving.ready,
     )
     metrics.start()
     tell("metrics", address=f"http://{f'[{host}]' if ':' in host else host}:{metrics.port}/metrics")

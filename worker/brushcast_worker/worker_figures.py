@@ -1,4 +1,5 @@
-"""WorkerFigures: how the worker fares over all its streams; for PONG, for /metrics and for health.
+"""WorkerFigures: how the worker fares over all its streams; for PONG and for /metrics. Whether it
+is alive and ready is the pulse's to say.
 
 The GPU thread writes and publishes; the thread that answers scrapes reads what was published last.
 """
@@ -10,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from brushcast.health import FRAME_WITHIN_NS, Health, Verdict
 from brushcast.metrics import Histogram
 from brushcast.wire.messages import WorkerStatus
 from brushcast_worker.chunk import PADDING_SEQ
@@ -19,8 +19,6 @@ from brushcast_worker.flight import Turn
 from brushcast_worker.gpu_gauge import GpuGauge, GpuReading
 from brushcast_worker.session import Session
 
-# A turn may record a graph or compile for another size: as long as WELCOME lets a first chunk take.
-TURN_WITHIN_NS = 10_000_000_000
 READ_GPU_EVERY_NS = 1_000_000_000
 SMOOTHING = 0.3  # weight of the newest batch
 STEP_BOUNDS_MS = (5, 10, 16.67, 25, 33.33, 50, 75, 100, 150, 250, 500, 1000, 2500, 5000)
@@ -50,20 +48,15 @@ class Published:
 
 
 class WorkerFigures:
-    """One process. `published`, `live` and `ready` are for any thread, the rest is the GPU
-    thread's."""
+    """One process. `published` is for any thread, the rest is the GPU thread's."""
 
-    def __init__(self, now_ns: int, *, gauge: Callable[[str], GpuGauge] = GpuGauge) -> None:
+    def __init__(self, *, gauge: Callable[[str], GpuGauge] = GpuGauge) -> None:
         """gauge: made of the device's name once the engine is there."""
         self._make_gauge = gauge
         self._gpu: GpuGauge | None = None
         self.info: EngineInfo | None = None
         self._reading: GpuReading | None = None
         self._read_ns: int | None = None
-        self._health = Health(now_ns, turn_within_ns=TURN_WITHIN_NS)
-        self._serving = False
-        self._streams = 0
-        self._arrived_ns: int | None = None  # the first picture since one was painted
         self._batches = self._pictures = self._padding = self._reused = 0
         self._steps_ms = Histogram()
         self._batch_share = -1.0
@@ -75,25 +68,11 @@ class WorkerFigures:
         """The engine is there, and its device known."""
         self.info, self._gpu = info, self._make_gauge(info.device)
 
-    def turned(self, now_ns: int, streams: int) -> None:
-        """The loop came round, with so many streams open."""
-        self._serving, self._streams = True, streams
-        self._health.turned(now_ns)
-        if not streams:
-            self._arrived_ns = None
-
-    def arrived(self, now_ns: int) -> None:
-        """A picture came that wants to be painted."""
-        if self._arrived_ns is None:
-            self._arrived_ns = now_ns
-
-    def painted(self, seqs: Sequence[int], now_ns: int, *, reused: bool) -> None:
+    def painted(self, seqs: Sequence[int], *, reused: bool) -> None:
         """These pictures went out, but for padding."""
         pictures = sum(seq != PADDING_SEQ for seq in seqs)
         self._pictures += pictures
         self._reused += pictures if reused else 0
-        self._arrived_ns = None
-        self._health.frame_done(now_ns)
 
     def ran(self, turns: Iterable[Turn], took_ns: int, best_rate: float) -> None:
         """A batch was computed. best_rate: pictures per second of the best one of this shape; 0
@@ -156,25 +135,6 @@ class WorkerFigures:
             memory_bytes=memory_bytes,
             gpu=self._reading_now(now_ns),
         )
-
-    def live(self, now_ns: int) -> Verdict:
-        """Whether the GPU thread's loop turns, or the model is still being loaded."""
-        return self._health.live(now_ns) if self._serving else Verdict(True, "loading")
-
-    def ready(self, now_ns: int) -> Verdict:
-        """Whether a stream would be served: by what was painted within 2 s, where there is anything
-        to paint."""
-        if not self._serving:
-            return Verdict(False, "loading")
-        if not self.live(now_ns).good:
-            return Verdict(False, "stuck")
-        arrived_ns = self._arrived_ns
-        if not self._streams or arrived_ns is None:
-            done = self._health.ready(now_ns)
-            return done if done.good else Verdict(True, "idle")
-        if now_ns - arrived_ns > FRAME_WITHIN_NS:
-            return Verdict(False, "stalled")
-        return Verdict(True, "ready")
 
     def _reading_now(self, now_ns: int) -> GpuReading | None:
         if self._gpu is None:
