@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -263,6 +264,11 @@ def test_the_workers_ladder_hears_of_a_link_that_nothing_fits(rigs: list[Rig]) -
     assert rig.link.stream_state.network_limited
     rig.pace.worker_takes(2)
     assert "network_limited" not in rig.changes()
+    assert rig.exchange._rate is not None
+    with patch.object(rig.exchange._rate, "decide", wraps=rig.exchange._rate.decide) as decide:
+        rig.changes(fps=25.0)
+    asked = decide.call_args.kwargs
+    assert (asked["fps"], asked["wanted_fps"]) == (12.5, 25.0), "each may be twice as large"
 
 
 def test_the_size_that_the_user_chose_and_the_workers_own_wish(rigs: list[Rig]) -> None:
