@@ -183,6 +183,7 @@ def _row(found: Soak, *, seconds: float, raw_in_obs: int) -> Row:
     verdict = found.verdict
     checks = [
         Check(figure="gap", value=verdict.gap_most_ms, bar=GAP_MOST_MS, unit="ms"),
+        said("longest gap, less run queue and host", verdict.gap_ours_ms, "ms"),
         Check(
             figure="gaps above 50 ms", value=100 * verdict.slow / verdict.pictures, bar=0.1,
             unit="%",
