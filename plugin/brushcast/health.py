@@ -25,9 +25,7 @@ class Verdict:
 class Health:
     """See the file's head."""
 
-    def __init__(self, now_ns: int, *, turn_within_ns: int = TURN_WITHIN_NS) -> None:
-        """turn_within_ns: how long one turn of the loop may take before it counts as stuck."""
-        self._turn_within_ns = turn_within_ns
+    def __init__(self, now_ns: int) -> None:
         self._turned_ns = now_ns
         self._frame_ns: int | None = None
         self._why = "starting"
@@ -50,7 +48,7 @@ class Health:
 
     def live(self, now_ns: int) -> Verdict:
         """Whether the loop turns."""
-        stuck = now_ns - self._turned_ns > self._turn_within_ns
+        stuck = now_ns - self._turned_ns > TURN_WITHIN_NS
         return Verdict(not stuck, "stuck" if stuck else "live")
 
     def ready(self, now_ns: int) -> Verdict:

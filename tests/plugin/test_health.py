@@ -28,6 +28,6 @@ def test_ready_is_a_finished_picture_and_nothing_else() -> None:
 
 
 def test_a_stuck_loop_is_never_ready() -> None:
-    health = Health(0, turn_within_ns=S)
-    health.frame_done(2 * S)
-    assert health.ready(2 * S) == Verdict(False, "stuck")
+    health = Health(0)
+    health.frame_done(3 * S)
+    assert health.ready(3 * S) == Verdict(False, "stuck")

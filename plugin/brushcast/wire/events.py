@@ -31,7 +31,9 @@ class LinkTimes:
     refused_retry_ms: the slow retry of a refused link.
     """
 
-    heartbeat_ms: int = 250  # what a step takes must be known when pictures are called live
+    # Four questions a second: what the link control measures a network by (link_rate); and what a
+    # step takes must be known when pictures are called live.
+    heartbeat_ms: int = 250
     liveness: int = 12
     handshake_ms: int = 1500
     progress_ms: int = 600
@@ -51,7 +53,6 @@ class LinkTimes:
 
 
 LOCAL_TIMES = LinkTimes()
-# Four questions a second: what the link control measures a network by (link_rate).
 REMOTE_TIMES = LinkTimes(handshake_ms=4000, progress_ms=2500, backoff_limit_ms=8000)
 
 
