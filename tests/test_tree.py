@@ -128,6 +128,7 @@ TABLE = (
     ),
     Rule(who="brushcast.playout", never=CLOCKS_AND_WORLD),
     Rule(who="brushcast.link_rate", never=CLOCKS_AND_WORLD),
+    Rule(who="brushcast.link_direction", never=CLOCKS_AND_WORLD),
     Rule(  # foreign bytes are decoded here: nothing of ours that they could reach
         who="brushcast.h264_child",
         may=("av",),

@@ -1,14 +1,9 @@
 """Link control: what a network can carry, and how pictures are packed to fit it. Pure: times are
 arguments, in nanoseconds of the bridge's monotonic clock.
 
-Measured, each direction for itself, from questions (PING) that travel behind the pictures:
-- how much later than the quickest of the last 15 s each arrived: that is the queue before a narrow
-  place. Of another host's clock only durations are used, as in the delay gradient of Carlucci et
-  al., "Analysis and Design of the Google Congestion Control for WebRTC" (2016), section 4.
-- how many bytes were delivered in the time between two of them: while there is a queue, that is the
-  link's capacity.
-A queue lowers a direction's budget below what was delivered, at once; without one it grows slowly
-again, as far as it is used (the same paper, section 4.3). Until the first queue there is no budget.
+Measured, each direction for itself (link_direction), from questions (PING) that travel behind the
+pictures. A queue lowers a direction's budget below what was delivered, at once; without one it
+grows slowly again, as far as it is used. Until the first queue there is no budget.
 
 Given up in this order: JPEG quality; JPEG for H.264, which takes a fifth of the bytes but needs
 every picture and a process that may die; H.264's bytes; the picture's size; and last the rate. That
@@ -19,7 +14,6 @@ the worker's ladder is told (`Plan.narrow`), which takes every second or third p
 from __future__ import annotations
 
 import math
-import statistics
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,30 +22,11 @@ from typing import Literal, get_args
 from brushcast.codec import JPEG_QUALITY
 from brushcast.frame import Size
 from brushcast.h264_chain import LEAST_BITS_A_PIXEL, MOST_BITS_A_PIXEL, bytes_a_picture
+from brushcast.link_direction import NS_PER_MS, NS_PER_S, QUEUE_MS, Direction, Least
 from brushcast.wire.messages import Codec
 
 CodecWish = Literal["auto", "jpeg", "h264"]
 CODEC_WISHES: tuple[CodecWish, ...] = get_args(CodecWish)
-
-NS_PER_S = 1_000_000_000
-NS_PER_MS = 1_000_000
-BASE_WINDOW_NS = 15 * NS_PER_S  # a route that got longer is taken for the new usual so late
-RATE_WINDOW_MS = 1000.0
-QUEUE_MS = 100.0  # three questions in a row: jitter and a busy worker stay below
-RISE_MS = 25.0  # from the first of them to the last: a queue that we feed
-LASTING_NS = 3 * NS_PER_S // 2  # or so long, whether it rises or not
-CALM_MS = 40.0
-BACK = 0.85  # of what was delivered: the queue must drain (the paper's β)
-SETTLE_NS = 1 * NS_PER_S  # beside a round trip, before a budget falls again
-GROW_AFTER_NS = 3 * NS_PER_S
-GROWTH = 0.08  # a second (the paper's η)
-GROWTH_NEAR = 0.01  # around what the link carried when it jammed last: the limit is known there
-NEAR = 1.1  # times that, beyond which the link is another
-USED = 0.6  # of a budget: below that nothing is learnt about more
-DOUBT = 0.5  # of a budget: so far at most it falls for a queue that we hardly fed
-FALSE_ALARM = 0.9  # of what was delivered: as much goes on without a queue, so it was not ours
-LEAST_BYTES_PER_S = 16_000.0
-SHARE = 0.9  # of a budget for pictures on average; the rest is for their differences
 
 QUALITIES = (JPEG_QUALITY, 80, 70, 60, 50, 40, 30)
 RELATIVE_BYTES = (1.0, 0.76, 0.62, 0.53, 0.48, 0.42, 0.36)  # of the bundled clip, at 512x288
@@ -59,11 +34,10 @@ GOOD_QUALITY = 80  # a poorer JPEG is worse than H.264 in every way (36 dB at 23
 START_RUNG = 2  # what a link carries is not known yet: half the bytes, and few on their way
 START_WINDOW = 8  # or fewer, where they are large
 START_BYTES = 150_000
-START_NS = 2 * NS_PER_S
 HOLD_NS = NS_PER_S // 2  # so late an answer, or none: what is on its way must arrive first
 UP_AFTER_NS = 3 * NS_PER_S  # quality: down at once, up slowly, and only with room
 ROOM = 0.8
-CODEC_AFTER_NS = 1 * NS_PER_S
+CODEC_AFTER_NS = NS_PER_S // 2
 SIZE_DOWN_AFTER_NS = 2 * NS_PER_S
 SIZE_UP_AFTER_NS = 20 * NS_PER_S
 SIZE_ROOM = 1.5
@@ -115,8 +89,9 @@ class LinkRate:
         self._sent_bytes = self._arrived_bytes = 0
         self._round_trips = Least()
         self._last_round_trip_ns = 0
-        self._first_ns: int | None = None  # the first answer of this connection, and the last
-        self._heard_ns = now_ns
+        self._answered = False  # on this connection
+        self._opened = 0  # so many pictures more than at its start may be on their way
+        self._heard_ns = now_ns  # the last answer
         self._tight_ns: int | None = None  # since when JPEG does not do
         self._small_ns: int | None = None  # since when the size does not do
         self._narrow_ns: int | None = None  # since when no size does
@@ -145,7 +120,7 @@ class LinkRate:
     def connected(self) -> None:
         """Another connection: what waited is gone, and its clock is another; budgets stay."""
         self._log.clear()
-        self._round_trips, self._first_ns = Least(), None
+        self._round_trips, self._answered, self._opened = Least(), False, 0
         self._up.connected()
         self._down.connected()
 
@@ -168,7 +143,7 @@ class LinkRate:
         if not round_trip_ns:
             return
         self._last_round_trip_ns, self._heard_ns = round_trip_ns, now_ns
-        self._first_ns = self._first_ns or now_ns
+        self._answered = True
         self._round_trips.add(now_ns, round_trip_ns / NS_PER_MS)
         if not since_ms:
             return
@@ -200,37 +175,43 @@ class LinkRate:
         knows it."""
         before = self._plan
         each = [direction.bytes_each(fps) for direction in (self._up, self._down)]
+        window = self._window(now_ns, fps, worker_s, chunk_frames, limited=any(each))
         self._choose_codec(now_ns, each, h264)
         if self._plan.codec is Codec.JPEG:
             self._plan = replace(
                 self._plan,
-                quality=self._jpeg_up.choose(now_ns, each[0]),
-                result_quality=self._jpeg_down.choose(now_ns, each[1]),
+                quality=self._jpeg_up.choose(now_ns, each[0], calm=self._up.is_calm),
+                result_quality=self._jpeg_down.choose(now_ns, each[1], calm=self._down.is_calm),
             )
         self._choose_size(now_ns, each, ladder)
         self._choose_narrow(now_ns, each, ladder, fps / max(wanted_fps, fps, 1.0))
         if self._plan.codec is Codec.H264:
             self._choose_bytes(now_ns, each, ladder[self._plan.rung])
         self.changes += self._plan != replace(before, window=self._plan.window)
-        window = self._window(now_ns, fps, worker_s, chunk_frames, limited=any(each))
         self._plan = replace(self._plan, window=window)
         return self._plan
 
     def _window(
         self, now_ns: int, fps: float, worker_s: float, chunk_frames: int, *, limited: bool
     ) -> int | None:
+        """It begins small and grows by one a decision, so that the first queue is a short one (slow
+        start, as RFC 5681, section 3.1, has it for TCP)."""
         base_ns = round((self._round_trips.value or 0.0) * NS_PER_MS)
         late_ns = max(now_ns - self._heard_ns, self._last_round_trip_ns)
-        if self._first_ns is not None and late_ns > base_ns + HOLD_NS:
+        if self._answered and late_ns > base_ns + HOLD_NS:
             return 1
+        way_s = base_ns / NS_PER_S + worker_s + SLACK_S
+        enough = max(chunk_frames + 1, math.ceil(fps * way_s))
         if limited:
-            way_s = base_ns / NS_PER_S + worker_s + SLACK_S
-            return max(chunk_frames + 1, math.ceil(fps * way_s))
-        starting = self._first_ns is None or now_ns - self._first_ns < START_NS
-        if not starting:
-            return None
+            return enough
         large = self._jpeg_up.bytes_at(QUALITIES[START_RUNG]) * START_WINDOW > START_BYTES
-        return chunk_frames + 1 if large else max(START_WINDOW, 2 * chunk_frames)
+        start = chunk_frames + 1 if large else max(START_WINDOW, 2 * chunk_frames)
+        self._opened += self._answered and max(self.queues_ms) <= QUEUE_MS
+        if self._answered and start + self._opened >= enough:
+            return None
+        self._jpeg_up.wait(now_ns)
+        self._jpeg_down.wait(now_ns)
+        return start + self._opened
 
     # ------------------------------------------------------------------ parts
 
@@ -311,82 +292,6 @@ class LinkRate:
         )  # fmt: skip
 
 
-class Direction:
-    """One direction of the link: its queue, and what it may be given."""
-
-    def __init__(self) -> None:
-        self.budget: float | None = None  # bytes a second
-        self.queue_ms = 0.0  # the median of the last three
-        self._calm_ns = self._grow_ns = self._grown_ns = 0
-        self._jam = 0.0  # what was delivered then
-        self._alarm: tuple[float, float] | None = None  # what was delivered, the budget before
-        self.connected()
-
-    def connected(self) -> None:
-        """Nothing is known of the queue any more."""
-        self._base = Least()
-        self._queues_ms: deque[float] = deque(maxlen=3)
-        self._over_ns: int | None = None  # since when there is a queue, and since when none
-        self._free_ns: int | None = None
-        self._passed: deque[tuple[float, int]] = deque()  # (the receiver's ms, bytes until then)
-
-    def bytes_each(self, fps: float) -> float | None:
-        """What a picture may take when so many a second are wanted; None: whatever it likes."""
-        return None if self.budget is None else SHARE * self.budget / max(fps, 1.0)
-
-    def measured(
-        self, now_ns: int, at_ms: float, late_ms: float, until_bytes: int, round_trip_ns: int
-    ) -> None:
-        """A question came through. at_ms: when, by the receiver's clock. late_ms: how late, from an
-        unknown zero. until_bytes: how much had come before it."""
-        self._base.add(now_ns, late_ms)
-        assert self._base.value is not None
-        self._queues_ms.append(late_ms - self._base.value)
-        self.queue_ms = statistics.median(self._queues_ms)
-        self._passed.append((at_ms, until_bytes))
-        while len(self._passed) > 2 and at_ms - self._passed[1][0] >= RATE_WINDOW_MS:
-            self._passed.popleft()
-        first_ms, first_bytes = self._passed[0]
-        if at_ms - first_ms < RATE_WINDOW_MS / 2:
-            return
-        delivered = 1000 * (until_bytes - first_bytes) / (at_ms - first_ms)
-        self._over_ns = (self._over_ns or now_ns) if self.queue_ms > QUEUE_MS else None
-        self._free_ns = (self._free_ns or now_ns) if self.queue_ms < CALM_MS else None
-        if now_ns >= self._calm_ns and self._jammed(now_ns):
-            self._back(now_ns, delivered, round_trip_ns)
-        elif self._free_ns is not None and now_ns - self._free_ns >= RATE_WINDOW_MS * NS_PER_MS:
-            self._forward(now_ns, delivered)
-        self._grown_ns = now_ns
-
-    def _jammed(self, now_ns: int) -> bool:
-        if self._over_ns is None:
-            return False
-        rises = self._queues_ms[-1] > self._queues_ms[0] + RISE_MS
-        return now_ns - self._over_ns >= LASTING_NS or (min(self._queues_ms) > QUEUE_MS and rises)
-
-    def _back(self, now_ns: int, delivered: float, round_trip_ns: int) -> None:
-        before, lower, self._jam = self.budget, BACK * delivered, delivered
-        if self._alarm is None:
-            self._alarm = delivered, before or math.inf
-        if before is not None:
-            lower = min(max(lower, DOUBT * before), before)
-        self.budget = max(LEAST_BYTES_PER_S, lower)
-        self._calm_ns = now_ns + SETTLE_NS + round_trip_ns
-        self._grow_ns = now_ns + GROW_AFTER_NS
-
-    def _forward(self, now_ns: int, delivered: float) -> None:
-        """No queue for a while: up again, at once where the last queue was none of ours."""
-        if self._alarm is not None:
-            if delivered >= FALSE_ALARM * self._alarm[0]:
-                self.budget = None if self._alarm[1] == math.inf else self._alarm[1]
-            self._alarm = None
-        elif self.budget is not None and now_ns >= self._grow_ns:
-            if delivered >= USED * self.budget:
-                passed_s = min((now_ns - self._grown_ns) / NS_PER_S, 1.0)
-                near = BACK * self._jam <= self.budget <= NEAR * self._jam
-                self.budget *= 1 + (GROWTH_NEAR if near else GROWTH) * passed_s
-
-
 class JpegRungs:
     """The quality of one direction's JPEGs, from what its pictures take."""
 
@@ -399,6 +304,10 @@ class JpegRungs:
         """A picture took so many bytes. The first after a change may still be of the old rung."""
         self._bytes = self._bytes + 0.1 * (length - self._bytes) if self._bytes else float(length)
 
+    def wait(self, now_ns: int) -> None:
+        """Not better for a while: more pictures are on their way from now on."""
+        self._changed_ns = now_ns
+
     def scaled(self, factor: float) -> None:
         """Pictures have so many times the area from now on."""
         self._bytes *= factor
@@ -408,35 +317,16 @@ class JpegRungs:
         there = RELATIVE_BYTES[QUALITIES.index(quality)]
         return self._bytes * there / RELATIVE_BYTES[self._rung]
 
-    def choose(self, now_ns: int, room: float | None) -> int:
-        """The best quality whose pictures fit into so many bytes; the poorest if none does."""
+    def choose(self, now_ns: int, room: float | None, *, calm: bool = True) -> int:
+        """The best quality whose pictures fit into so many bytes; the poorest if none does. calm:
+        there is no queue, so that it may be better."""
         rung, limit = self._rung, math.inf if room is None else room
         if self.bytes_at(QUALITIES[rung]) > limit:
             fitting = (n for n, quality in enumerate(QUALITIES) if self.bytes_at(quality) <= limit)
             rung = next(fitting, len(QUALITIES) - 1)
-        elif rung and now_ns - self._changed_ns >= UP_AFTER_NS:
+        elif rung and calm and now_ns - self._changed_ns >= UP_AFTER_NS:
             rung -= self.bytes_at(QUALITIES[rung - 1]) <= ROOM * limit
         if rung != self._rung:
             self._bytes *= RELATIVE_BYTES[rung] / RELATIVE_BYTES[self._rung]
             self._rung, self._changed_ns = rung, now_ns
         return QUALITIES[rung]
-
-
-class Least:
-    """The least value of the last 15 s."""
-
-    def __init__(self) -> None:
-        self._values: deque[tuple[int, float]] = deque()  # rising
-
-    @property
-    def value(self) -> float | None:
-        """None before the first."""
-        return self._values[0][1] if self._values else None
-
-    def add(self, now_ns: int, value: float) -> None:
-        """Measured now."""
-        while self._values and self._values[-1][1] >= value:
-            self._values.pop()
-        self._values.append((now_ns, value))
-        while now_ns - self._values[0][0] > BASE_WINDOW_NS:
-            self._values.popleft()

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from brushcast.frame import Size
 from brushcast.h264_chain import LEAST_BITS_A_PIXEL, MOST_BITS_A_PIXEL, bytes_a_picture
 from brushcast.link_rate import (
+    GOOD_QUALITY,
     QUALITIES,
     START_WINDOW,
     CodecWish,
-    Direction,
     JpegRungs,
     LinkRate,
     Plan,
@@ -38,8 +38,12 @@ def test_a_wide_link_gets_the_best_jpeg_and_no_window() -> None:
     wide.run(0.1)
     assert wide.rate.plan.quality < QUALITIES[0], "nothing is known of the link yet"
     assert wide.rate.plan.window == START_WINDOW
+    wide.run(1)
+    assert wide.rate.plan.window is not None, "it opens slowly"
+    assert wide.rate.plan.window > START_WINDOW
+    assert wide.rate.plan.quality < GOOD_QUALITY, "not better before it is open"
     large = link(WIDE, best_bytes=100_000)
-    large.run(0.6)
+    large.run(0.1)
     assert large.rate.plan.window == 4 + 1, "a chunk must come together"
     wide.run(60)
     plan = wide.rate.plan
@@ -62,6 +66,25 @@ def test_ten_megabits_and_a_tenth_of_a_second_are_enough_for_a_large_picture() -
     assert max(narrow.between(10, 60)) < 0.1 + 0.1 + 0.15 + 0.15
     assert len(narrow.between(10, 60)) >= 0.98 * 50 * 25
     assert narrow.changes(12, 60) == 0
+
+
+def test_the_first_jam_is_a_short_one() -> None:
+    """Ink, whose strokes do not fit into 10 Mb/s as JPEG. Without the slow start results were up to
+    1.7 s old, for four seconds."""
+    narrow = link((10 * MBIT, 10 * MBIT), delay_s=0.1, best_bytes=90_000)
+    narrow.run(30)
+    assert max(narrow.between(0, 5)) < 0.75
+    assert max(narrow.between(5, 30)) < 0.1 + 0.1 + 0.15 + 0.1
+    assert len(narrow.between(1, 5)) > 4 * 20
+
+
+def test_better_pictures_wait_until_no_queue_is_left() -> None:
+    rungs = JpegRungs()
+    rungs.saw(18_600)
+    assert rungs.choose(4 * NS, None, calm=False) == 70
+    rungs.wait(2 * NS)
+    assert rungs.choose(4 * NS, None) == 70
+    assert rungs.choose(5 * NS, None) == 80
 
 
 def test_the_first_seconds_on_a_very_narrow_link_do_not_jam_it() -> None:
@@ -233,10 +256,12 @@ def test_without_an_answer_nothing_more_is_sent() -> None:
         ).window
 
     rate.answered(NS, NS // 10, 50.0)
-    assert window(1.2) == START_WINDOW
+    assert window(1.2) == START_WINDOW + 1
     assert window(3.0) == 1
     rate.answered(3 * NS, NS // 10, 2000.0)
-    assert window(3.5) is None
+    assert window(3.5) == START_WINDOW + 2
+    rate.connected()
+    assert window(3.6) == START_WINDOW, "another connection, perhaps another way"
 
 
 @settings(max_examples=40, deadline=None)
@@ -294,24 +319,6 @@ def test_the_quality_follows_what_pictures_take() -> None:
     assert rungs.choose(9 * NS, 10) == QUALITIES[-1]
 
 
-def test_a_budget_falls_to_what_was_delivered_and_grows_as_it_is_used() -> None:
-    way = Direction()
-    for number in range(20):  # 100 kB/s pass, ever later
-        way.measured(number * NS // 4, number * 250.0, number * 30.0, number * 25_000, NS // 10)
-    assert way.budget is not None
-    assert 70_000 < way.budget < 90_000
-    low = way.budget
-    for number in range(20, 60):  # a quarter of it is used: nothing is learnt
-        way.measured(number * NS // 4, number * 250.0, 0.0, number * 5_000, NS // 10)
-    assert way.budget == low
-    for number in range(60, 100):
-        way.measured(number * NS // 4, number * 250.0, 0.0, number * 20_000, NS // 10)
-    assert low * 1.05 < way.budget < low * 1.15, "slowly, near the last jam"
-    for number in range(100, 240):
-        way.measured(number * NS // 4, number * 250.0, 0.0, number * 40_000, NS // 10)
-    assert way.budget > 1.5 * low, "and quickly beyond it"
-
-
 def test_a_recorded_run_on_a_swamped_machine_ends_with_a_whole_picture() -> None:
     """traces/swamped.json: what a bridge saw on two cores with a load of 25, over 10 Mb/s and 0.1 s
     each way: answers come late for want of a processor, a picture a second. s: sent (ms, bytes),
@@ -347,33 +354,3 @@ def test_a_recorded_run_on_a_swamped_machine_ends_with_a_whole_picture() -> None
     last = plans[-1]
     most = bytes_a_picture(FULL, MOST_BITS_A_PIXEL)
     assert last.codec is Codec.JPEG or min(last.picture_bytes, last.result_bytes) == most
-
-
-def test_a_budget_is_given_back_where_as_much_passes_without_a_queue() -> None:
-    """A worker that is busy for a moment answers late, whatever is sent."""
-    way = Direction()
-    number = 0
-
-    def pass_by(count: int, late_ms: float, step_ms: float, length: int) -> None:
-        nonlocal number
-        for step in range(count):
-            number += 1
-            passed.append(passed[-1] + length)
-            late = late_ms + step * step_ms
-            way.measured(number * NS // 4, number * 250.0, late, passed[-1], NS // 10)
-
-    passed = [0]
-    pass_by(8, 0.0, 60.0, 100_000)  # a real jam at 400 kB/s
-    jammed = way.budget
-    assert jammed is not None
-    assert 300_000 < jammed < 380_000
-    pass_by(20, 0.0, 0.0, 20_000)  # 80 kB/s are used
-    assert way.budget == jammed
-    pass_by(4, 110.0, 60.0, 20_000)
-    assert way.budget is not None
-    assert way.budget < 0.6 * jammed
-    pass_by(8, 0.0, 0.0, 20_000)
-    assert way.budget == jammed
-    pass_by(4, 110.0, 60.0, 20_000)
-    pass_by(8, 0.0, 0.0, 10_000)
-    assert way.budget < 0.6 * jammed, "less passes: it may have been ours"
