@@ -53,17 +53,19 @@ Messages = queue.Queue[dict[str, Any] | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraConfig:
-    """The process's first line. ring: the ring's path; sinks: as on the command line.
+    """The process's first line. ring: the ring's path; sinks: as on the command line; off: names of
+    those that are not opened until they are switched on.
 
     restarted: this process died before in the same run: files are continued in NAME-2, failing
-    sinks no longer end it. badge: where painted pictures say "AI"; None for nowhere.
-    origin: what files say made their pictures.
+    sinks no longer end it, and none is waited for. badge: where painted pictures say "AI"; None for
+    nowhere. origin: what files say made their pictures.
     """
 
     ring: str
     size: Size
     rate_fps: float
     sinks: tuple[str, ...]
+    off: tuple[str, ...] = ()
     restarted: bool = False
     badge: Corner | None = None
     origin: Origin | None = None
@@ -75,7 +77,7 @@ class CameraConfig:
     @classmethod
     def from_json(cls, table: Mapping[str, Any]) -> CameraConfig:
         """Raises ConfigError for unknown, missing or malformed keys."""
-        wanted = {"ring", "size", "rate_fps", "sinks", "restarted", "badge", "origin"}
+        wanted = {"ring", "size", "rate_fps", "sinks", "off", "restarted", "badge", "origin"}
         if set(table) != wanted:
             raise ConfigError(f"camera configuration: wrong keys {sorted(set(table) ^ wanted)}")
         return cls(
@@ -83,6 +85,7 @@ class CameraConfig:
             size=Size.parse(str(table["size"])),
             rate_fps=float(table["rate_fps"]),
             sinks=tuple(str(spec) for spec in table["sinks"]),
+            off=tuple(str(name) for name in table["off"]),
             restarted=bool(table["restarted"]),
             badge=parse_badge(table["badge"]),
             origin=Origin.from_json(table["origin"]),
@@ -101,7 +104,9 @@ def main() -> None:
     keep_freed_memory()
     cv2.setNumThreads(1)  # its pool would wake at every tick for a millisecond of work
     messages = read_messages()
-    first = messages.get()
+    raise_priority()
+    avoid_pauses()
+    first = messages.get()  # one that waits to replace a dead one waits here
     if first is None:
         return
     try:
@@ -124,13 +129,12 @@ def run_camera(
 
     Raises SinkError when a sink that was asked for cannot be opened at the start of a run.
     """
-    raise_priority()
-    avoid_pauses()
     camera = _Camera(config, clock_ns)
     reporter = _Reporter(camera, emit)
     try:
         camera.open_sinks()
-        emit("ready", sinks=camera.ready_sinks())
+        if not config.restarted:
+            emit("ready", sinks=camera.ready_sinks())
         reporter.start()
         while camera.heed(messages) and not reporter.parent_gone:
             due_ns = next_tick_ns(clock_ns(), config.rate_fps, TICK_PHASE)
@@ -154,7 +158,7 @@ class _Camera:
         self._ring: Ring | None = None
         self._attach_ns = 0  # when the ring is looked for next
         self._newest: RingPicture | None = None
-        self._output = OutputPicture(self._composer.card("starting"), 0, -1, -1)
+        self._output = OutputPicture(self._composer.card("starting"), -1, -1, -1)
         self._kind = Kind.CARD
         self._badge = config.badge
         self._started_ns = clock_ns()
@@ -182,16 +186,21 @@ class _Camera:
         ]
 
     def open_sinks(self) -> None:
-        """Open all of them with the card. Raises SinkError for the first that fails, unless
-        restarted.
+        """Open all of them, with what is to be seen now. Raises SinkError for the first that fails;
+        restarted, they open while the picture goes on.
         """
+        self._choose(self._clock_ns())
         for sink in self._sinks:
+            if sink.spec.id in self._config.off:
+                sink.switch(False)
             sink.offer(self._output)
             sink.start()
+        if self._config.restarted:
+            return
         for sink in self._sinks:
             settled = sink.wait_until_settled(OPEN_PATIENCE_S)
             failure = sink.failure if settled else f"{sink.spec}: does not open"
-            if failure is not None and not self._config.restarted:
+            if failure is not None:
                 raise SinkError(failure)
         self._started_ns = self._clock_ns()
 
@@ -223,9 +232,22 @@ class _Camera:
 
     def tick(self, now_ns: int) -> None:
         """One output period: the newest picture, or the card, to every sink."""
+        last = self._output
+        self._choose(now_ns)
+        for sink in self._sinks:
+            sink.offer(self._output)
+        with self._lock:
+            if self._last_tick_ns is not None:
+                self._pace_ms.add((now_ns - self._last_tick_ns) / NS_PER_MS)
+            self._last_tick_ns = now_ns
+            self._ticks += 1
+            self._repeats += self._output.seq >= 0 and self._output.seq == last.seq
+            self._shown[self._kind.name.lower()] += 1
+
+    def _choose(self, now_ns: int) -> None:
+        """What is shown at this tick, and as what."""
         self._read_ring(now_ns)
         fresh = self._newest is not None and now_ns - self._newest.written_ns < STALE_NS
-        last = self._output
         number = self._tick_number(now_ns)
         if fresh and self._newest is not None:
             picture, self._kind = self._newest, self._newest.kind
@@ -239,15 +261,6 @@ class _Camera:
             self._kind = Kind.CARD
             card = "starting" if self._newest is None else "reconnecting"
             self._output = OutputPicture(self._composer.card(card), number, -1, -1)
-        for sink in self._sinks:
-            sink.offer(self._output)
-        with self._lock:
-            if self._last_tick_ns is not None:
-                self._pace_ms.add((now_ns - self._last_tick_ns) / NS_PER_MS)
-            self._last_tick_ns = now_ns
-            self._ticks += 1
-            self._repeats += self._output.seq >= 0 and self._output.seq == last.seq
-            self._shown[self._kind.name.lower()] += 1
 
     def stats(self) -> dict[str, Any]:
         """Everything that the stats and stopped events hold. gap_ms, capture_to_sink_ms: of the

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from brushcast.badge import CORNERS, DEFAULT_CORNER, Corner
 from brushcast.errors import ConfigError
-from brushcast.frame import Fit, Size
+from brushcast.folders import obs_audio_record
+from brushcast.frame import Fit, Size, model_size
 from brushcast.link_rate import CODEC_WISHES, CodecWish
 from brushcast.presets import Preset
+from brushcast.provenance import Origin
 from brushcast.wire.bodies import MAX_TARGET_FPS, MODES, StreamState
 
 DEFAULT_OUTPUT = Size(1280, 720)
@@ -62,7 +65,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.codec not in CODEC_WISHES:
             raise ConfigError(f"--codec {self.codec}: wanted {', '.join(CODEC_WISHES)}")
-        if self.codec != "auto" and self.worker == "local":
+        if self.codec != "auto" and self.local:
             raise ConfigError(
                 f"--codec {self.codec}: wanted with --worker tcp://HOST:PORT only; a worker on "
                 "this machine gets pictures as they are"
@@ -88,6 +91,67 @@ class RunConfig:
                 f"--obs-audio {self.obs_audio!r:.80}: wanted the name of an input in OBS, "
                 f"at most {MAX_INPUT_CHARACTERS} printable characters"
             )
+
+    @property
+    def local(self) -> bool:
+        """The worker is a process of this run."""
+        return self.worker == "local"
+
+    @property
+    def first_size(self) -> Size:
+        """What is painted at before the worker has a wish."""
+        return self.model_size or model_size(self.output_size, DEFAULT_AREA_PX)
+
+    def for_bridge(
+        self,
+        *,
+        endpoint: str,
+        ring: Path,
+        badge: bool,
+        user_presets: Path,
+        user_folder: Path | None,
+    ) -> dict[str, Any]:
+        """The bridge process's first line. badge: as it was switched last."""
+        return BridgeConfig(
+            source=self.source,
+            preset=self.preset,
+            endpoint=endpoint,
+            remote=not self.local,
+            ring=str(ring),
+            panel=self.panel,
+            panel_token=self.panel_token,
+            output_size=self.output_size,
+            model_size=self.first_size,
+            fixed_size=self.model_size is not None,
+            rate_fps=self.rate_fps,
+            fit=self.fit,
+            steps=self.steps,
+            mode=self.mode,
+            target_fps=self.target_fps,
+            user_presets=str(user_presets),
+            user_folder=str(user_folder or ""),
+            badge=badge,
+            badge_corner=self.badge_corner,
+            obs_audio=self.obs_audio,
+            obs_audio_record=str(obs_audio_record()),
+            codec=self.codec,
+        ).to_json()
+
+    def for_camera(
+        self, *, ring: Path, off: Collection[str], badge: Corner | None, restarted: bool
+    ) -> dict[str, Any]:
+        """The camera process's first line: camera.CameraConfig."""
+        engine = self.engine if self.local else "remote"
+        return {
+            "ring": str(ring),
+            "size": str(self.output_size),
+            "rate_fps": self.rate_fps,
+            "sinks": list(self.sinks),
+            "off": sorted(off),
+            "restarted": restarted,
+            "badge": badge,
+            "origin": Origin(engine=engine, look=f"{self.preset} at the start").to_json(),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ from brushcast.delay_split import DelaySplit
 from brushcast.errors import MalformedMessage
 from brushcast.frame import Frame, Pixels, Size, fit
 from brushcast.h264_chain import begins_chain
-from brushcast.link_rate import NS_PER_S, LinkRate, sizes
+from brushcast.link_direction import NS_PER_S
+from brushcast.link_rate import LinkRate, sizes
 from brushcast.pace import Pace
 from brushcast.packing import Packer, Unpacker
 from brushcast.wire.bodies import MAX_CREDIT_FRAMES

@@ -17,14 +17,11 @@ from typing import Any
 
 from brushcast.badge import Corner
 from brushcast.child import Child, ChildEvent
-from brushcast.config import DEFAULT_AREA_PX, BridgeConfig, RunConfig
+from brushcast.config import RunConfig
 from brushcast.errors import BrushcastError, ChildError, InputError
-from brushcast.folders import obs_audio_record
-from brushcast.frame import model_size
 from brushcast.life import Happening, Life, after
 from brushcast.meeting import Meeting
 from brushcast.patience import Patience
-from brushcast.provenance import Origin
 from brushcast.report import build_report
 from brushcast.restart import RestartPolicy
 from brushcast.ring import Ring
@@ -60,6 +57,8 @@ class Supervisor:
         self._events: queue.Queue[ChildEvent] = queue.Queue(maxsize=10_000)
         self._children: dict[str, Child] = {}
         self._spare: Child | None = None
+        self._next_camera: Child | None = None  # where it dies, a cold one starts when it is needed
+        self._switched_off: set[str] = set()  # sinks, on the panel
         self._policies = {
             name: RestartPolicy(random.Random()) for name in ("worker", "spare", "bridge", "camera")
         }
@@ -70,7 +69,7 @@ class Supervisor:
         self._endpoint = config.worker if config.worker != "local" else ""
         self._worker_state: dict[str, Any] = {
             "state": str(
-                Life.STARTING if self.local else Life.READY
+                Life.STARTING if self._config.local else Life.READY
             ),  # of a remote one the link knows more
             "message": "",
             "restarts": 0,
@@ -79,7 +78,6 @@ class Supervisor:
         self._failure: BrushcastError | None = None
         self._told: set[str] = set()
         self._stop_asked = False
-        self._size = config.model_size or model_size(config.output_size, DEFAULT_AREA_PX)
         self._meeting = Meeting(
             config.source,
             config.panel_token,
@@ -87,8 +85,9 @@ class Supervisor:
         )
 
     @property
-    def local(self) -> bool:
-        return self._config.worker == "local"
+    def _waiting(self) -> list[Child]:
+        """Processes that do nothing until they are needed."""
+        return [child for child in (self._spare, self._next_camera) if child is not None]
 
     @property
     def _corner(self) -> Corner | None:
@@ -114,7 +113,7 @@ class Supervisor:
                     self._watch(time.monotonic_ns())  # all that was said has been heard
             self._stop()
         finally:
-            for child in [*self._children.values(), *filter(None, [self._spare])]:
+            for child in [*self._children.values(), *self._waiting]:
                 child.kill()
                 child.join()
             self._ring.close()
@@ -122,13 +121,13 @@ class Supervisor:
             self._meeting.end()
         if self._failure is not None:
             raise self._failure
-        return build_report(self._config, self._size, self._stats, self._worker_state)
+        return build_report(self._config, self._config.first_size, self._stats, self._worker_state)
 
     # ------------------------------------------------------------------ starting
 
     def _start(self) -> None:
         _say_badge(self._badge)
-        if self.local:
+        if self._config.local:
             self._start_worker()
         self._start_camera()
         self._start_bridge()
@@ -156,50 +155,38 @@ class Supervisor:
         return LOAD_PATIENCE_S if self._config.engine == "pocket" else LONG_LOAD_PATIENCE_S
 
     def _start_camera(self) -> None:
-        first_line = {
-            "ring": str(self._ring.path),
-            "size": str(self._config.output_size),
-            "rate_fps": self._config.rate_fps,
-            "sinks": list(self._config.sinks),
-            "restarted": len(self._stats["camera"]) > 1,
-            "badge": self._corner,
-            "origin": Origin(
-                engine=self._config.engine if self.local else "remote",
-                look=f"{self._config.preset} at the start",
-            ).to_json(),
-        }
-        self._children["camera"] = Child(
-            "camera", ["brushcast", "camera-process"], self._events, first_line=first_line
+        """The process that waits, if there is one: it has loaded its code, and the picture is away
+        for a tenth of the time."""
+        camera, self._next_camera = self._next_camera, None
+        if camera is None or not camera.alive:
+            camera = self._camera_process()
+        camera.name = "camera"
+        self._children["camera"] = camera
+        camera.send(
+            self._config.for_camera(
+                ring=self._ring.path,
+                off=self._switched_off,
+                badge=self._corner,
+                restarted=len(self._stats["camera"]) > 1,
+            )
         )
         self._patience.expect("camera", START_PATIENCE_S)
+        self._due["next camera"] = time.monotonic() + SPARE_DELAY_S
+
+    def _camera_process(self) -> Child:
+        """It waits for its first line."""
+        return Child("next camera", ["brushcast", "camera-process"], self._events)
 
     def _start_bridge(self) -> None:
-        config = BridgeConfig(
-            source=self._config.source,
-            preset=self._config.preset,
+        first_line = self._config.for_bridge(
             endpoint=self._endpoint,
-            remote=not self.local,
-            ring=str(self._ring.path),
-            panel=self._config.panel,
-            panel_token=self._config.panel_token,
-            output_size=self._config.output_size,
-            model_size=self._size,
-            fixed_size=self._config.model_size is not None,
-            rate_fps=self._config.rate_fps,
-            fit=self._config.fit,
-            steps=self._config.steps,
-            mode=self._config.mode,
-            target_fps=self._config.target_fps,
-            user_presets=str(self._user_presets),
-            user_folder=str(self._user_folder or ""),
+            ring=self._ring.path,
             badge=self._badge,
-            badge_corner=self._config.badge_corner,
-            obs_audio=self._config.obs_audio,
-            obs_audio_record=str(obs_audio_record()),
-            codec=self._config.codec,
+            user_presets=self._user_presets,
+            user_folder=self._user_folder,
         )
         self._children["bridge"] = Child(
-            "bridge", ["brushcast", "bridge-process"], self._events, first_line=config.to_json()
+            "bridge", ["brushcast", "bridge-process"], self._events, first_line=first_line
         )
         self._patience.expect("bridge", START_PATIENCE_S)
         self._children["bridge"].send({"command": "worker", **self._worker_state})
@@ -208,10 +195,13 @@ class Supervisor:
         now = time.monotonic()
         for name in [name for name, when in self._due.items() if when <= now]:
             del self._due[name]
-            if name == "spare" and not Life(self._worker_state["state"]).serves:
+            waits = name in ("spare", "next camera")
+            if waits and not Life(self._worker_state["state"]).serves:
                 self._due[name] = now + SPARE_DELAY_S  # a worker that starts has the cores first
             elif name == "spare":
                 self._start_worker(spare=True)
+            elif name == "next camera":
+                self._next_camera = self._camera_process()
             elif name == "worker":
                 self._replace_worker()
             elif name == "bridge":
@@ -297,13 +287,13 @@ class Supervisor:
             self._meeting.announce(str(event.data["url"]))
         elif event.kind == "source":
             self._tell_once(f"Source: {event.data['title']}")
-        elif event.kind == "stuck" and self.local and "worker" in self._children:
+        elif event.kind == "stuck" and self._config.local and "worker" in self._children:
             log.warning("the worker is stuck (%s) and is killed", event.data.get("reason"))
             self._children["worker"].kill()
         elif event.kind == "sink":
-            self._children["camera"].send(
-                {"command": "sink", "id": event.data["id"], "on": event.data["on"]}
-            )
+            sink, on = str(event.data["id"]), bool(event.data["on"])
+            (self._switched_off.discard if on else self._switched_off.add)(sink)
+            self._children["camera"].send({"command": "sink", "id": sink, "on": on})
         elif event.kind == "badge":
             self._badge = bool(event.data["on"])
             _say_badge(self._badge)
@@ -311,7 +301,7 @@ class Supervisor:
         elif event.kind == "retry":
             self._policies["worker"].retry()
             self._policies["spare"].retry()
-            if self.local and not self._children["worker"].alive:
+            if self._config.local and not self._children["worker"].alive:
                 self._due["worker"] = time.monotonic()
 
     def _camera_said(self, event: ChildEvent) -> None:
@@ -398,8 +388,8 @@ class Supervisor:
                 child.hang_up()
         for child in children:
             child.join()
-        if self._spare is not None:
-            self._spare.kill()
+        for child in self._waiting:
+            child.kill()
         while True:
             try:
                 event = self._events.get_nowait()

@@ -26,6 +26,7 @@ from brushcast.frame import Pixels, Size
 from brushcast.playout import Kind
 from brushcast.ring import Form, Ring
 from brushcast.run_file import RunFile, read_run_file
+from tests.faults.processes import children_of
 from tests.faults.watermark import leak_of_planes, source_picture
 
 OUTPUT = Size(640, 360)
@@ -204,13 +205,8 @@ class ObsRun:
         return self.process.returncode, *words
 
     def child(self, kind: str) -> int:
-        """The process id of our child whose command line holds `kind`."""
-        listed = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)],
-            capture_output=True, text=True, check=True,
-        ).stdout  # fmt: skip
-        (found,) = [int(line.split()[0]) for line in listed.splitlines() if kind in line]
-        return found
+        """The process id of our oldest child whose command line holds `kind`: later ones wait."""
+        return next(pid for pid, command in children_of(self.process.pid) if kind in command)
 
     def kill(self) -> None:
         self.process.kill()

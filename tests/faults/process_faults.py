@@ -56,21 +56,21 @@ def _bridge(rig: Rig) -> Row:
 
 
 def _camera(rig: Rig) -> Row:
-    """Its own death is the one fault under which the output stands still: a virtual camera's last
-    picture, in OBS the script's own card after a second."""
+    """It keeps the pace: while it is gone nothing is written at all. The one that waits goes on."""
     rig.settle(2)
     back_ms = []
     with rig.watch() as seen:
         for _ in range(SHOTS):
+            rig.pid("next camera")
+            time.sleep(2.0)  # it loads its code
             shot_ns = rig.kill("camera")
             back_ms.append(rig.live_since(shot_ns))
-            time.sleep(2.0)
+        time.sleep(2.0)
     return Row(
         fault=f"{CAMERA}, x{SHOTS}",
-        promise="restarted; what it showed last stands still meanwhile, nothing raw",
-        checks=(*seen_checks(seen(), gap_most_ms=None), ms("painted again", max(back_ms), BACK_MS)),
+        promise="another one that waited goes on",
+        checks=(*seen_checks(seen()), ms("painted again", max(back_ms), BACK_MS)),
         verdict=seen(),
-        note="the 100 ms cannot hold here: the victim is what keeps the pace",
     )
 
 

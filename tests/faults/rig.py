@@ -48,6 +48,7 @@ ROLES = {
     "tests.faults.faulty_worker": "worker", "tests.faults.probe": "camera",
     "tests.faults.bridge_tap": "bridge",
 }  # fmt: skip
+WAITING = {"worker": "spare", "camera": "next camera"}
 
 
 class Rig:
@@ -120,7 +121,8 @@ class Rig:
         return not self._order.exists()
 
     def pid(self, role: str, patience_s: float = PATIENCE_S) -> int:
-        """Of the `worker` (the one that serves), `spare`, `bridge` or `camera`; waits for it."""
+        """Of the `worker` (the one that serves), `spare`, `bridge`, `camera` or `next camera`;
+        waits for it."""
         ends_s = time.monotonic() + patience_s
         while time.monotonic() < ends_s:
             found = self.pids()
@@ -130,12 +132,12 @@ class Rig:
         raise AssertionError(f"no {role} among {self.pids()}: {self.run.words()[1][-2000:]}")
 
     def pids(self) -> dict[str, int]:
-        """Our processes by role, the supervisor too. Of two workers the older one serves."""
+        """Our processes by role, the supervisor too. Of two the older one serves."""
         found = {"supervisor": self.run.process.pid}
         for pid, command in children_of(self.run.process.pid):
             role = next((name for part, name in ROLES.items() if part in command), None)
-            if role == "worker" and "worker" in found:
-                role = "spare"
+            if role in WAITING and role in found:
+                role = WAITING[role]
             if role is not None:
                 found[role] = pid
         return found

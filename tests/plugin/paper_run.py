@@ -28,10 +28,16 @@ class PaperChild:
         first_line: Mapping[str, Any] | None = None,
         niceness: int = 0,
     ) -> None:
-        self.name, self.arguments, self.first_line = name, list(arguments), first_line
+        self.name, self.arguments = name, list(arguments)
         self.alive, self.heard, self.killed = True, list[Mapping[str, Any]](), False
         self.niceness = niceness
         self.made.append(self)
+        if first_line is not None:
+            self.send(first_line)
+
+    @property
+    def first_line(self) -> Mapping[str, Any]:
+        return self.heard[0]
 
     def give_way(self, niceness: int) -> None:
         self.niceness = niceness

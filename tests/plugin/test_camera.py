@@ -1,6 +1,5 @@
 """The camera process: what it shows, what it says, and that it never stops by itself."""
 
-import collections
 import json
 import os
 import queue
@@ -9,14 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from brushcast import camera as module
 from brushcast.camera import CameraConfig, run_camera
 from brushcast.card import Composer
 from brushcast.clip import Clip
@@ -25,111 +22,10 @@ from brushcast.frame import Pixels, Size
 from brushcast.playout import Kind
 from brushcast.provenance import Origin
 from brushcast.ring import Ring
+from tests.plugin.paper_camera import SIZE, Rig, S
 
-SIZE = Size(64, 48)
-S = 1_000_000_000
 PERIOD_NS = S / 30
 ADVICE = "virtual camera"
-
-
-class Clock:
-    """A clock that sleeping moves on, with something to do at certain times."""
-
-    def __init__(self) -> None:
-        self.now_ns = 1000 * S
-        self.script: collections.deque[tuple[int, Callable[[], None]]] = collections.deque()
-        self.late_ns = 0
-
-    def __call__(self) -> int:
-        return self.now_ns
-
-    def at(self, seconds: float, what: Callable[[], None]) -> None:
-        self.script.append((1000 * S + round(seconds * S), what))
-
-    def sleep(self, seconds: float) -> None:
-        self.now_ns += round(seconds * S) + self.late_ns
-        while self.script and self.script[0][0] <= self.now_ns:
-            self.script.popleft()[1]()
-
-
-class Recorder:
-    """Stands for the sinks: keeps what it was offered, with the time."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.offers: list[tuple[int, Any]] = []
-
-    def offer(self, picture: Any) -> None:
-        self.offers.append((self._clock.now_ns, picture))
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def switch(self, on: bool) -> None:
-        self.offers.append((self._clock.now_ns, on))
-
-    def wait_until_settled(self, timeout_s: float) -> bool:
-        return True
-
-    failure = None
-
-    def stats(self) -> dict[str, Any]:
-        return {"id": "null", "title": "null", "message": "", "frames": 0}
-
-    def spreads(self) -> dict[str, Any]:
-        return {"gap_ms": "of the sink"}
-
-
-class Rig:
-    """run_camera with a clock of numbers, one recording sink and a ring in a folder of the test."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-        self.clock = Clock()
-        self.recorder = Recorder(self.clock)
-        self.path = folder / "ring"
-        self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self.events: list[tuple[str, dict[str, Any]]] = []
-        self.ring: Ring | None = None
-        self.written = 0
-        recorder = self.recorder
-
-        def sink_thread(spec: Any, *_: Any) -> Recorder:
-            recorder.spec = spec  # type: ignore[attr-defined]
-            return recorder
-
-        monkeypatch.setattr(module, "SinkThread", sink_thread)
-        monkeypatch.setattr(module, "raise_priority", lambda: None)
-        monkeypatch.setattr(module, "avoid_pauses", lambda: None)
-
-    def make_ring(self, size: Size = SIZE) -> None:
-        self.ring = Ring.create(size, self.path)
-
-    def write(self, value: int, *, kind: Kind = Kind.LIVE, size: Size = SIZE) -> None:
-        assert self.ring is not None
-        self.written += 1
-        pixels = np.full((size.height, size.width, 3), value, np.uint8)
-        self.ring.write(
-            pixels, kind, seq=self.written, captured_ns=self.clock.now_ns, now_ns=self.clock.now_ns
-        )
-
-    def run(self, seconds: float) -> list[tuple[float, Any]]:
-        """What was offered: (seconds since the start, picture)."""
-        self.clock.script = collections.deque(sorted(self.clock.script, key=lambda item: item[0]))
-        self.clock.at(seconds, lambda: self.messages.put({"command": "stop"}))
-        config = CameraConfig(
-            ring=str(self.path), size=SIZE, rate_fps=30, sinks=("null",), badge="top-left"
-        )
-        run_camera(
-            config,
-            self.messages,
-            lambda event, **data: self.events.append((event, data)),
-            clock_ns=self.clock,
-            sleep=self.clock.sleep,
-        )
-        if self.ring is not None:
-            self.ring.close()
-        return [((now - 1000 * S) / S, picture) for now, picture in self.recorder.offers[1:]]
 
 
 @pytest.fixture
@@ -149,6 +45,15 @@ def test_without_a_ring_there_is_the_card_at_the_full_rate(rig: Rig) -> None:
     assert len(offers) == pytest.approx(60, abs=1)
     assert all(is_card(picture.pixels_HWC, "starting") for _, picture in offers)
     assert all(picture.seq == -1 for _, picture in offers)
+
+
+def test_the_first_picture_is_what_the_ring_holds_and_else_the_card(rig: Rig) -> None:
+    """One that replaces a dead one shows no card in between."""
+    rig.make_ring()
+    rig.write(7)
+    rig.run(0.2)
+    firsts = [picture for _, picture in rig.recorder.offers[:2]]
+    assert [picture.pixels_HWC[0, 0, 0] for picture in firsts] == [7, 7]
 
 
 def test_the_ring_is_found_shown_and_missed(rig: Rig) -> None:
@@ -301,7 +206,7 @@ def test_the_badge_is_switched_while_it_runs(rig: Rig) -> None:
 
 
 GOOD = {
-    "ring": "/r", "size": "64x48", "rate_fps": 30, "sinks": ["null"], "restarted": False,
+    "ring": "/r", "size": "64x48", "rate_fps": 30, "sinks": ["null"], "off": [], "restarted": False,
     "badge": "top-left", "origin": {"engine": "pocket", "look": "ink"},
 }  # fmt: skip
 
@@ -328,19 +233,40 @@ def test_a_sink_that_cannot_be_opened_ends_the_start_but_not_a_restart(tmp_path:
     folder = tmp_path / "gone"
     folder.mkdir()
     messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    messages.put(None)
     events: list[tuple[str, dict[str, Any]]] = []
     table = {**GOOD, "ring": str(tmp_path / "none"), "sinks": ["camera:/dev/none", "null"]}
 
+    def emit(event: str, **data: Any) -> None:
+        events.append((event, data))
+        messages.put(None)
+
     def run(*, restarted: bool) -> None:
-        config = CameraConfig.from_json({**table, "restarted": restarted})
-        run_camera(config, messages, lambda event, **data: events.append((event, data)))
+        run_camera(CameraConfig.from_json({**table, "restarted": restarted}), messages, emit)
 
     with pytest.raises(SinkError, match=ADVICE):
         run(restarted=False)
     run(restarted=True)
+    assert events[0][0] == "stats", "nothing was waited for"
     states = {row["id"]: row["state"] for row in events[0][1]["sinks"]}
     assert states == {"camera-none": "FAILED", "null": "LIVE"}
+
+
+def test_a_sink_that_was_switched_off_is_not_opened_by_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "o.mp4"
+    messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    told: list[dict[str, Any]] = []
+
+    def emit(event: str, **data: Any) -> None:
+        told.append(data)
+        messages.put(None)
+
+    table = {**GOOD, "ring": str(tmp_path / "none"), "sinks": [f"file:{file}", "null"]}
+    run_camera(
+        CameraConfig.from_json({**table, "off": ["file-o-mp4"], "restarted": True}), messages, emit
+    )
+    states = {row["id"]: row["state"] for row in told[0]["sinks"]}
+    assert states == {"file-o-mp4": "OFF", "null": "LIVE"}
+    assert not file.exists()
 
 
 def test_two_sinks_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -252,6 +252,45 @@ def test_bridge_and_camera_are_started_again_with_what_they_need(tmp_path: Path)
     assert run.child("bridge").first_line["endpoint"] == "tcp://127.0.0.1:7000"
 
 
+def test_a_dead_camera_process_is_replaced_by_one_that_waits(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.later()
+    assert len(PaperChild.made) == 3, "not beside a worker that starts"
+    run.worker_is_up()
+    run.later()
+    waiting = run.child("next camera")
+    assert not waiting.heard, "it has not been told anything"
+    first = run.child("camera")
+    run.event(waiting, "exited", code=1, last_words="")
+    assert run.child("camera") is first, "the end of one that waits is none of the picture"
+    run.dies("camera")
+    run.later()
+    assert run.supervisor._children["camera"] is waiting
+    assert (waiting.name, waiting.first_line["restarted"]) == ("camera", True)
+    run.later()
+    waiting = run.child("next camera")
+    waiting.alive = False
+    run.dies("camera")
+    run.later()
+    cold = run.supervisor._children["camera"]
+    assert cold is not waiting, "a dead one is left alone"
+    assert cold.first_line["restarted"]
+    run.later()
+    run.supervisor._stop()
+    assert run.child("next camera").killed
+
+
+def test_a_sink_that_was_switched_off_stays_off_for_the_next_camera_process(
+    tmp_path: Path,
+) -> None:
+    run = Run(tmp_path, sinks=("null", "camera"))
+    for sink, on in (("camera", False), ("null", False), ("null", True)):
+        run.event(run.child("bridge"), "sink", id=sink, on=on)
+    run.dies("camera")
+    run.later()
+    assert run.child("camera").first_line["off"] == ["camera"]
+
+
 def test_what_cannot_work_at_the_start_ends_the_run_with_its_sentence(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.event(run.child("camera"), "error", message="sink x: wanted y")

@@ -184,7 +184,7 @@ class CameraProcess:
         assert self.process.stdout is not None
         sinks = [f"camera:{device}", "null"]
         first = {"ring": str(ring.path), "size": str(size), "rate_fps": 30, "sinks": sinks}
-        self.tell({**first, "restarted": False, "badge": None, "origin": None})
+        self.tell({**first, "off": [], "restarted": False, "badge": None, "origin": None})
         self.events = iter(self.process.stdout.readline, "")
         self.ready = json.loads(next(self.events))
 
