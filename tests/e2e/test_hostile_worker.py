@@ -30,7 +30,7 @@ from brushcast.wire.server_link import ServerLink
 from tests.plugin.grey_worker import GreyWorker
 from tests.plugin.test_bridge import MODEL, Stage
 
-RED = np.zeros((MODEL.height, MODEL.width, 3), np.uint8) + np.uint8([250, 0, 0])
+RED = np.zeros((MODEL.height, MODEL.width, 3), np.uint8) + np.array([250, 0, 0], np.uint8)
 MB = 1 << 20
 
 
@@ -113,7 +113,9 @@ def test_nothing_of_what_it_sends_is_shown(
     decode = codec.decode
     monkeypatch.setattr(codec, "decode", lambda *given: decoded.append(given[0]) or decode(*given))
     stage = stage_with(says(ATTACKS[name]))
-    assert stage.watch(lambda: stage.bridge._link is not None and stage.bridge._link.connections)
+    assert stage.watch(
+        lambda: stage.bridge._link is not None and stage.bridge._link.connections > 0
+    )
     written = stage.ring.written
     assert stage.watch(lambda: stage.ring.written > written + 10), "the output goes on"
     assert set(stage.kinds) == {Shown.CARD}
@@ -147,7 +149,7 @@ def test_a_second_answer_to_a_frame_is_none(
     ids=str,
 )
 def test_whatever_it_likes_the_bridge_goes_on(
-    likes: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    likes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Liking(GreyWorker):
         def _welcome(self) -> Welcome:
@@ -173,10 +175,13 @@ def test_a_flood_of_words_does_not_stop_the_pictures(
         header = replace(link._header(Kind.PONG), seq=1)
         status = WorkerStatus(engine_fps=1e9, step_ms=1e9, queue_frames=2**64 - 1, rung="x" * 200)
         pong = pack_control(header, Pong(revision=frame.revision, status=status))
-        return [*([pong, [b"rubbish", b""]] * 400), result(frame, np.full_like(RED, 99))]
+        words: list[Parts] = [pong, [b"rubbish", b""]]
+        return [*(words * 400), result(frame, np.full_like(RED, 99))]
 
     stage = stage_with(says(flood))
-    assert stage.watch(lambda: stage.bridge._link is not None and stage.bridge._link.status)
+    assert stage.watch(
+        lambda: stage.bridge._link is not None and stage.bridge._link.status is not None
+    )
     written = stage.ring.written
     assert stage.watch(lambda: stage.ring.written > written + 10), "the output goes on"
     assert not stage.leaked

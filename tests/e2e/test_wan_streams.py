@@ -15,7 +15,7 @@ from brushcast.presets import Preset
 from brushcast_worker.engine import load_engine
 from brushcast_worker.engines.wan import random_wan
 from brushcast_worker.mail import Changed, Problem
-from brushcast_worker.stages.cache import Cache, RollingCache
+from brushcast_worker.stages.cache import Cache, Grid, RollingCache
 from tests.worker.conftest import Clock, moving
 from tests.worker.loop_rig import STATE, A, B, Rig
 
@@ -49,10 +49,10 @@ def test_a_new_stream_that_does_not_fit_leaves_the_others_alone(
     before = rig.loop._sessions[A].engine_state
     cache, calls = engine._networks.cache, iter((True, *[False] * 99))
 
-    def full(tokens: int) -> Cache:
+    def full(grid: Grid) -> Cache:
         if next(calls):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
-        return cache(tokens)
+        return cache(grid)
 
     monkeypatch.setattr(engine._networks, "cache", full)
     rig.open(B, width=96, height=96).send(*range(8, 16))
@@ -99,9 +99,11 @@ def test_what_ran_out_of_memory_is_let_go_before_less_is_asked_for(
     rig = Rig(clock, real=engine).open(width=96, height=96)
     pictures = moving(16, Size(96, 96))
     rig.send(*range(8), pictures=pictures).turn(2)
-    temporal = rig.loop._sessions[A].engine_state.temporal
+    state = rig.loop._sessions[A].engine_state
+    assert state is not None
+    temporal = state.temporal
     held = [weakref.ref(temporal.noise_CHW), weakref.ref(temporal.caches[0])]
-    del temporal
+    del temporal, state
     open_state, left = engine.open, []
 
     def opened(preset: Preset, size: Size) -> object:

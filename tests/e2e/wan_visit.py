@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch._C._autograd import DeviceType  # what a profile's events say
 
 from brushcast.frame import Size
 from brushcast.presets import load_presets
@@ -55,7 +56,7 @@ def kernels(engine: Any, size: Size, steps: int) -> dict[str, Any]:
     spans = sorted(
         (event.time_range.start, event.time_range.end)
         for event in seen.events()
-        if event.device_type == torch.autograd.DeviceType.CUDA
+        if event.device_type is DeviceType.CUDA
     )
     busy_us, at = 0.0, spans[0][0]
     for begin, end in spans:  # some run side by side

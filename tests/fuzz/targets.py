@@ -24,6 +24,7 @@ from brushcast.wire.messages import (
     HEADER_BYTES,
     PROTOCOL,
     Codec,
+    Control,
     Header,
     Kind,
     PixelFormat,
@@ -176,7 +177,7 @@ def seeds(name: str) -> list[bytes]:
         state = StreamState(
             revision=1, preset="ink", prompt="ink on paper", strength=0.5, seed=7, width=4, height=2
         )
-        bodies = [
+        bodies: list[Control] = [
             Hello(client="bridge", version="1", state=state),
             Welcome(worker="worker", version="1", engine="pocket", device="cpu",
                     device_name="a CPU", chunk_frames=4, credit_frames=8),

@@ -75,7 +75,7 @@ def test_run_says_the_device_and_becomes_brushcast(
 def test_on_windows_run_waits_and_gives_the_exit_code_on(
     wanted: list[Wanted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands.sys, "platform", "win32")
+    monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(Venv, "python", Path(sys.executable))
     assert commands.main(["run", "--", "no-such-command"]) == 2
 

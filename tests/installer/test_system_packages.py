@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,8 @@ pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="apt-get is fa
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A root user's Debian whose PATH is this folder: all of its programs are fakes."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(system_packages.sys, "platform", "linux")
-    monkeypatch.setattr(system_packages.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     return tmp_path
 
 
@@ -62,7 +64,7 @@ def test_another_user_and_another_system_are_left_alone(
     everything = list(system_packages.PACKAGES)
     assert install(machine) == (everything, "")  # no apt-get here
     program(machine, "apt-get", f": >{machine}/called")
-    monkeypatch.setattr(system_packages.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert install(machine) == (everything, "")
     assert not (machine / "called").exists()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,10 +80,10 @@ def test_a_python_without_venv_gets_the_command_that_helps(
         return None if name == "ensurepip" else find_spec(name)
 
     monkeypatch.setattr(importlib.util, "find_spec", without_ensurepip)
-    monkeypatch.setattr(venv_module.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(SetupError, match=r"sudo apt-get install python3\.\d+-venv"):
         require_venv_module()
-    monkeypatch.setattr(venv_module.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(SetupError, match=r"python\.org"):
         require_venv_module()
 

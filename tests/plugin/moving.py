@@ -24,5 +24,5 @@ def clip_pictures(size: Size, count: int) -> tuple[Pixels, ...]:
 
 def psnr_db(one_HWC: Pixels, other_HWC: Pixels) -> float:
     """How near two pictures are: 30 is visibly different, 40 is not."""
-    error = np.mean((one_HWC.astype(np.float64) - other_HWC) ** 2)
+    error = float(np.mean((one_HWC.astype(np.float64) - other_HWC) ** 2))
     return float(10 * np.log10(255**2 / max(error, 1e-9)))

@@ -1,5 +1,6 @@
 """bench asks the worker and hands on what it says, its errors included."""
 
+import importlib.util
 import json
 import subprocess
 from pathlib import Path
@@ -19,8 +20,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, code: int, out: str, err: str) -> li
         asked.append(command)
         return subprocess.CompletedProcess(command, code, out, err)
 
-    monkeypatch.setattr(bench.subprocess, "run", run)
-    monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     return asked
 
 
@@ -53,7 +54,7 @@ def test_a_measurement_that_died_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_without_torch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"brushcast\[worker\]"):
         measure()
 
@@ -82,8 +83,8 @@ class Worker:
 
 
 def quality(monkeypatch: pytest.MonkeyPatch, worker: type[Worker], said: list[str]) -> Any:
-    monkeypatch.setattr(bench.subprocess, "Popen", worker)
-    monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(subprocess, "Popen", worker)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     return bench.run_quality(
         engine="pocket", device="cuda", size=Size(512, 288), clips=[Path("a.mp4"), Path("b.mp4")],
         styles=["oil", "ink"], pictures=0, drift_seconds=600.0, ablations=True, out=Path("out"),

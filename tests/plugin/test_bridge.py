@@ -22,7 +22,15 @@ from brushcast.config import BridgeConfig
 from brushcast.frame import Frame, Pixels, Size, model_size
 from brushcast.link_rate import CodecWish
 from brushcast.notice import Notice
-from brushcast.panel.backend import ObsState
+from brushcast.panel.backend import (
+    ChangeLook,
+    NoticeSeen,
+    ObsState,
+    Pause,
+    SwitchBadge,
+    SwitchMode,
+    SwitchObsCamera,
+)
 from brushcast.playout import Kind, Shown
 from brushcast.ring import Ring
 from brushcast.wire.messages import WorkerStatus
@@ -174,7 +182,7 @@ def alerts(stage: Stage) -> Any:
 
 def test_a_new_look_reaches_the_worker(stage: Stage, worker: GreyWorker) -> None:
     assert stage.watch(lambda: stage.figures()["styled"] > 3)
-    stage.bridge._desk.request(module.ChangeLook(preset="neon", strength=0.9))
+    stage.bridge._desk.request(ChangeLook(preset="neon", strength=0.9))
     assert stage.watch(lambda: worker.states[-1].preset == "neon")
     assert worker.states[-1].strength == 0.9
     assert [state.fixed_size for state in worker.states] == [True] * len(worker.states)
@@ -253,7 +261,7 @@ def test_a_look_that_kills_every_worker_is_given_up_for_the_last_good_one(
     monkeypatch.setattr(poison, "PROVEN_NS", SECOND_NS // 2)
     desk, workers = stage.bridge._desk, [worker]
     assert stage.watch(lambda: stage.bridge._guard._good is not None)
-    desk.request(module.ChangeLook(preset="neon", strength=0.9))
+    desk.request(ChangeLook(preset="neon", strength=0.9))
     try:
         for _ in range(2):
             workers[-1].dies_of = "neon"
@@ -271,7 +279,7 @@ def test_a_look_that_kills_every_worker_is_given_up_for_the_last_good_one(
         look = desk.snapshot().look
         assert (look.preset, look.strength) == ("ink", worker.states[0].strength)
         assert "died twice of this look (Neon night)" in look.message
-        desk.request(module.ChangeLook(preset="neon"))  # the user may try it again
+        desk.request(ChangeLook(preset="neon"))  # the user may try it again
         assert stage.watch(lambda: workers[-1].dead)
     finally:
         for other in workers[1:]:
@@ -288,12 +296,12 @@ def test_results_that_are_no_pictures_are_never_shown(stage: Stage, worker: Grey
 
 def test_pausing_shows_the_card_at_once_and_nothing_older_comes_back(stage: Stage) -> None:
     assert stage.watch(lambda: stage.figures()["styled"] > 10)
-    stage.bridge._desk.request(module.Pause(on=True))
+    stage.bridge._desk.request(Pause(on=True))
     assert stage.watch(lambda: stage.kinds[-1] is Kind.CARD)
     stage.kinds.clear()
     stage.watch(lambda: False, seconds=1.0)
     assert set(stage.kinds) <= {Kind.CARD}
-    stage.bridge._desk.request(module.Pause(on=False))
+    stage.bridge._desk.request(Pause(on=False))
     assert stage.watch(lambda: stage.kinds[-1] is Kind.LIVE)
 
 
@@ -307,7 +315,7 @@ def test_presets_of_the_users_folder_come_without_a_restart(
         (tmp_path / "mine.toml").write_text('title = "Mine"\nprompt = "soft chalk"\n')
         desk = stage.bridge._desk
         assert stage.watch(lambda: "mine" in [card.name for card in desk.snapshot().presets])
-        desk.request(module.ChangeLook(preset="mine"))
+        desk.request(ChangeLook(preset="mine"))
         assert stage.watch(lambda: worker.states[-1].prompt == "soft chalk")
     finally:
         stage.close()
@@ -317,8 +325,8 @@ def test_the_badge_and_the_notice_go_where_they_are_kept(stage: Stage) -> None:
     assert stage.notice.due("panel")
     assert stage.watch(lambda: bool(stage.kinds))
     assert stage.bridge._desk.snapshot().notice
-    stage.bridge._desk.request(module.SwitchBadge(on=False))
-    stage.bridge._desk.request(module.NoticeSeen())
+    stage.bridge._desk.request(SwitchBadge(on=False))
+    stage.bridge._desk.request(NoticeSeen())
     assert stage.watch(lambda: not stage.notice.due("panel"))
     assert ("badge", {"on": False}) in stage.said
     assert stage.notice.due("terminal")
@@ -383,7 +391,7 @@ def test_a_worker_beside_a_slow_obs_is_told_and_one_elsewhere_is_not(
             assert stage.watch(lambda: not worker.states[-1].pressure)
         assert stage.bridge._desk.snapshot().obs.version == "29"
         assert stage.figures()["obs"] == {"readings": 7}
-        stage.bridge._desk.request(module.SwitchObsCamera(on=True))
+        stage.bridge._desk.request(SwitchObsCamera(on=True))
         assert stage.watch(lambda: obs.cameras == [True])
     finally:
         stage.close()
@@ -421,7 +429,7 @@ def test_what_the_user_prefers_reaches_the_worker(
         assert stage.watch(lambda: bool(worker.states))
         assert (worker.states[0].mode, worker.states[0].target_fps) == ("low-latency", 24)
         assert stage.bridge._desk.snapshot().mode == "low-latency"
-        stage.bridge._desk.request(module.SwitchMode(mode="quality"))
+        stage.bridge._desk.request(SwitchMode(mode="quality"))
         assert stage.bridge._desk.snapshot().mode == "quality"
         assert stage.watch(lambda: worker.states[-1].mode == "quality")
     finally:

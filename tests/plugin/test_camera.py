@@ -73,7 +73,7 @@ def test_the_ring_is_found_shown_and_missed(rig: Rig) -> None:
 def test_what_a_dead_bridge_called_live_is_held(rig: Rig) -> None:
     rig.make_ring()
     for number in range(15):
-        rig.clock.at(number / 30, lambda number=number: rig.write(number))  # type: ignore[misc]
+        rig.clock.at(number / 30, lambda number=number: rig.write(number))
     rig.run(1.2)
     stopped = rig.events[-1][1]
     assert 20 <= stopped["shown"]["live"] <= 23  # half a second, and a quarter more

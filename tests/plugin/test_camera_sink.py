@@ -5,6 +5,7 @@ a real v4l2loopback: tests/system/vcam.
 """
 
 import logging
+import os
 import sys
 
 import cv2
@@ -304,7 +305,7 @@ def test_a_device_that_cannot_be_asked_for_a_moment_is_not_called_gone(
     sink = opened()
     linux.format = None
     linux.there.clear()
-    monkeypatch.setattr(module.os.path, "exists", lambda path: True)
+    monkeypatch.setattr(os.path, "exists", lambda path: True)
     for tick in range(1, 40):
         sink.write(picture(), tick)
 
@@ -378,7 +379,7 @@ def test_in_rgba_it_says_ai_too(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = installed(monkeypatch, obs=OBS_ABSENT, unitycapture="")
     sink, painted = CameraSink(platform="win32"), picture(255)
     sink.open(SIZE, 30, painted, "top-left")
-    changed = (fake.sent[0].astype(int) < 250).any(2)
+    changed = np.asarray((fake.sent[0].astype(int) < 250).any(2))
     assert 50 < changed.sum() < SIZE.area_px / 4
     assert changed[: SIZE.height // 2, : SIZE.width // 2].any()
     assert set(np.unique(fake.sent[0][:, :, 3])) == {255}

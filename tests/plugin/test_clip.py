@@ -100,12 +100,12 @@ def test_a_picture_filmed_sideways_is_turned_upright(tmp_path: Path, degrees: in
     if ffmpeg is None:
         pytest.skip("the ffmpeg command is not installed")
     subprocess.run(
-        [ffmpeg, "-v", "error", "-i", upright, "-c", "copy"]
-        + ["-metadata:s:v", f"rotate={degrees}", turned],
+        [ffmpeg, "-v", "error", "-i", str(upright), "-c", "copy"]
+        + ["-metadata:s:v", f"rotate={degrees}", str(turned)],
         check=True,
     )
     wanted = subprocess.run(  # what ffmpeg itself shows
-        [ffmpeg, "-v", "error", "-i", turned, "-frames:v", "1", "-pix_fmt", "rgb24"]
+        [ffmpeg, "-v", "error", "-i", str(turned), "-frames:v", "1", "-pix_fmt", "rgb24"]
         + ["-f", "rawvideo", "-"],
         check=True,
         capture_output=True,

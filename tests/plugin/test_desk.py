@@ -118,6 +118,7 @@ def test_a_preview_is_encoded_once_per_picture(desk: Desk) -> None:
     assert preview is not None
     assert desk.preview("after") is preview
     decoded = cv2.imdecode(np.frombuffer(preview.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
     assert decoded.shape == (360, 640, 3)
     assert np.abs(decoded[180, 320, ::-1].astype(int) - (200, 30, 60)).max() < 6
 
@@ -143,6 +144,7 @@ def test_painted_previews_say_ai_until_it_is_switched_off(desk: Desk) -> None:
         preview = desk.preview(which)
         assert preview is not None
         pixels = cv2.imdecode(np.frombuffer(preview.jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert pixels is not None
         darkest.append(int(pixels[:180, :320].min()))
 
     desk.show("before", white, 1)

@@ -28,7 +28,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_camera(spec: str) -> None:
         raise SourceError("camera 0: there is none")
 
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(doctor, "verify_model", no_weights)
     monkeypatch.setattr("brushcast.source.open_source", no_camera)
     bare = camera_setup.Verdict(state="warn", message="nothing", advice="modprobe v4l2loopback")
@@ -80,7 +80,7 @@ def test_a_gpu_is_told_with_the_attention_that_was_measured(
     def probe(attention: dict[str, float]) -> str:
         said = json.dumps({**seen, "attention": attention})
         done = subprocess.CompletedProcess([], 0, said, "")
-        monkeypatch.setattr(doctor.subprocess, "run", lambda *_, **__: done)
+        monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
         return doctor._worker()["message"]
 
     told = probe({"cudnn": 0.3, "math": 9.0})
@@ -93,10 +93,10 @@ def test_the_virtual_camera_is_told_as_the_installer_tells_it(
 ) -> None:
     seen = camera_setup.Verdict(state="ok", message="/dev/video7 (Brushcast)")
     monkeypatch.setattr(camera_setup, "examine", lambda: seen)
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     found = doctor._virtual_camera()
     assert (found["state"], found["message"], found["advice"]) == ("ok", seen.message, "")
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     found = doctor._virtual_camera()
     assert (found["state"], found["advice"]) == ("warn", "pip install pyvirtualcam")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,7 +233,7 @@ def test_a_disk_that_gets_full_keeps_what_came(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(fetch.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FetchError, match=r"No space left on device \(.* free, 0\.0 MB still"):
         bring(download)
     assert download.part.read_bytes() == CONTENT
@@ -290,7 +292,7 @@ def test_an_answer_of_nonsense_is_an_error_of_ours(content: bytes) -> None:
 )  # fmt: skip
 def test_sizes_and_hashes_of_nonsense_do_not_count(changed: dict[str, Any]) -> None:
     entry = {"rfilename": "m", "size": 9, "lfs": {"sha256": "d" * 64}, **changed}
-    answer = fetch.json.dumps({"siblings": [entry], "cardData": {"license": ["x"]}}).encode()
+    answer = json.dumps({"siblings": [entry], "cardData": {"license": ["x"]}}).encode()
     assert parse_answer(answer, "https://hub", REVISION).files == {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_the_runtime_folder_is_in_shared_memory_where_there_is_some(
     memory, temporary = tmp_path / "shm", tmp_path / "tmp"
     memory.mkdir()
     monkeypatch.setattr(folders, "_SHARED_MEMORY", memory)
-    monkeypatch.setattr(folders.tempfile, "gettempdir", lambda: str(temporary))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(temporary))
     assert runtime_folder() == memory / f"brushcast-{os.getuid()}"
     monkeypatch.setattr(folders, "_SHARED_MEMORY", tmp_path / "none")
     assert runtime_folder() == temporary / f"brushcast-{os.getuid()}"
@@ -77,7 +78,7 @@ def test_a_runtime_folder_of_somebody_else_is_refused(
 ) -> None:
     mine = os.getuid()
     runtime_folder()
-    monkeypatch.setattr(folders.os, "getuid", lambda: mine + 1)
+    monkeypatch.setattr(os, "getuid", lambda: mine + 1)
     with pytest.raises(ConfigError, match=f"belongs to user {mine}, .* \\(user {mine + 1}\\)"):
         runtime_folder()
 

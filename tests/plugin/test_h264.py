@@ -18,11 +18,11 @@ SIZE = Size(512, 288)
 
 
 @pytest.fixture(scope="module")
-def pictures() -> tuple[np.ndarray, ...]:  # type: ignore[type-arg]
+def pictures() -> tuple[np.ndarray, ...]:
     return clip_pictures(SIZE, 45)
 
 
-def test_pictures_come_back_at_once_and_nearly(pictures) -> None:  # type: ignore[no-untyped-def]
+def test_pictures_come_back_at_once_and_nearly(pictures) -> None:
     encoder, decoder = Encoder(), new_decoder()
     nearness, lengths = [], []
     for number, picture_HWC in enumerate(pictures):
@@ -51,7 +51,7 @@ def test_colours_stay_where_they_are() -> None:
     assert blue.max() < 8
 
 
-def test_the_rate_is_kept_also_by_keyframes(pictures) -> None:  # type: ignore[no-untyped-def]
+def test_the_rate_is_kept_also_by_keyframes(pictures) -> None:
     least = bytes_a_picture(SIZE, LEAST_BITS_A_PIXEL)
     encoder = Encoder()
     lengths = [len(encoder.encode(picture_HWC, least)) for picture_HWC in pictures]
@@ -59,7 +59,7 @@ def test_the_rate_is_kept_also_by_keyframes(pictures) -> None:  # type: ignore[n
     assert np.mean(lengths[10:]) < 1.3 * least
 
 
-def test_only_what_cannot_be_had_without_costs_a_keyframe(pictures) -> None:  # type: ignore[no-untyped-def]
+def test_only_what_cannot_be_had_without_costs_a_keyframe(pictures) -> None:
     encoder = Encoder()
 
     def begins(picture_bytes: int, side: int = 0) -> bool:
@@ -93,7 +93,7 @@ def test_a_cut_needs_no_keyframe() -> None:
 
 def test_an_encoder_that_does_not_open_gives_way_to_the_next(
     pictures, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     unknown, refused = {"h264_unknown": {}}, {"libx264rgb": {"preset": "no such preset"}}
     monkeypatch.setattr(h264, "_ENCODERS", {**unknown, **refused, **h264._ENCODERS})
     encoder = Encoder()

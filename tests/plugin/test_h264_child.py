@@ -81,7 +81,7 @@ def test_thousands_of_damaged_pictures_are_pictures_or_none(streams: list[bytes]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limits are Linux's")
-def test_it_can_neither_write_files_nor_take_memory_without_end(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_it_can_neither_write_files_nor_take_memory_without_end(tmp_path) -> None:
     code = f"""
 import os, signal
 from brushcast.h264_child import limit_this_process

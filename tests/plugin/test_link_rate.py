@@ -126,7 +126,7 @@ def test_jpeg_on_a_link_that_gets_narrow_becomes_h264_at_once() -> None:
     """The jam of what was under way takes its time: a second of JPEG is four of the new link."""
     changing = link((20 * MBIT, 20 * MBIT), best_bytes=40_000)
     changing.run(30)
-    assert changing.rate.plan.codec is Codec.JPEG
+    assert [plan.codec for _, plan in changing.plans][-1] is Codec.JPEG
     changing.bytes_per_s = (3 * MBIT, 3 * MBIT)
     changing.run(36)
     assert changing.rate.plan.codec is Codec.H264
@@ -152,7 +152,8 @@ def test_where_h264_does_not_fit_the_picture_gets_smaller_and_large_again() -> N
 
 def test_where_nothing_is_small_enough_the_worker_is_told_until_there_is_room() -> None:
     """As many as are sent come from the worker's answer to it; then three of four are missing."""
-    rate, ladder = LinkRate("h264", 0), (FULL,)
+    rate = LinkRate("h264", 0)
+    ladder: tuple[Size, ...] = (FULL,)
     least = bytes_a_picture(FULL, LEAST_BITS_A_PIXEL)
 
     def plan(now_s: float, budget: float, fps: float = 25.0) -> Plan:

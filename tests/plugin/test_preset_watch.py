@@ -10,7 +10,7 @@ import pytest
 
 from brushcast import preset_watch as module
 from brushcast.preset_watch import EVERY_NS, PresetWatch
-from brushcast.presets import load_presets
+from brushcast.presets import load_presets, read_preset
 
 GOOD = 'title = "Mine"\nprompt = "soft chalk"\n'
 
@@ -112,7 +112,7 @@ def test_it_looks_once_a_second_and_reads_only_what_changed(
     folder.write("other.toml", GOOD)
     folder.look()
     reads: list[str] = []
-    real = module.read_preset
+    real = read_preset
     monkeypatch.setattr(
         module, "read_preset", lambda path: (reads.append(path.name), real(path))[1]
     )

@@ -90,7 +90,7 @@ def test_it_is_tagged_as_bt709_and_every_reader_sees_the_colours(tmp_path: Path)
     for tag in ("pix_fmt=yuv420p", "color_range=tv", "color_space=bt709", "color_primaries=bt709"):
         assert tag in told
     shown = subprocess.run(
-        ["ffmpeg", "-v", "error", "-i", path, "-frames:v", "1", "-pix_fmt", "rgb24"]
+        ["ffmpeg", "-v", "error", "-i", str(path), "-frames:v", "1", "-pix_fmt", "rgb24"]
         + ["-f", "rawvideo", "-"],
         check=True,
         capture_output=True,

@@ -230,7 +230,8 @@ def test_every_form_goes_through_bit_by_bit(
         assert got is not None
         assert (got.form, got.width, got.height, got.seq) == (form, size.width, size.height, seq)
         assert np.array_equal(got.pixels_HWC, pixels)
-    assert got.pixels_HWC.shape == shape
+        last = got
+    assert last.pixels_HWC.shape == shape
     for each in (made, reader):
         each.close()
 

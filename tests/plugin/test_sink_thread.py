@@ -239,7 +239,7 @@ def test_the_badge_reaches_the_sink_from_its_first_picture_on() -> None:
     rig = Rig("file", sink)
     for badge in ("top-left", "top-left", None):
         rig.tick += 1
-        rig.thread.offer(OutputPicture(PIXELS, rig.tick, 1, 1, badge))  # type: ignore[arg-type]
+        rig.thread.offer(OutputPicture(PIXELS, rig.tick, 1, 1, badge))
     wait_for(lambda: len(sink.badges) == 3)
     assert sink.badges == ["top-left", "top-left", None]
     rig.thread.stop()

@@ -183,7 +183,7 @@ def test_a_lost_source_is_reported_and_opened_again(
 
     def reopen() -> Breaking:
         what = attempts.pop(0) if attempts else SourceError("camera 0: gone for good")
-        if isinstance(what, SourceError):
+        if not isinstance(what, Breaking):
             refused.set()
             raise what
         return what

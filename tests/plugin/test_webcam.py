@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+import av
 import pytest
 
 from brushcast import webcam
@@ -51,7 +52,7 @@ def test_windows_cameras_go_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         type("Device", (), {"description": name, "media_types": [kind]})
         for name, kind in (("Microphone", "audio"), ("HD Webcam", "video"))
     ]
-    monkeypatch.setattr(webcam.av, "enumerate_input_devices", lambda name: found)
+    monkeypatch.setattr(av, "enumerate_input_devices", lambda name: found)
     assert camera_address("0", "win32") == ("video=HD Webcam", "dshow", "HD Webcam")
     assert camera_address("My Camera", "win32")[0] == "video=My Camera"
     with pytest.raises(SourceError, match="camera 1: there is no such camera; found: HD Webcam"):

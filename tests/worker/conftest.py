@@ -19,6 +19,7 @@ from brushcast.frame import Frame, Pixels, Size
 from brushcast.presets import Preset, load_presets
 from brushcast_worker.chunk import Chunk, chunk_from_frames
 from brushcast_worker.engine import Engine, Job, load_engine
+from brushcast_worker.stages.cache import Cache, RollingCache
 from brushcast_worker.vectors import Vectors, read_vectors
 
 SIZE = Size(96, 64)
@@ -71,7 +72,7 @@ def clock() -> Clock:
 class AtOnce(Executor):
     """Hands that are done before they are asked for it."""
 
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def submit(self, fn, /, *args, **kwargs):
         future: Future[object] = Future()
         future.set_result(fn(*args, **kwargs))
         return future
@@ -107,6 +108,12 @@ def _whole(parts: Sequence[Chunk]) -> Chunk:
         tuple(ns for part in parts for ns in part.captured_ns),
         reused=all(part.reused for part in parts),
     )
+
+
+def rolling(cache: Cache) -> RollingCache:
+    """What engines on a CPU keep, with all that it can be asked."""
+    assert isinstance(cache, RollingCache)
+    return cache
 
 
 def moving(count: int, size: Size = SIZE, *, seed: int = 0, speed_px: int = 5) -> list[Pixels]:

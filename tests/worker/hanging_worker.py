@@ -63,8 +63,8 @@ if __name__ == "__main__":
     def load(name: str, device: str, **options: object) -> Engine:
         if how == "load":
             hang(how)
-        engine = load_engine(name, device, **options)  # type: ignore[arg-type]
+        engine = load_engine(name, device, **options)
         return Hanging(engine, at_chunk, how)
 
-    serve.load_engine = load  # type: ignore[attr-defined,assignment]
+    serve.load_engine = load  # type: ignore[attr-defined]
     main(sys.argv[3:])

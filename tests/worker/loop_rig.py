@@ -118,7 +118,7 @@ class FakeEngine:
         """On its way; `synchronize` waits, and fails as the test says."""
         x_TCHW = chunk.x_TCHW
         extremes_2 = torch.stack([x_TCHW.min(), x_TCHW.max()])
-        arrival = Arrival(as_levels(x_TCHW), extremes_2, self)  # type: ignore[arg-type]
+        arrival = Arrival(as_levels(x_TCHW), extremes_2, self)
         return dataclasses.replace(chunk, arrival=arrival)
 
     def synchronize(self) -> None:
@@ -153,7 +153,7 @@ class Rig:
     def __init__(self, clock: Clock, *, real: Engine | None = None, **engine: object) -> None:
         """engine: what the fake one is like, where there is no real one."""
         self.clock = clock
-        self.engine = FakeEngine(clock, **engine)  # type: ignore[arg-type]
+        self.engine = FakeEngine(clock, **engine)
         self.inbox: queue.Queue[ToGpu] = new_inbox()
         self.posted: list[ToLink] = []
         self.stop = threading.Event()
@@ -166,7 +166,7 @@ class Rig:
         )
 
     def open(self, stream: Stream = A, **changes: object) -> Rig:
-        state = dataclasses.replace(STATE, **changes)  # type: ignore[arg-type]
+        state = dataclasses.replace(STATE, **changes)
         self.inbox.put(Opened(stream, state))
         return self
 

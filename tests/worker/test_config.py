@@ -34,7 +34,7 @@ def test_serving_beyond_this_machine_is_refused() -> None:
     ServeConfig(bind=anywhere, keys=keys, bridges=Path("/nowhere"))
     for one in ({"keys": keys}, {"bridges": Path("/nowhere")}):
         with pytest.raises(ConfigError, match="brushcast-worker pair"):
-            ServeConfig(bind=anywhere, **one)  # type: ignore[arg-type]
+            ServeConfig(bind=anywhere, **one)
 
 
 @pytest.mark.parametrize(

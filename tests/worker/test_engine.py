@@ -321,7 +321,7 @@ def test_the_noise_of_a_sensor_does_not_count_as_motion_but_a_small_change_does(
         return (still + noise).clip(0, 255).astype("uint8")
 
     noisy_source = [noisy() for _ in range(16)]
-    results = run(engine, chunks(noisy_source, engine.info.device), presets["ink"])  # type: ignore[arg-type]
+    results = run(engine, chunks(noisy_source, engine.info.device), presets["ink"])
     assert answered(results) == [*new, *[True] * (4 - len(new))]
     blink = still.copy()
     blink[24:32, 40:48] = 255 - blink[24:32, 40:48]

@@ -50,7 +50,7 @@ class FakeNVML:
 @pytest.fixture
 def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNVML:
     fake = FakeNVML()
-    monkeypatch.setitem(sys.modules, "pynvml", fake)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
     properties = SimpleNamespace(uuid=IDENTITY)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     return fake

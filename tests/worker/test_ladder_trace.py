@@ -20,7 +20,7 @@ RECORDED = sorted(TRACES.glob("*.jsonl"))
 
 def line(at_s: float, rung: int = 0, **outcome: object) -> str:
     on = dataclasses.asdict(rungs_for(2)[rung])
-    said = dataclasses.asdict(Outcome(**{"age": 0.5, **outcome}))  # type: ignore[arg-type]
+    said = dataclasses.asdict(Outcome(**{"age": 0.5, **outcome}))
     return json.dumps({"at_ns": round(at_s * NS), **on, **said})
 
 

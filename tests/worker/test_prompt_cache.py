@@ -13,7 +13,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import brushcast_worker.prompt_cache as prompt_cache
 from brushcast.errors import EngineError, PromptError, WeightsError
 from brushcast_worker.prompt_cache import (
     FILE_BYTES_MAX,
@@ -63,7 +62,7 @@ def test_everything_that_decides_the_numbers_is_in_the_key() -> None:
 )
 def test_a_recipe_of_nonsense_is_refused(changed: dict[str, object]) -> None:
     with pytest.raises(EngineError, match="wanted"):
-        Recipe(**{"tokenizer": "a" * 64, "weights": "b" * 64, **changed})  # type: ignore[arg-type]
+        Recipe(**{"tokenizer": "a" * 64, "weights": "b" * 64, **changed})
 
 
 @pytest.mark.parametrize("prompt", ["../../etc/passwd", "/root/x", "a\0b", "\ud800", "C:\\x", "."])
@@ -155,7 +154,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prompt_cache.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(EngineError, match=r"cannot keep .* bytes in .*: No space left"):
         EmbeddingCache(tmp_path).put(KEY, tokens())
     assert not list(tmp_path.iterdir())

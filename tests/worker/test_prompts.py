@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-import brushcast_worker.prompts as prompts_module
 from brushcast.errors import EngineError, OutOfMemory, WeightsError
 from brushcast.presets import Preset
 from brushcast_worker.prompt_cache import EmbeddingCache
@@ -142,7 +141,7 @@ def test_the_steps_end_is_understood(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     done = subprocess.CompletedProcess([], code, out, err)
-    monkeypatch.setattr(prompts_module.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     with pytest.raises(error, match=words) as caught:
         run_step({})
     assert type(caught.value) is error
@@ -152,6 +151,6 @@ def test_a_step_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*_: object, **options: Any) -> None:
         raise subprocess.TimeoutExpired("step", options["timeout"])
 
-    monkeypatch.setattr(prompts_module.subprocess, "run", hang)
+    monkeypatch.setattr(subprocess, "run", hang)
     with pytest.raises(EngineError, match="not done after 900 s"):
         run_step({})

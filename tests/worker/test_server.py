@@ -293,7 +293,7 @@ def test_nothing_of_a_revoked_key_is_painted_even_where_its_bridge_goes_on(
     guarded: Rig, bridges: KeyList
 ) -> None:
     one = guarded.client(own=ONE)
-    one.link._on_fault = lambda *_: None  # type: ignore[method-assign] # a bridge that is not ours
+    one.link._on_fault = lambda *_: None  # a bridge that is not ours
     bridges.remove("one")
     guarded.letters(Closed)
     for seq in range(5):

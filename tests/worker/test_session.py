@@ -38,7 +38,7 @@ STATE = StreamState(
 
 
 def session(**changes: object) -> Session:
-    state = dataclasses.replace(STATE, **changes)  # type: ignore[arg-type]
+    state = dataclasses.replace(STATE, **changes)
     made = Session(STREAM, state, INFO, AtOnce())
     made.follow(state, look_of(state))
     made.engine_state = "some state"

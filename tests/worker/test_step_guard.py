@@ -76,7 +76,7 @@ class Worker:
         self.stop = threading.Event()
         self._pulse, self._clock, self._left_s = pulse, clock, seconds
         self.watch: Any = Watch(
-            pulse=pulse, notifier=self, stop=self.stop, done=self,  # type: ignore[arg-type]
+            pulse=pulse, notifier=self, stop=self.stop, done=self,
             link_alive=lambda: self.link_lives, watched=True, clock_ns=clock,
             leave=self.left.append,
         )  # fmt: skip
@@ -130,7 +130,7 @@ def test_pictures_that_are_never_finished_give_no_sign_of_life(pulse: Pulse, clo
         pulse.arrived()
         return arrive(seconds)
 
-    worker.wait = wait  # type: ignore[method-assign]
+    worker.wait = wait
     worker.watch.stand()
     assert worker.said.count("alive") <= 2, "of ten seconds: in those in which it was not known yet"
 

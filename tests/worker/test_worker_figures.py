@@ -85,7 +85,7 @@ def test_padding_is_no_efficiency(rig: Rig) -> None:
 
 def test_what_a_gpu_tells_reaches_the_status(rig: Rig) -> None:
     gauge = FakeGauge()
-    figures = WorkerFigures(gauge=lambda device: gauge)  # type: ignore[arg-type,return-value]
+    figures = WorkerFigures(gauge=lambda device: gauge)  # type: ignore[return-value]
     figures.loaded(rig.engine.info)
     rig.loop._figures = figures
     rig.open().send(0, 1, 2, 3).turn()
@@ -97,7 +97,7 @@ def test_what_a_gpu_tells_reaches_the_status(rig: Rig) -> None:
     later(rig, 500)
     later(rig, 500)
     assert gauge.asked == asked + 1, "once a second"
-    gauge.reading = None  # type: ignore[assignment]
+    gauge.reading = None
     later(rig, 1100)
     assert statuses(rig)[-1].status.gpu_share == -1.0
 

@@ -49,7 +49,7 @@ def test_a_full_disk_leaves_no_half_token(tmp_path: Path, monkeypatch: pytest.Mo
 
     path = tmp_path / "panel-token"
     with monkeypatch.context() as patched:
-        patched.setattr(access.os, "fdopen", on_a_full_disk)
+        patched.setattr(os, "fdopen", on_a_full_disk)
         with pytest.raises(ConfigError, match="No space left"):
             access.read_or_make_token(path)
     assert not path.exists()

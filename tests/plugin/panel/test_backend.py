@@ -11,7 +11,7 @@ from tests.plugin.panel.fake_backend import FakeBackend, fake_state
 def test_a_snapshot_cannot_be_changed_under_its_reader() -> None:
     state = fake_state()
     with pytest.raises(dataclasses.FrozenInstanceError):
-        state.paused = True  # type: ignore[misc]
+        state.paused = True
     assert isinstance(state.sinks, tuple)
     assert isinstance(state.presets, tuple)
     assert hash(state) == hash(fake_state())

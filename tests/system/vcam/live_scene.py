@@ -60,7 +60,7 @@ def live() -> dict[str, Any]:
     kept["sent"] = watch.picture
     seen = {"format": str(v4l2.read_format(DEVICE, output=False))}
     run.send_signal(signal.SIGINT)
-    np.savez("/out/pictures.npz", **kept)
+    np.savez("/out/pictures.npz", allow_pickle=False, **kept)
     return {**seen, "code": run.wait(90)}
 
 

@@ -62,7 +62,6 @@ def ffmpeg(device: str, size: Size, *wishes: str, frames: int = 3) -> dict[str, 
 def opencv(device: str, size: Size) -> int:
     """The fourth picture that OpenCV gets, in levels off."""
     capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
-    good, pixels = False, None
     for _ in range(4):
         good, pixels = capture.read()
     capture.release()

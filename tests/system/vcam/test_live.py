@@ -144,7 +144,7 @@ def test_readers_get_the_painting_in_its_size_and_colours_and_never_the_source(
     frames = read[reader]
     assert frames.shape == (FRAMES, SIZE.height, SIZE.width, 3)
     sent = scaled_up(read["sent"])  # in the ring it has the worker's size
-    right = right_ones(frames, sent)
+    right = right_ones(list(frames), sent)
     assert len(right) >= 4
     for frame in right:
         to_painting, to_raw = distance(frame, painted), distance(frame, [raw])

@@ -13,7 +13,8 @@ from brushcast.errors import OutOfMemory
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk
 from brushcast_worker.engine import Job
-from brushcast_worker.engines.causal import CausalEngine, CausalState
+from brushcast_worker.engines.causal import CausalEngine
+from brushcast_worker.engines.causal_state import CausalState
 from brushcast_worker.engines.pocket import random_pocket
 from brushcast_worker.engines.wan import ROWS, random_wan, wan_engine
 from brushcast_worker.models.dit import DiT
@@ -22,7 +23,7 @@ from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
 from brushcast_worker.stages.look import FADE_CHUNKS
 from brushcast_worker.stages.schedule import sigma_table, wan_steps
-from tests.worker.conftest import SIZE, chunks, moving, outcome
+from tests.worker.conftest import SIZE, chunks, moving, outcome, rolling
 
 Presets = dict[str, Preset]
 
@@ -136,7 +137,7 @@ def test_memory_per_stream_does_not_grow(presets: Presets) -> None:
     def held_bytes() -> int:
         temporal = state.temporal
         tensors = [temporal.noise_CHW, *(temporal.encoder or ()), *(temporal.decoder or ())]
-        for cache in temporal.caches:
+        for cache in map(rolling, temporal.caches):
             tensors += [cache._k_LBSND, cache._v_LBSND]
         frames = [frame.x0_CHW for frame in state.under_way]
         return sum(tensor.nbytes for tensor in tensors + frames)
@@ -228,7 +229,7 @@ def painted(
 def keys(state: CausalState) -> torch.Tensor:
     """Of the sinks of every step."""
     sinks = state.temporal.sinks
-    return torch.stack([cache.stored()[0][:, :sinks] for cache in state.temporal.caches])
+    return torch.stack([rolling(cache).stored()[0][:, :sinks] for cache in state.temporal.caches])
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -329,7 +330,7 @@ def test_streams_that_are_decoded_one_by_one_are_the_same(name: str, presets: Pr
         rows.append(len(x0_TCHW))
         return decode(x0_TCHW, *others)
 
-    parts._networks.decode = counted  # type: ignore[method-assign]
+    parts._networks.decode = counted
     painted: list[list[torch.Tensor]] = [[], []]
     for engine, out in zip((whole, parts), painted, strict=True):
         states = [engine.open(presets["ink"], SIZE) for _ in range(3)]
@@ -351,7 +352,7 @@ def test_a_decode_without_room_is_tried_again_with_less(presets: Presets) -> Non
     def full(*_: Any) -> Any:
         raise torch.OutOfMemoryError("full")
 
-    engine._networks.decode = full  # type: ignore[method-assign]
+    engine._networks.decode = full
     (chunk,) = chunks(moving(4))
     for company in (states, states[:1], states[:1]):
         jobs = [

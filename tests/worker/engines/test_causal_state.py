@@ -20,7 +20,7 @@ from brushcast_worker.engines.causal_state import (
 from brushcast_worker.engines.pocket import random_pocket
 from brushcast_worker.engines.wan import random_wan
 from brushcast_worker.stages.schedule import Step
-from tests.worker.conftest import SIZE, chunks, moving
+from tests.worker.conftest import SIZE, chunks, moving, rolling
 
 STEP = Step(timestep=0.0, sigma=0.0, level=0.0)
 
@@ -85,7 +85,7 @@ def test_a_sink_is_stale_once_every_cache_has_it_and_the_look_is_another(
 ) -> None:
     state = random_wan("wan-small", "cpu").open(presets["ink"], SIZE)
     temporal = state.temporal
-    first, second = temporal.caches
+    first, second = map(rolling, temporal.caches)
     state.note_sinks()
     assert temporal.made_under == []
     first.begin()
@@ -101,7 +101,7 @@ def test_a_sink_is_stale_once_every_cache_has_it_and_the_look_is_another(
 def test_a_sink_made_under_a_mixture_is_of_no_look(presets: dict[str, Preset]) -> None:
     state = random_wan("wan-small", "cpu").open(presets["ink"], SIZE)
     state.fade = state.fade.towards(state.fade.end)
-    for cache in state.temporal.caches:
+    for cache in map(rolling, state.temporal.caches):
         cache.begin()
     state.note_sinks()
     assert state.temporal.made_under == [MIXED]

@@ -380,7 +380,7 @@ def test_a_process_compiles_as_many_shapes_as_streams_can_make() -> None:
         return graph.forward
 
     settings = torch._dynamo.config.patch(recompile_limit=8)
-    with settings, torch.compiler.config.patch(cache_key_tag=""):
+    with settings, torch.compiler.config.patch(cache_key_tag=""):  # type: ignore[attr-defined]
         wan.prepare_compiling(AttentionChoice(times_ms={"cudnn": 1.0, "flash": 2.0}))
         assert torch.compiler.config.cache_key_tag == "cudnn,flash,math"
         fused = torch.compile(lambda x: 2 * x + 1, backend=compiled, fullgraph=True, dynamic=False)

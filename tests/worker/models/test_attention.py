@@ -80,8 +80,10 @@ def test_rows_at_once_see_what_each_cache_shows(positions: str) -> None:
         for cache in there:
             cache.begin()
         rows = CacheRows(
-            *(torch.stack(x) for x in zip(*held, strict=True)),
-            *(torch.tensor([getattr(c, name) for c in there]) for name in ("slot", "position")),
+            torch.stack([keys for keys, _ in held]),
+            torch.stack([values for _, values in held]),
+            torch.tensor([c.slot for c in there]),
+            torch.tensor([c.position for c in there]),
             torch.tensor([[*c.positions, *[-1] * (4 - c.filled)] for c in there]),
         )
         one_by_one = CachedAttention(3, rope, there, GRID)

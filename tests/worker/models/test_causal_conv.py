@@ -50,7 +50,7 @@ def test_widened_it_has_as_many_inputs_as_the_hardware_likes(
 
     def conv2d(x: Tensor, weight: Tensor, *rest: object, **named: object) -> Tensor:
         seen.append((x.shape[1], weight.shape[1]))
-        return plain(x, weight, *rest, **named)  # type: ignore[arg-type]
+        return plain(x, weight, *rest, **named)
 
     monkeypatch.setattr(torch.nn.functional, "conv2d", conv2d)
     conv(drawn(4, 1, 3, shortcut=False).products[0], Walk(None, 1))

@@ -95,7 +95,8 @@ def test_a_chain_stays_in_levels_and_adds_to_what_is_there() -> None:
 
 @needs_int8
 def test_one_rounding_serves_several_layers() -> None:
-    layers = calibrated(nn.ModuleList([Conv(16, 48, stride=2), Conv(16, 16), Up(16, 8)]))
+    layers = nn.ModuleList([Conv(16, 48, stride=2), Conv(16, 16), Up(16, 8)])
+    calibrated(layers)
     x = picture(16)
     wanted = [layer(x) for layer in layers]
     assert layers[0].rounded(x) is x

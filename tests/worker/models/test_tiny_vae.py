@@ -375,7 +375,7 @@ def test_a_memory_of_something_else() -> None:
 )
 def test_sizes_that_make_no_model(change: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        replace(TINY, **change)  # type: ignore[arg-type]
+        replace(TINY, **change)
 
 
 def published() -> TinyVAE:

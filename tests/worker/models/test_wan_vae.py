@@ -206,7 +206,7 @@ def test_what_does_not_fit_is_refused(frames: int, side: int, memory: bool) -> N
 )
 def test_sizes_that_make_no_model(change: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        replace(TINY, **change)  # type: ignore[arg-type]
+        replace(TINY, **change)
 
 
 def test_the_published_size_has_the_published_number_of_weights() -> None:

@@ -25,8 +25,8 @@ def record(graphs: RowGraphs) -> list[Recording]:
 
     def fake(_: object, static: _Static, function: Function) -> None:
         made.append(Recording(static, function))
-        static.graph = made[-1]  # type: ignore[assignment]
+        static.graph = made[-1]
 
     graphs._capture = True
-    graphs._record = fake  # type: ignore[method-assign]
+    graphs._record = fake
     return made

@@ -11,7 +11,7 @@ from brushcast_worker.stages.autoencoder import Autoencoder
 
 
 def _wan(name: str) -> Autoencoder:
-    return random_wan(name, "cpu")._networks._autoencoder  # type: ignore[attr-defined,no-any-return]
+    return random_wan(name, "cpu")._networks._autoencoder  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", ["light", "wan-small", "wan-small-tiny"])

@@ -18,7 +18,7 @@ def cache(**settings: object) -> RollingCache:
         "sinks": 1,
         "window": 4,
     }
-    return RollingCache(**{**sizes, **settings})  # type: ignore[arg-type]
+    return RollingCache(**{**sizes, **settings})
 
 
 def frame(n: float) -> Tensor:

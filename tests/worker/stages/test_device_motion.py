@@ -22,10 +22,12 @@ def on_device(
 ) -> list[Motion]:
     """Of streams that have seen (reference, last), or nothing."""
     there = [pair or (np.full_like(pictures[0][0], 77),) * 2 for pair in seen]
-    stacks = np.stack(pictures), *(np.stack(x) for x in zip(*there, strict=True))
-    tensors = [torch.from_numpy(x).to(device) for x in stacks]
+    now, reference, last = (
+        torch.from_numpy(np.stack(x)).to(device)
+        for x in (pictures, [pair[0] for pair in there], [pair[1] for pair in there])
+    )
     begins = torch.tensor([pair is None for pair in seen], device=device)
-    return [Motion(*of_stream) for of_stream in measure_rows(*tensors, begins).tolist()]
+    return [Motion(*of_stream) for of_stream in measure_rows(now, reference, last, begins).tolist()]
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -14,7 +14,7 @@ from brushcast_worker.stages.encode import encode
 def test_pictures_of_any_type_are_painted_in_the_networks() -> None:
     torch.manual_seed(0)
     vae = LightVAE().double().eval()
-    eager = Eager(None, vae, torch.float64)  # type: ignore[arg-type]  # asked for nothing here
+    eager = Eager(None, vae, torch.float64)  # asked for nothing here
     pictures_TCHW = torch.rand(4, 3, 32, 48) * 2 - 1
     (z_TCHW,), _ = eager.encode([pictures_TCHW], [None])
     (wanted_TCHW,), _ = encode(vae, [pictures_TCHW.double()], [None])

@@ -14,11 +14,12 @@ from brushcast.frame import Pixels, Size
 from brushcast.presets import Preset
 from brushcast_worker.chunk import Chunk, read_back
 from brushcast_worker.engine import Job
-from brushcast_worker.engines.causal import CausalEngine, CausalState
+from brushcast_worker.engines.causal import CausalEngine
+from brushcast_worker.engines.causal_state import CausalState
 from brushcast_worker.engines.pocket import random_pocket
 from brushcast_worker.stages.eager import Eager
 from brushcast_worker.stages.graphed import Graphed
-from tests.worker.conftest import SIZE, chunks, moving
+from tests.worker.conftest import SIZE, chunks, moving, rolling
 from tests.worker.stages.recording import record
 
 Presets = dict[str, Preset]
@@ -173,7 +174,7 @@ def test_a_streams_memory_is_its_own(presets: Presets) -> None:
     assert temporal.encoder is not None
     assert temporal.decoder is not None
     mine = [kept[0].x_TCHW, *temporal.encoder, *temporal.decoder, frame.x0_CHW, frame.source_CHW]
-    mine += [x for cache in temporal.caches for x in cache.stored()]
+    mine += [x for cache in temporal.caches for x in rolling(cache).stored()]
     before = [x.clone() for x in mine]
     assert all(x.any() for x in before)
     pictures = np.array(read_back(kept[0]).pictures)

@@ -56,7 +56,7 @@ def test_slow_motion_takes_the_light_estimate_and_fast_motion_the_full_one() -> 
 
     def follow(speed_px: float, care: str) -> bool:
         pictures = [panned(scene, -n * speed_px) for n in range(3)]
-        return Follower().follow(*pictures, care=care).full  # type: ignore[arg-type]
+        return Follower().follow(*pictures, care=care).full
 
     assert not follow(FULL_ABOVE_PX - 1.5, "full")
     assert follow(FULL_ABOVE_PX + 1.5, "full")

@@ -17,8 +17,8 @@ def vae(request: pytest.FixtureRequest) -> tuple[WanVAE | TinyVAE, int]:
     torch.manual_seed(0)
     config = ROWS[request.param].autoencoder
     if request.param.endswith("tiny"):
-        return TinyVAE(config).eval(), 3  # type: ignore[arg-type]
-    return WanVAE(config).eval(), 0  # type: ignore[arg-type]
+        return TinyVAE(config).eval(), 3
+    return WanVAE(config).eval(), 0
 
 
 def video(pictures: int) -> Tensor:

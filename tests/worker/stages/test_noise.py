@@ -41,7 +41,7 @@ def test_a_still_scene_keeps_the_full_noise() -> None:
 
 @pytest.mark.parametrize("form", ["pixel", "latent"])
 def test_motion_lowers_the_noise_and_calm_restores_it(form: str) -> None:
-    state, config = fresh(), NoiseConfig(form=form)  # type: ignore[arg-type]
+    state, config = fresh(), NoiseConfig(form=form)
     still, wild = (
         torch.zeros(4, 3, 8, 8),
         torch.tensor([-1.0, 1, -1, 1]).view(4, 1, 1, 1).expand(4, 3, 8, 8),

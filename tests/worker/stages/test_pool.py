@@ -160,7 +160,7 @@ def test_room_is_made_before_it_is_taken(pool: CachePool, monkeypatch: pytest.Mo
     class Bank(pool_module._Bank):
         def __init__(self, *arguments: object) -> None:
             held.append(list(pool._banks))
-            super().__init__(*arguments)  # type: ignore[arg-type]
+            super().__init__(*arguments)
 
     monkeypatch.setattr(pool_module, "_Bank", Bank)
     pool.cache(LARGER)

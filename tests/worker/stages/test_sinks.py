@@ -35,7 +35,7 @@ class Both:
         torch.manual_seed(1)
         self.device = torch.device(device)
         self.transformer = DiT(CONFIG).eval().requires_grad_(False).to(device)
-        self.quirks = Quirks(**quirks)  # type: ignore[arg-type]
+        self.quirks = Quirks(**quirks)
         graphs = RowGraphs(self.device, capture=device == "cuda")
         self.pool = CachePool(
             *(self.transformer, torch.float32, self.device, graphs), quirks=self.quirks

@@ -24,7 +24,7 @@ CUDA = torch.device("cuda", 0)
 
 def wan_vae(device: torch.device, dtype: torch.dtype) -> WanVAE:
     torch.manual_seed(0)
-    return WanVAE(ROWS["wan-small"].autoencoder).eval().to(device, dtype)  # type: ignore[arg-type]
+    return WanVAE(ROWS["wan-small"].autoencoder).eval().to(device, dtype)
 
 
 def painted(live: LiveVAE, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -36,7 +36,7 @@ def test_a_blur_keeps_the_mean_and_softens_an_edge() -> None:
 
 
 @pytest.mark.parametrize("smooth", [lambda x: bilateral(x, 2), lambda x: kuwahara(x, 3)])
-def test_what_smooths_within_edges_keeps_them(smooth) -> None:  # type: ignore[no-untyped-def]
+def test_what_smooths_within_edges_keeps_them(smooth) -> None:
     torch.manual_seed(0)
     out = smooth((edge() + 0.03 * torch.randn(1, 3, 24, 32)).clamp(0, 1))
     assert out[..., 2:12].std() < 0.02
