@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from brushcast_worker.models.any_size import AnySize
 from brushcast_worker.models.attention import (
     CachedAttention,
     CacheRows,
@@ -288,14 +289,17 @@ class DiT(nn.Module):
 
     def fuse(self) -> None:
         """Compiles what lies between the products and the attention (torch.compile): each is
-        compiled once, whatever the number of layers, and again for every other shape.
+        compiled once, whatever the number of layers, for pictures of every size.
         """
-        fused = functools.partial(torch.compile, fullgraph=True, dynamic=False)
-        before, after = fused(Block.before), fused(Block.after)
+        fused = functools.partial(AnySize, fullgraph=True)
+        before, after = fused(Block.before, {1: [2]}), fused(Block.after, {1: [2], 2: [2]})
         for block in self.blocks:
             assert isinstance(block, Block)
             block.parts = before, after
-        self.rotary = RotaryParts(fused(store), fused(turn_back), fused(repeat))
+        tokens = {0: [1], 1: [1], 2: [1], 3: [2], 4: [2], 7: [1], 8: [1]}
+        self.rotary = RotaryParts(
+            fused(store, tokens), fused(turn_back, {0: [3]}), fused(repeat, {0: [3], 1: [3]})
+        )
 
     def quantise(self) -> None:
         """Patches to tokens as a product of matrices, where that is wide enough for 8 bits."""

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from brushcast_worker.models.any_size import AnySize
 from brushcast_worker.models.light_vae import CHUNK, Guide
 from brushcast_worker.models.wan_vae import WanVAE
 from brushcast_worker.stages.autoencoder import Memory
@@ -44,11 +45,15 @@ class LiveVAE:
         self._one_by_one: set[torch.Size] = set()  # sizes of latents
 
     def fuse(self, compile_decoder: Callable[[Any], Any] | None = None) -> None:
-        """Compiles the steady state (torch.compile), for every size anew; the decoder by another
-        compiler where one is given."""
-        fused = functools.partial(torch.compile, dynamic=False)
-        self._encode = fused(self._autoencoder.encode)
-        self._decode = (compile_decoder or fused)(self._autoencoder.decode)
+        """Compiles the steady state (torch.compile) for pictures of every size; the decoder by
+        another compiler where one is given, for every size anew."""
+        follows = {0: [-2, -1], 1: [-2, -1]}  # height and width, of the memory too
+        self._encode = AnySize(self._autoencoder.encode, follows)
+        self._decode = (
+            AnySize(self._autoencoder.decode, follows)
+            if compile_decoder is None
+            else compile_decoder(self._autoencoder.decode)
+        )
 
     def encode(
         self, video_BTCHW: Tensor, state: Memory | None = None, begins_B: Tensor | None = None
