@@ -26,6 +26,10 @@ class Patience:
         """Nothing is expected of it any more."""
         self._left_s.pop(name, None)
 
+    def left_s(self, name: str) -> float | None:
+        """What is left of it; None: nothing is expected."""
+        return self._left_s.get(name)
+
     def overdue(self, now_ns: int) -> list[str]:
         """Of whom nothing was heard in time; each is named once. To be called all the time."""
         passed_s = 0.0 if self._last_ns is None else (now_ns - self._last_ns) / 1e9

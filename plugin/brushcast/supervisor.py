@@ -158,8 +158,9 @@ class Supervisor:
         """The process that waits, if there is one: it has loaded its code, and the picture is away
         for a tenth of the time."""
         camera, self._next_camera = self._next_camera, None
+        patience_s = SILENCE_S
         if camera is None or not camera.alive:
-            camera = self._camera_process()
+            camera, patience_s = self._camera_process(), START_PATIENCE_S
         camera.name = "camera"
         self._children["camera"] = camera
         camera.send(
@@ -170,7 +171,7 @@ class Supervisor:
                 restarted=len(self._stats["camera"]) > 1,
             )
         )
-        self._patience.expect("camera", START_PATIENCE_S)
+        self._patience.expect("camera", patience_s)
         self._due["next camera"] = time.monotonic() + SPARE_DELAY_S
 
     def _camera_process(self) -> Child:

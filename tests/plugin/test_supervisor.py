@@ -267,6 +267,7 @@ def test_a_dead_camera_process_is_replaced_by_one_that_waits(tmp_path: Path) -> 
     run.later()
     assert run.supervisor._children["camera"] is waiting
     assert run.child("camera").first_line["restarted"]
+    assert run.supervisor._patience.left_s("camera") == module.SILENCE_S, "it has nothing to load"
     run.later()
     waiting = run.child("next camera")
     waiting.alive = False
