@@ -25,8 +25,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compiled))
-    with torch.fx.experimental._config.patch(use_duck_shape=False):
-        yield seen
+    monkeypatch.setattr(torch.fx.experimental._config, "use_duck_shape", False)
+    yield seen
     torch.compiler.reset()
 
 
