@@ -372,9 +372,7 @@ def test_too_little_memory_is_refused_with_what_fits() -> None:
         check_room(models["wan-1.3b"], Gpu(name="X", gib=4, capability=8.9))
 
 
-def test_a_process_compiles_as_many_shapes_as_streams_can_make(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_process_compiles_as_many_shapes_as_streams_can_make() -> None:
     """With torch's own limit the ninth ends in an error, in the middle of somebody's stream."""
     seen = []
 
@@ -383,8 +381,8 @@ def test_a_process_compiles_as_many_shapes_as_streams_can_make(
         return graph.forward
 
     settings = torch._dynamo.config.patch(recompile_limit=8)
-    monkeypatch.setattr(torch.fx.experimental._config, "use_duck_shape", True)  # as it was
-    with settings, torch.compiler.config.patch(cache_key_tag=""):  # type: ignore[attr-defined]
+    duck = torch.fx.experimental._config.patch(use_duck_shape=True)  # type: ignore[attr-defined]
+    with settings, duck, torch.compiler.config.patch(cache_key_tag=""):  # type: ignore[attr-defined]
         wan.prepare_compiling(AttentionChoice(times_ms={"cudnn": 1.0, "flash": 2.0}))
         assert torch.compiler.config.cache_key_tag == "cudnn,flash,math"
         fused = torch.compile(lambda x: 2 * x + 1, backend=compiled, fullgraph=True, dynamic=False)
@@ -407,9 +405,9 @@ def test_another_size_needs_no_compiled_code_of_its_own(
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compiled))
     engine = with_networks("wan-small-tiny", "cpu", eager=False)
     networks: Any = engine._networks
-    monkeypatch.setattr(torch.fx.experimental._config, "use_duck_shape", True)  # as it was
     with (
         torch._dynamo.config.patch(recompile_limit=8),
+        torch.fx.experimental._config.patch(use_duck_shape=True),  # type: ignore[attr-defined]
         torch.compiler.config.patch(cache_key_tag=""),  # type: ignore[attr-defined]
     ):
         wan.prepare_compiling(AttentionChoice(times_ms={"cudnn": 1.0}))

@@ -25,8 +25,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compiled))
-    monkeypatch.setattr(torch.fx.experimental._config, "use_duck_shape", False)
-    yield seen
+    with torch.fx.experimental._config.patch(use_duck_shape=False):  # type: ignore[attr-defined]
+        yield seen
     torch.compiler.reset()
 
 
