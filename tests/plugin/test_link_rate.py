@@ -6,6 +6,7 @@ import json
 import statistics
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +86,26 @@ def test_better_pictures_wait_until_no_queue_is_left() -> None:
     rungs.wait(2 * NS)
     assert rungs.choose(4 * NS, None) == 70
     assert rungs.choose(5 * NS, None) == 80
+
+
+@pytest.mark.parametrize(("late_ms", "grows"), [(0.0, True), (60.0, False), (130.0, False)])
+def test_no_more_and_no_better_pictures_into_a_queue(late_ms: float, grows: bool) -> None:
+    """60 ms are no jam yet, and no room for better pictures either; above 100 not even for more."""
+    rate = LinkRate("auto", 0)
+    plans = []
+    for number in range(40):
+        now_ns = number * NS // 4
+        rate.sent(now_ns, 20_000)
+        way_ms = 10.0 if number < 2 else 10.0 + late_ms + 5 * (number % 3)
+        rate.answered(now_ns, round(2e6 * way_ms), 250.0 * number + 7_000.0 - way_ms)
+        plans.append(
+            rate.decide(
+                now_ns, fps=25, worker_s=0.3, chunk_frames=4, ladder=sizes(FULL), h264=False
+            )
+        )
+    assert (plans[-1].quality > 70) is grows
+    opened = [plan.window for plan in plans[3:7]]
+    assert (opened == sorted(set(opened))) is (late_ms < 100)
 
 
 def test_the_first_seconds_on_a_very_narrow_link_do_not_jam_it() -> None:

@@ -381,8 +381,7 @@ def test_a_process_compiles_as_many_shapes_as_streams_can_make() -> None:
         return graph.forward
 
     settings = torch._dynamo.config.patch(recompile_limit=8)
-    duck = torch.fx.experimental._config.patch(use_duck_shape=True)  # type: ignore[attr-defined]
-    with settings, duck, torch.compiler.config.patch(cache_key_tag=""):  # type: ignore[attr-defined]
+    with settings, torch.compiler.config.patch(cache_key_tag=""):  # type: ignore[attr-defined]
         wan.prepare_compiling(AttentionChoice(times_ms={"cudnn": 1.0, "flash": 2.0}))
         assert torch.compiler.config.cache_key_tag == "cudnn,flash,math"
         fused = torch.compile(lambda x: 2 * x + 1, backend=compiled, fullgraph=True, dynamic=False)
@@ -392,8 +391,9 @@ def test_a_process_compiles_as_many_shapes_as_streams_can_make() -> None:
     assert len(seen) == 30
 
 
+@pytest.mark.parametrize("quirks", [DEFAULT, Quirks(sinks=0.9)], ids=["", "sinks"])
 def test_another_size_needs_no_compiled_code_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, presets: Presets
+    monkeypatch: pytest.MonkeyPatch, presets: Presets, quirks: Quirks
 ) -> None:
     """It took 31 s on an H200, in the middle of a stream whose picture should get smaller."""
     seen = []
@@ -403,11 +403,10 @@ def test_another_size_needs_no_compiled_code_of_its_own(
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compiled))
-    engine = with_networks("wan-small-tiny", "cpu", eager=False)
+    engine = with_networks("wan-small-tiny", "cpu", eager=False, quirks=quirks)
     networks: Any = engine._networks
     with (
         torch._dynamo.config.patch(recompile_limit=8),
-        torch.fx.experimental._config.patch(use_duck_shape=True),  # type: ignore[attr-defined]
         torch.compiler.config.patch(cache_key_tag=""),  # type: ignore[attr-defined]
     ):
         wan.prepare_compiling(AttentionChoice(times_ms={"cudnn": 1.0}))

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-import torch.fx.experimental._config
 from torch import Tensor, nn
 
 from brushcast_worker.models.any_size import AnySize
@@ -25,8 +24,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compiled))
-    with torch.fx.experimental._config.patch(use_duck_shape=False):  # type: ignore[attr-defined]
-        yield seen
+    yield seen
     torch.compiler.reset()
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import torch
-import torch.fx.experimental._config
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -353,9 +352,6 @@ def prepare_compiling(attention: AttentionChoice) -> None:
     """torch's own settings, of this process."""
     # What was compiled with one kernel must not be taken for what another would be.
     torch.compiler.config.cache_key_tag = ",".join(attention.order)
-    # Two sides of a picture may be as long as each other, or as a layer is wide, by chance: what is
-    # compiled then must serve others too.
-    torch.fx.experimental._config.use_duck_shape = False
     # One row and several, a cache that fills: after 8 torch gives up.
     torch._dynamo.config.recompile_limit = SHAPES
 
