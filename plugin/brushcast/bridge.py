@@ -101,8 +101,7 @@ class Bridge:
         self._waiting: Frame | None = None  # newest frame, not sent yet for want of credit
         self._written: tuple[Pixels, Kind] | None = None  # what the ring shows, and as what
         self._written_ns = 0
-        self._tick_ns = 0
-        self._report_ns = 0
+        self._tick_ns = self._report_ns = 0
         self._watchdog = Watchdog()
         self._guard = PoisonGuard(self._state, look, time.monotonic_ns())
         self._overtaken = 0  # frames that another replaced before this thread came to take them
@@ -381,11 +380,13 @@ class Bridge:
         same = picture is last and shown.kind is last_kind
         if same and now_ns - self._written_ns < KEEP_ALIVE_NS:
             return
-        self._ring.write(picture, shown.kind, seq=shown.seq, captured_ns=shown.captured_ns)
+        self._ring.write(
+            picture, shown.kind, seq=shown.seq, captured_ns=shown.captured_ns,
+            live_until_ns=shown.live_until_ns,
+        )  # fmt: skip
         self._written, self._written_ns = (picture, shown.kind), now_ns
         if self._desk.watched:
-            painted = shown.kind in PAINTED
-            self._desk.show("after", picture, self._ring.written, painted=painted)
+            self._desk.show("after", picture, self._ring.written, painted=shown.kind in PAINTED)
 
     # ------------------------------------------------------------------ report, wait
 

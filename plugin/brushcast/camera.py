@@ -251,7 +251,7 @@ class _Camera:
         number = self._tick_number(now_ns)
         if fresh and self._newest is not None:
             picture, self._kind = self._newest, self._newest.kind
-            if self._kind is Kind.LIVE and now_ns - picture.written_ns > HELD_AFTER_NS:
+            if self._kind is Kind.LIVE and not _still_live(picture, now_ns):
                 self._kind = Kind.HELD  # the bridge, who says it, is gone
             badge = self._badge if self._kind in PAINTED else None
             self._output = OutputPicture(
@@ -321,6 +321,12 @@ class _Camera:
             self._ring = Ring.attach(self._config.ring)
         except SourceError as error:
             log.debug("%s", error)
+
+
+def _still_live(picture: RingPicture, now_ns: int) -> bool:
+    """Whether what was live as it was written is so now: without its bridge it only grows old."""
+    silent = now_ns - picture.written_ns > HELD_AFTER_NS
+    return not silent and not 0 < picture.live_until_ns < now_ns
 
 
 class _Reporter:

@@ -105,7 +105,7 @@ class Shown(Generic[Picture]):
 
     under: what is being faded from, None outside fades. mix: the weight of `top`, 1 outside fades.
     card: which card, when `top` or `under` is one. seq, captured_ns: of the picture in `top`; -1
-    for the card.
+    for the card. live_until_ns: when that picture is too old to be called live; 0 for the card.
     """
 
     kind: Kind
@@ -115,6 +115,7 @@ class Shown(Generic[Picture]):
     card: str
     seq: int
     captured_ns: int
+    live_until_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -356,6 +357,7 @@ class Playout(Generic[Picture]):
             card=self._card,
             seq=newest.seq if newest is not None else -1,
             captured_ns=newest.captured_ns if newest is not None else -1,
+            live_until_ns=newest.captured_ns + self._live_age_ns if newest is not None else 0,
         )
 
 

@@ -16,6 +16,7 @@ The file, little-endian; offsets in bytes:
           24  i64 written_ns (monotonic clock of this host)
           32  u32 width           36  u32 height
           40  u32 kind (playout.Kind)                  44  u32 format (Form)
+          48  i64 live_until_ns, of kind LIVE (monotonic; 0: its writer does not say)
           4096  the pixels, without padding
 
 All pictures of a ring have one format, which its writer and its readers agree on beforehand. The
@@ -89,7 +90,8 @@ class RingPicture:
 
     pixels_HWC: uint8, [H W 3] RGB; of a BGRA ring [H W 4], of an I420 ring flat (`Form`). width,
     height: in pixels. seq, captured_ns: of the picture in it, -1 for the card. written_ns:
-    monotonic.
+    monotonic. live_until_ns: when it is too old to be called live, also where its writer is gone by
+    then; 0: nobody says.
     """
 
     pixels_HWC: Pixels
@@ -101,6 +103,7 @@ class RingPicture:
     form: Form
     width: int
     height: int
+    live_until_ns: int = 0
 
 
 class Ring:
@@ -217,6 +220,7 @@ class Ring:
         *,
         seq: int = -1,
         captured_ns: int = -1,
+        live_until_ns: int = 0,
         now_ns: int | None = None,
         size: Size | None = None,
     ) -> None:
@@ -242,6 +246,7 @@ class Ring:
         signed[:] = (seq, captured_ns, time.monotonic_ns() if now_ns is None else now_ns)
         sizes = self._bytes[start + 32 : start + 48].view(np.uint32)
         sizes[:] = (width, height, int(kind), int(self.form))
+        self._words[lock + 6 : lock + 7].view(np.int64)[:] = live_until_ns
         target = self._bytes[start + PAGE_BYTES : start + PAGE_BYTES + length]
         np.copyto(target.reshape(shape), pixels_HWC)
         self._barrier()
@@ -272,6 +277,7 @@ class Ring:
             seq, captured_ns, written_ns = (int(value) for value in signed)
             sizes = self._bytes[start + 32 : start + 48].view(np.uint32)
             width, height, kind, form = (int(value) for value in sizes)
+            live_until_ns = int(self._words[lock + 6 : lock + 7].view(np.int64)[0])
             length = self.form.bytes_of(width, height)
             known = form == self.form and kind <= Kind.BLURRED
             if not (known and self.form.can_be(width, height) and length <= self._max_bytes):
@@ -284,7 +290,8 @@ class Ring:
             self._barrier()
             if int(self._words[lock]) == before:
                 return RingPicture(
-                    copy, number, Kind(kind), seq, captured_ns, written_ns, self.form, width, height
+                    *(copy, number, Kind(kind), seq, captured_ns, written_ns, self.form),
+                    *(width, height, live_until_ns),
                 )
         return None
 

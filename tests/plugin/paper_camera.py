@@ -94,13 +94,17 @@ class Rig:
     def make_ring(self, size: Size = SIZE) -> None:
         self.ring = Ring.create(size, self.path)
 
-    def write(self, value: int, *, kind: Kind = Kind.LIVE, size: Size = SIZE) -> None:
+    def write(
+        self, value: int, *, kind: Kind = Kind.LIVE, size: Size = SIZE, live_for_s: float = 0.0
+    ) -> None:
         assert self.ring is not None
         self.written += 1
         pixels = np.full((size.height, size.width, 3), value, np.uint8)
+        now_ns = self.clock.now_ns
         self.ring.write(
-            pixels, kind, seq=self.written, captured_ns=self.clock.now_ns, now_ns=self.clock.now_ns
-        )
+            pixels, kind, seq=self.written, captured_ns=now_ns, now_ns=now_ns,
+            live_until_ns=now_ns + round(live_for_s * S) if live_for_s else 0,
+        )  # fmt: skip
 
     def run(self, seconds: float) -> list[tuple[float, Any]]:
         """What was offered: (seconds since the start, picture)."""

@@ -235,15 +235,19 @@ def test_what_the_ring_calls_a_picture_changes_at_once_though_the_picture_does_n
     bridge, now_ns = stage.bridge, time.monotonic_ns()
     same = np.zeros((OUTPUT.height, OUTPUT.width, 3), np.uint8)
     kinds = [Kind.LIVE, Kind.LIVE, Kind.HELD, Kind.HELD, Kind.HELD]
-    answers = [Shown(kind, same, None, 1.0, "", 7, now_ns) for kind in kinds]
-    written: list[Kind] = []
-    ring = SimpleNamespace(write=lambda _, kind, **__: written.append(kind), written=1)
+    answers = [Shown(kind, same, None, 1.0, "", 7, now_ns, 99) for kind in kinds]
+    written: list[tuple[Kind, int]] = []
+
+    def write(_: object, kind: Kind, *, live_until_ns: int, **__: object) -> None:
+        written.append((kind, live_until_ns))
+
+    ring = SimpleNamespace(write=write, written=1)
     monkeypatch.setattr(bridge, "_ring", ring)
     monkeypatch.setattr(bridge._playout, "pick", lambda _: answers.pop(0))
     monkeypatch.setattr(bridge._composer, "compose", lambda _: same)
     for tick in range(1, len(kinds) + 1):
         bridge._show(now_ns + tick * 40_000_000)
-    assert written == [Kind.LIVE, Kind.HELD]
+    assert written == [(Kind.LIVE, 99), (Kind.HELD, 99)], "until when, for when we are gone"
 
 
 def test_a_worker_that_hangs_is_reported_though_its_process_lives(

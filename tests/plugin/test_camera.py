@@ -80,6 +80,16 @@ def test_what_a_dead_bridge_called_live_is_held(rig: Rig) -> None:
     assert 13 <= stopped["shown"]["held"] <= 16  # the rest
 
 
+def test_what_a_dead_bridge_called_live_is_held_once_it_is_too_old(rig: Rig) -> None:
+    """It was nearly that when the bridge died (40 times shot in a soak: 12 pictures)."""
+    rig.make_ring()
+    rig.clock.at(0.1, lambda: rig.write(9, live_for_s=0.1))
+    rig.run(0.4)
+    stopped = rig.events[-1][1]
+    assert 3 <= stopped["shown"]["live"] <= 4
+    assert stopped["shown"]["held"] >= 4
+
+
 def test_a_bridge_that_comes_back_is_shown_at_once(rig: Rig) -> None:
     rig.make_ring()
     for step in range(150):

@@ -287,7 +287,9 @@ def test_old_is_not_called_live_what_the_engine_itself_takes_aside(
         fresh.engine_needs(step_ms * MS, chunk, held, remote=remote)
         now_ns = START + round(age_ms * MS)
         fresh.put(styled(1, START), now_ns - 5 * MS)
-        assert fresh.pick(now_ns).kind is kind, "it stands for 33 ms more"
+        answer = fresh.pick(now_ns)
+        assert answer.kind is kind, "it stands for 33 ms more"
+        assert answer.live_until_ns == pytest.approx(START + most_ms * MS, abs=2 * MS)
 
 
 def test_what_was_not_shown_is_counted_with_its_reason() -> None:

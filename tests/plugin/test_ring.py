@@ -73,11 +73,13 @@ def test_the_newest_picture_is_read_whole_by_another_mapping(ring: Ring) -> None
     reader = Ring.attach(ring.path)
     for value in range(2 * SLOTS):
         kind = Kind.LIVE if value % 2 else Kind.BLURRED
-        ring.write(picture(value), kind, seq=value, captured_ns=-5, now_ns=1000 + value)
+        times = {"captured_ns": -5, "live_until_ns": 9 * value, "now_ns": 1000 + value}
+        ring.write(picture(value), kind, seq=value, **times)
     got = reader.newest()
     reader.close()
     assert got is not None
     assert (got.number, got.seq, got.captured_ns, got.written_ns) == (8, 7, -5, 1007)
+    assert got.live_until_ns == 63
     assert got.kind is Kind.LIVE
     assert np.array_equal(got.pixels_HWC, picture(7))
 
