@@ -338,6 +338,8 @@ class Supervisor:
         else:
             self._stats[child.name].append({})
         if delay_s is not None:
+            if child.name == "camera" and self._next_camera is not None:
+                delay_s = 0.0  # the one after it is seconds away: that is back-off enough
             self._due[child.name] = time.monotonic() + delay_s
             if child.name == "worker":
                 self._worker_happened(Happening.DIED, "the worker died; restarting")

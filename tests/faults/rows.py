@@ -78,11 +78,10 @@ def row_from_json(table: dict[str, Any]) -> Row:
     return Row(checks=checks, verdict=verdict, **rest)
 
 
-def seen_checks(verdict: Verdict, *, gap_most_ms: float | None = GAP_MOST_MS) -> tuple[Check, ...]:
-    """What holds under every fault. gap_most_ms: None where the process that keeps the pace is
-    itself the victim: then its gap is told without a bar."""
+def seen_checks(verdict: Verdict) -> tuple[Check, ...]:
+    """What holds under every fault."""
     checks = [
-        Check(figure="gap", value=verdict.gap_most_ms, bar=gap_most_ms, unit="ms"),
+        Check(figure="gap", value=verdict.gap_most_ms, bar=GAP_MOST_MS, unit="ms"),
         Check(figure="raw", value=verdict.raw, bar=0, how="is"),
         Check(figure="live but too old", value=verdict.stale, bar=0, how="is"),
         Check(figure="of another source", value=verdict.foreign, bar=0, how="is"),

@@ -263,9 +263,10 @@ def test_a_dead_camera_process_is_replaced_by_one_that_waits(tmp_path: Path) -> 
     first = run.child("camera")
     run.event(waiting, "exited", code=1, last_words="")
     assert run.child("camera") is first, "the end of one that waits is none of the picture"
+    run.supervisor._policies["camera"].died()
     run.dies("camera")
-    run.later()
-    assert run.supervisor._children["camera"] is waiting
+    run.supervisor._start_what_is_due()
+    assert run.supervisor._children["camera"] is waiting, "at once, though it is not the first time"
     assert run.child("camera").first_line["restarted"]
     assert run.supervisor._patience.left_s("camera") == module.SILENCE_S, "it has nothing to load"
     run.later()
