@@ -15,9 +15,8 @@ SLOW_SHARE = 0.1  # %: the 99.9th percentile is within its bar exactly when no m
 
 
 def overall(rows: Sequence[Row]) -> Row:
-    """All pictures of all faults together: the percentile is of them, a few seconds have none. The
-    one row whose victim keeps the pace itself is left out of the gaps."""
-    verdicts = [row.verdict for row in rows if row.verdict is not None and _has_gap_bar(row)]
+    """All pictures of all faults together: the percentile is of them, a few seconds have none."""
+    verdicts = [row.verdict for row in rows if row.verdict is not None]
     if not verdicts:
         return Row(fault="all of them", promise="", skipped="no picture was judged")
     total: Verdict = verdicts[0]
@@ -79,10 +78,6 @@ def written_into(text: str, part: str, table: str) -> str:
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
     return f"{head}{begin}\n{table}\n{end}{tail}"
-
-
-def _has_gap_bar(row: Row) -> bool:
-    return any(check.figure == "gap" and check.bar is not None for check in row.checks)
 
 
 def _made_on(rows: Sequence[Row]) -> str:
