@@ -73,8 +73,10 @@ def test_the_newest_picture_is_read_whole_by_another_mapping(ring: Ring) -> None
     reader = Ring.attach(ring.path)
     for value in range(2 * SLOTS):
         kind = Kind.LIVE if value % 2 else Kind.BLURRED
-        times = {"captured_ns": -5, "live_until_ns": 9 * value, "now_ns": 1000 + value}
-        ring.write(picture(value), kind, seq=value, **times)
+        ring.write(
+            picture(value), kind, seq=value, captured_ns=-5, now_ns=1000 + value,
+            live_until_ns=9 * value,
+        )  # fmt: skip
     got = reader.newest()
     reader.close()
     assert got is not None
