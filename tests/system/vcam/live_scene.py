@@ -55,9 +55,10 @@ def live() -> dict[str, Any]:
     begun = time.monotonic()
     while run.poll() is None and watch.longest_s < STILL_S and time.monotonic() - begun < LEAST_S:
         time.sleep(0.1)
-    kept["ffmpeg"], kept["opencv"] = read_with_ffmpeg(), read_with_opencv()
-    assert watch.picture is not None, "no styled picture came"
-    kept["sent"] = watch.picture
+    for reader, read in (("ffmpeg", read_with_ffmpeg), ("opencv", read_with_opencv)):
+        kept[reader] = read()
+        assert watch.picture is not None, "no styled picture came"
+        kept[f"sent-{reader}"] = watch.picture  # its JPEG gets better while the link is quiet
     seen = {"format": str(v4l2.read_format(DEVICE, output=False))}
     run.send_signal(signal.SIGINT)
     np.savez("/out/pictures.npz", allow_pickle=False, **kept)

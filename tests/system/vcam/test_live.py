@@ -143,7 +143,7 @@ def test_readers_get_the_painting_in_its_size_and_colours_and_never_the_source(
 ) -> None:
     frames = read[reader]
     assert frames.shape == (FRAMES, SIZE.height, SIZE.width, 3)
-    sent = scaled_up(read["sent"])  # in the ring it has the worker's size
+    sent = scaled_up(read[f"sent-{reader}"])  # in the ring it has the worker's size
     right = right_ones(list(frames), sent)
     assert len(right) >= 4
     for frame in right:
