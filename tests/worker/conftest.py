@@ -3,8 +3,9 @@ by hand."""
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
@@ -108,6 +109,20 @@ def _whole(parts: Sequence[Chunk]) -> Chunk:
         tuple(ns for part in parts for ns in part.captured_ns),
         reused=all(part.reused for part in parts),
     )
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule]]:
+    """Every graph that a compiler would have had to build."""
+    seen: list[torch.fx.GraphModule] = []
+
+    def compiled(graph: torch.fx.GraphModule, _: object) -> object:
+        seen.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compiled))
+    yield seen
+    torch.compiler.reset()
 
 
 def rolling(cache: Cache) -> RollingCache:

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-
-import pytest
 import torch
 from torch import Tensor, nn
 
 from brushcast_worker.models.any_size import AnySize
 
 WIDE = 8  # channels, and sides of a picture that happen to be as long
-
-
-@pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule]]:
-    """Every graph that a compiler would have had to build."""
-    seen: list[torch.fx.GraphModule] = []
-
-    def compiled(graph: torch.fx.GraphModule, _: object) -> object:
-        seen.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compiled))
-    yield seen
-    torch.compiler.reset()
 
 
 class Layer(nn.Module):

@@ -58,7 +58,7 @@ Network = TypeVar("Network", bound=nn.Module)
 STEPS = (1, 2, 3, 4)
 RAW_DEVIATION = sum(LATENT_STD) / len(LATENT_STD)  # of latents that are not normalised
 DEFAULT_STEPS = 2
-SHAPES = 64  # that are compiled of one function in a process: rows of 16 streams, at a few sizes
+SHAPES = 64  # that are compiled of one function in a process at most
 DEFAULT_SIZE = Size(832, 480)
 
 
